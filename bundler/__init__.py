@@ -1,0 +1,1 @@
+"""airgap-bundler: resolve, render, pack and sign on the connected side."""

@@ -1,0 +1,1 @@
+"""The documents of a bundle, rendered from its config and digests; pure."""

@@ -1,0 +1,1 @@
+"""The trust core: no network, no subprocess, and nothing of ours outside itself."""

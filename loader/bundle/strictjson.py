@@ -1,0 +1,157 @@
+"""One strict decoder: canonical JSON bytes to frozen dataclasses and back.
+
+Canonical is exactly ``json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=True)``
+and a line feed, strings printable ASCII, integers 0 to 2**53-1, depth at most 32. Decoding then
+encoding must give the same bytes, which refuses duplicate keys, floats, NaN, spaces and any other
+second spelling in one rule (facts: ``json.loads`` accepts all of them).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar, Union
+
+from loader.bundle.errors import FormatError
+
+MAX_INTEGER = 2**53 - 1
+MAX_DEPTH = 32
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+# One scan for nesting before json.loads, whose recursion error is not a ValueError.
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+T = TypeVar("T")
+
+
+def encode(value: object) -> bytes:
+    """Return the canonical bytes of a dataclass made of dataclasses, tuples, strings, integers, booleans and None."""
+    return (
+        json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False) + "\n"
+    ).encode("ascii")
+
+
+def to_plain(value: object) -> Any:
+    """Turn dataclasses into dicts with camel-case keys and tuples into lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {_json_name(f.name): to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def decode(cls: type[T], data: bytes, what: str) -> T:
+    """Decode canonical ``data`` into ``cls``; ``what`` names the file in errors.
+
+    Raises ``FormatError`` for anything that is not the one canonical form of a valid ``cls``.
+    """
+    plain = loads(data, what)
+    value = _build(cls, plain, what)
+    if encode(value) != data:
+        raise FormatError(f"{what} is not in canonical form", why="decoding and encoding again gives other bytes")
+    return typing.cast(T, value)
+
+
+def loads(data: bytes, what: str, *, max_depth: int = MAX_DEPTH) -> Any:
+    """Parse hostile JSON: depth is measured first, duplicate keys and non-finite numbers are refused."""
+    depth = 0
+    for token in _TOKENS.finditer(data):
+        char = token[0]
+        if char in b"[{":
+            depth += 1
+            if depth > max_depth:
+                raise FormatError(f"{what} is nested too deeply", why=f"more than {max_depth} levels")
+        elif char in b"]}":
+            depth -= 1
+    try:
+        return json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=functools.partial(_no_duplicates, what),
+            parse_constant=functools.partial(_no_constant, what),
+        )
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{what} is not JSON", why=str(error)) from error
+
+
+def _no_duplicates(what: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise FormatError(f"{what} has a duplicate key", why=f"{twice!a} occurs twice in one object")
+    return result
+
+
+def _no_constant(what: str, name: str) -> Any:
+    raise FormatError(f"{what} has a number that is not finite", why=name)
+
+
+@functools.cache
+def _json_name(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
+@functools.cache
+def _schema(cls: type) -> Mapping[str, tuple[str, Any]]:
+    hints = typing.get_type_hints(cls)
+    return {_json_name(f.name): (f.name, hints[f.name]) for f in dataclasses.fields(cls)}
+
+
+def _build(hint: Any, plain: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build_object(hint, plain, where)
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        if not isinstance(plain, list):
+            raise _wrong(where, "a list", plain)
+        item_hint = typing.get_args(hint)[0]
+        return tuple(_build(item_hint, item, f"{where}[{i}]") for i, item in enumerate(plain))
+    if origin is Union:
+        if plain is None:
+            return None
+        return _build(next(arg for arg in typing.get_args(hint) if arg is not type(None)), plain, where)
+    return _build_scalar(hint, plain, where)
+
+
+def _build_object(cls: type, plain: Any, where: str) -> Any:
+    if not isinstance(plain, dict):
+        raise _wrong(where, "an object", plain)
+    schema = _schema(cls)
+    if plain.keys() != schema.keys():
+        unknown = sorted(plain.keys() - schema.keys())
+        missing = sorted(schema.keys() - plain.keys())
+        why = "; ".join(
+            f"{word} {', '.join(f'{n[:60]!a}' for n in names[:5])}"
+            for word, names in (("unknown field", unknown), ("missing field", missing))
+            if names
+        )
+        raise FormatError(f"{where} does not have exactly the fields of this format version", why=why)
+    return cls(**{attr: _build(hint, plain[key], f"{where}.{key}") for key, (attr, hint) in schema.items()})
+
+
+def _build_scalar(hint: Any, plain: Any, where: str) -> Any:
+    if hint is str:
+        if not isinstance(plain, str):
+            raise _wrong(where, "a string", plain)
+        if _PRINTABLE.fullmatch(plain) is None:
+            raise FormatError(f"{where} has a character that is not printable ASCII", why=ascii(plain[:80]))
+        return plain
+    if hint is bool:
+        if not isinstance(plain, bool):
+            raise _wrong(where, "true or false", plain)
+        return plain
+    if hint is int:
+        if isinstance(plain, bool) or not isinstance(plain, int):
+            raise _wrong(where, "an integer", plain)
+        if not 0 <= plain <= MAX_INTEGER:
+            raise FormatError(f"{where} is out of range", why=f"integers are 0 to {MAX_INTEGER}")
+        return plain
+    raise RuntimeError(f"no rule for type {hint!r} at {where}")
+
+
+def _wrong(where: str, wanted: str, plain: Any) -> FormatError:
+    return FormatError(f"{where} is not {wanted}", why=f"it is {type(plain).__name__}")

@@ -1,0 +1,1 @@
+"""OpenShift and Kubernetes through oc or kubectl."""

@@ -1,0 +1,1 @@
+"""Registries and image layouts; knows nothing of a bundle's trust."""
