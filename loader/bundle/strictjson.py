@@ -13,6 +13,7 @@ import functools
 import json
 import re
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union
 
@@ -21,8 +22,9 @@ from loader.bundle.errors import FormatError
 MAX_INTEGER = 2**53 - 1
 MAX_DEPTH = 32
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
-# One scan for nesting before json.loads, whose recursion error is not a ValueError.
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# One scan for nesting before json.loads, whose recursion error is not a ValueError. The closing quote is
+# optional so that an unterminated string is taken once, not tried again from each of its quotes.
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
 T = TypeVar("T")
 
@@ -79,8 +81,7 @@ def loads(data: bytes, what: str, *, max_depth: int = MAX_DEPTH) -> Any:
 def _no_duplicates(what: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise FormatError(f"{what} has a duplicate key", why=f"{twice!a} occurs twice in one object")
     return result
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -180,3 +181,13 @@ def test_any_field_of_any_type_parses_or_is_a_format_error(changes: dict[str, An
     except FormatError:
         return
     assert parsed.media_type in oci.KNOWN_TYPES
+
+
+def test_hostile_megabytes_are_refused_in_linear_time() -> None:
+    unterminated = b'"' + b'\\"' * 1_000_000
+    keys = b",".join(b'"%d":0' % number for number in range(100_000))
+    started = time.process_time()
+    for data in (unterminated, b"{" + keys + b',"99999":1}'):
+        with pytest.raises(FormatError):
+            oci.parse_manifest(data, "the manifest")
+    assert time.process_time() - started < 10
