@@ -1,0 +1,53 @@
+# `make` lists what there is. Everything is set up on first use; nothing is installed outside of
+# .venv, .venvs and the cache (~/.cache/airgap-bundler) but missing Debian packages.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+# What the integration tests talk to, as program=package.
+PROGRAMS := skopeo=skopeo docker-registry=docker-registry etcd=etcd-server xorriso=xorriso \
+  openssl=openssl zstd=zstd busybox=busybox
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: venv
+venv:
+	@bash tests/tools/venv.sh $(PYTHON) $(VENV) dev,lint
+
+.PHONY: programs
+programs: venv
+	@bash tests/tools/debian.sh $(PROGRAMS)
+	@$(RUN) tests.support.gotools kube-apiserver kubectl >/dev/null
+
+.PHONY: demo
+demo: venv ## build, sign, verify and load a small bundle on this machine
+	@$(RUN) demo.run
+
+.PHONY: test
+test: venv programs ## every test: rules and attacks (trust core: 100 % of branches), then real programs
+	$(RUN) pytest tests/unit tests/attacks --cov=loader/bundle --cov-branch --cov-fail-under=100 \
+	  --cov-report=term-missing:skip-covered
+	$(RUN) pytest tests --ignore=tests/unit --ignore=tests/attacks
+
+.PHONY: test-pythons
+test-pythons: venv ## the unit and attack tests on every Python from 3.9 on that is found here
+	@$(VENV)/bin/python tests/tools/pythons.py $(PYTHONS)
+
+.PHONY: lint
+lint: venv ## ruff: rules and format
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+
+.PHONY: type
+type: venv ## mypy --strict
+	$(RUN) mypy
+
+.PHONY: bench
+bench: venv ## measurements, side by side with the usual tools
+	$(RUN) bench.run
+
+.PHONY: clean
+clean: ## delete what was built and cached here (virtual environments stay)
+	rm -rf build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
