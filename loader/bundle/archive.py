@@ -1,0 +1,267 @@
+"""Read an archive by member through its predicted layout; every byte handed out was checked.
+
+The content of a member is checked against the SHA-256 of the signed manifest. A second read of a
+big member is tied to the first, frame by frame, by the running digests kept from the first
+(docs/decisions/0002): a medium that changes between the two reads is caught before the bytes of
+the changed frame are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Optional, Protocol
+
+from loader.bundle import frames
+from loader.bundle.errors import FormatError, TrustError
+from loader.bundle.frames import FrameDecoder
+from loader.bundle.limits import FRAME
+from loader.bundle.tarlayout import END, Layout, Span
+
+
+class ByteSource(Protocol):
+    """Random access to an archive: a file, or the volumes of a media set. Threads may read at once."""
+
+    size: int
+    name: str
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Fill ``view`` from ``offset`` and return how many bytes there were (fewer only at the end)."""
+        ...
+
+
+_BUFFER = max(frames.MAX_ZSTD_FRAME, frames.raw_size(FRAME))
+
+
+def read_exact(source: ByteSource, offset: int, size: int, buffer: Optional[bytearray] = None) -> memoryview:
+    """Return exactly ``size`` bytes at ``offset``, in ``buffer`` if given, or raise ``FormatError``."""
+    view = memoryview(bytearray(size) if buffer is None else buffer)[:size]
+    got = source.read_into(offset, view)
+    if got != size:
+        raise FormatError(f"{source.name} is truncated", why=f"needed {size} bytes at {offset}, found {got}")
+    return view
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the signed manifest says of a member's content."""
+
+    sha256: str
+    size: int
+
+
+class Archive:
+    """An archive whose head was verified; ``expected[i]`` belongs to ``layout.members[i]``.
+
+    Raises ``FormatError`` when the seek table or the length is not the predicted one.
+    """
+
+    def __init__(self, source: ByteSource, layout: Layout, expected: Sequence[Expected], decoder: FrameDecoder) -> None:
+        self._source = source
+        self._decoder = decoder
+        self._lock = threading.Lock()
+        self._running: dict[int, list[bytes]] = {}
+        self.layout = layout
+        self.expected = tuple(expected)
+        self._offsets = self._place_frames()
+
+    @property
+    def size(self) -> int:
+        """Length of the archive in bytes."""
+        return self._source.size
+
+    def _place_frames(self) -> list[int]:
+        table_size = frames.seek_table_size(len(self.layout.frames))
+        smallest = sum(frames.raw_size(f.size) for f in self.layout.frames if f.stored == "raw") + table_size
+        if self._source.size < smallest:
+            raise FormatError(
+                f"{self._source.name} is truncated", why=f"{self._source.size} bytes; at least {smallest} are due"
+            )
+        table = bytes(read_exact(self._source, self._source.size - table_size, table_size))
+        offsets = [0, *accumulate(frames.parse_seek_table(table, self.layout.frames))]
+        if offsets[-1] + table_size != self._source.size:
+            raise FormatError(
+                f"{self._source.name} does not have the predicted length",
+                why=f"{self._source.size} bytes; {offsets[-1] + table_size} are due",
+            )
+        return offsets
+
+    def _frame(self, index: int, buffer: bytearray) -> list[memoryview]:
+        offset = self._offsets[index]
+        data = read_exact(self._source, offset, self._offsets[index + 1] - offset, buffer)
+        frame = self.layout.frames[index]
+        if frame.stored == "raw":
+            return frames.raw_blocks(data, frame.size)
+        frames.check_zstd_header(data, frame.size)
+        return [memoryview(self._decoder.decode(data, frame.size))]
+
+    def read_small(self, index: int) -> bytes:
+        """Return the whole content of a member that stands in glue, checked against its SHA-256."""
+        member = self.layout.members[index]
+        start = self.layout.content_offset(index)
+        data = self._glue(start, start + member.size)
+        self.check_hash(index, hashlib.sha256(data))
+        return data
+
+    def _glue(self, start: int, stop: int) -> bytes:
+        parts = []
+        number = self._frame_at(start)
+        while start < stop:
+            frame = self.layout.frames[number]
+            end = min(stop, frame.offset + frame.size)
+            inner = (start - frame.offset, end - frame.offset)
+            where, length = frames.raw_range(frame.size, *inner)
+            data = bytes(read_exact(self._source, self._offsets[number] + where, length))
+            parts.append(frames.strip_blocks(data, frame.size, *inner))
+            start = end
+            number += 1
+        return b"".join(parts)
+
+    def _frame_at(self, offset: int) -> int:
+        low, high = 0, len(self.layout.frames)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.layout.frames[middle].offset <= offset else (low, middle)
+        return low
+
+    def content(self, index: int) -> Iterator[memoryview]:
+        """Yield the content of a member in order, in blocks; raises ``TrustError`` at the first wrong frame.
+
+        A block is valid until the next one is asked for. The last frame's blocks come only after the
+        whole SHA-256 matched.
+        """
+        span = self.layout.frame_of.get(index)
+        if span is None:
+            data = self.read_small(index)
+            if data:
+                yield memoryview(data)
+            return
+        known = self._running.get(index)
+        running = hashlib.sha256()
+        seen: list[bytes] = []
+        buffer = bytearray(_BUFFER)
+        for number in range(span.first, span.stop):
+            blocks = self._frame(number, buffer)
+            for block in blocks:
+                running.update(block)
+            if number + 1 == span.stop:
+                self.check_hash(index, running)
+            else:
+                seen.append(running.copy().digest())
+                if known is not None and seen[-1] != known[len(seen) - 1]:
+                    raise TrustError(
+                        f"{self._source.name} changed while it was read",
+                        why=f"frame {number} of {self.layout.members[index].path} is not what was verified",
+                        hint="copy the bundle to a disk you trust and start again",
+                    )
+            yield from blocks
+        with self._lock:
+            self._running[index] = seen
+
+    def check_hash(self, index: int, running: hashlib._Hash) -> None:
+        """Raise ``TrustError`` naming the member unless ``running`` is its signed SHA-256."""
+        if running.hexdigest() != self.expected[index].sha256:
+            raise TrustError(
+                f"{self.layout.members[index].path} does not match its SHA-256",
+                why=f"expected {self.expected[index].sha256}, got {running.hexdigest()}",
+                hint="the bundle is damaged or was changed: get another copy",
+            )
+
+    def check_span(self, span: Span, on_bytes: Callable[[int], None], stopped: Callable[[], bool]) -> None:
+        """Read and check one span in full, headers and padding included, telling ``on_bytes`` of each block.
+
+        Returns early, having proved nothing, once ``stopped()`` is true: another worker met an error.
+        """
+        if span.member >= 0:
+            for block in self.content(span.member):
+                on_bytes(len(block))
+                if stopped():
+                    return
+            return
+        walk = _GlueWalk(self, span)
+        buffer = bytearray(_BUFFER)
+        for number in range(span.first, span.stop):
+            for block in self._frame(number, buffer):
+                walk.feed(block)
+                on_bytes(len(block))
+        walk.finish()
+
+
+class _GlueWalk:
+    """Compares a run of glue with the predicted headers, padding and small members."""
+
+    def __init__(self, archive: Archive, span: Span) -> None:
+        self._archive = archive
+        self._layout = archive.layout
+        self.position = self._layout.frames[span.first].offset
+        self._pieces = self._expect(span)
+        self._literal = b""
+        self._left = 0
+        self._hash: Optional[hashlib._Hash] = None
+        self._index = -1
+        self._next_piece()
+
+    def _expect(self, span: Span) -> Iterator[tuple[int, bytes, int]]:
+        """Yield (member, literal bytes, content size): each piece is literal or the content of a small member."""
+        layout = self._layout
+        stop = layout.frames[span.stop - 1].offset + layout.frames[span.stop - 1].size
+        index = layout.member_at(self.position)
+        if index >= 0 and layout.starts[index] < self.position:
+            member = layout.members[index]
+            yield index, bytes(-member.size % 512), 0
+            index += 1
+        index = max(index, 0)
+        while index < len(layout.members) and layout.starts[index] < stop:
+            member = layout.members[index]
+            yield index, layout.literal_header(index), 0
+            if member.link_to is None and not member.is_big:
+                yield index, b"", member.size
+                yield index, bytes(-member.size % 512), 0
+            index += 1
+        if stop == layout.end:
+            yield -1, END, 0
+
+    def _next_piece(self) -> None:
+        for index, literal, size in self._pieces:
+            self._index, self._literal, self._left = index, literal, len(literal) or size
+            self._hash = hashlib.sha256() if not literal and size else None
+            if self._left:
+                return
+            if not literal and not size:
+                continue
+        self._index, self._literal, self._left, self._hash = -1, b"", 0, None
+
+    def feed(self, block: memoryview) -> None:
+        """Compare the next bytes of the run."""
+        while block:
+            if not self._left:
+                raise FormatError("the archive has bytes that no member accounts for")
+            part = block[: self._left]
+            if self._hash is not None:
+                self._hash.update(part)
+            else:
+                start = len(self._literal) - self._left
+                if part != self._literal[start : start + len(part)]:
+                    raise self._differs()
+            block = block[len(part) :]
+            self.position += len(part)
+            self._left -= len(part)
+            if not self._left:
+                self._end_piece()
+
+    def _differs(self) -> FormatError:
+        where = self._layout.members[self._index].path if self._index >= 0 else "the end of the archive"
+        return FormatError(f"the tar header or padding at {where} is not as predicted")
+
+    def _end_piece(self) -> None:
+        if self._hash is not None:
+            self._archive.check_hash(self._index, self._hash)
+        self._next_piece()
+
+    def finish(self) -> None:
+        """Raise ``FormatError`` when the run ended before its last piece."""
+        if self._left:
+            raise self._differs()

@@ -1,0 +1,194 @@
+"""Zstandard frames of the one form the format allows, and the seek table (RFC 8878, Seekable Format 0.1.0).
+
+A frame is single segment, with its content size in the shortest form, no dictionary, 1 byte to
+4 MiB of content. Raw frames (raw blocks, no checksum) are predicted byte for byte; ``zstd`` frames
+carry a checksum and are checked by decoding.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol, Union
+
+from loader.bundle.errors import FormatError
+from loader.bundle.limits import BLOCK, FRAME
+
+MAGIC = b"\x28\xb5\x2f\xfd"
+SKIPPABLE_MAGIC = 0x184D2A5E
+SEEKABLE_MAGIC = 0x8F92EAB1
+MAX_HEADER = 9  # magic, descriptor, four bytes of content size
+CHECKSUM = 4
+SEEK_ENTRY = struct.Struct("<II")
+SEEK_HEADER = struct.Struct("<II")
+SEEK_FOOTER = struct.Struct("<IBI")
+# zstd never makes a frame of 4 MiB larger than this (ZSTD_compressBound, header and checksum).
+MAX_ZSTD_FRAME = FRAME + (FRAME >> 8) + 64
+
+Buffer = Union[bytes, bytearray, memoryview]
+
+
+class FrameDecoder(Protocol):
+    """Decodes one whole zstd frame whose header was already checked."""
+
+    def decode(self, frame: memoryview, size: int) -> bytes:
+        """Return exactly ``size`` bytes, or raise ``FormatError``."""
+        ...
+
+
+class Frame(NamedTuple):
+    """A frame's content in the tar stream: ``offset`` and ``size`` in bytes; ``stored`` is raw or zstd."""
+
+    offset: int
+    size: int
+    stored: str
+
+
+def header(size: int, *, checksum: bool) -> bytes:
+    """Return the only frame header allowed for ``size`` bytes of content (RFC 8878 section 3.1.1.1)."""
+    descriptor = 0x20 | (0x04 if checksum else 0)
+    if size <= 0xFF:
+        return MAGIC + struct.pack("<BB", descriptor, size)
+    if size <= 0xFFFF + 256:
+        return MAGIC + struct.pack("<BH", descriptor | 0x40, size - 256)
+    return MAGIC + struct.pack("<BI", descriptor | 0x80, size)
+
+
+def parse_header(data: Buffer) -> tuple[int, bool, int]:
+    """Return (content size, has checksum, header length) of the frame that ``data`` begins with.
+
+    Raises ``FormatError`` for every header that :func:`header` does not make.
+    """
+    if bytes(data[:4]) != MAGIC or len(data) < 6:
+        raise FormatError("not a zstd frame where one must begin", why=f"found {bytes(data[:4]).hex() or 'nothing'}")
+    descriptor = data[4]
+    try:
+        if descriptor & 0xC0 == 0x80:
+            (size,) = struct.unpack_from("<I", data, 5)
+        elif descriptor & 0xC0 == 0x40:
+            size = struct.unpack_from("<H", data, 5)[0] + 256
+        else:
+            size = data[5]
+    except struct.error as error:
+        raise FormatError("a zstd frame header is cut off", why=str(error)) from error
+    if not 1 <= size <= FRAME:
+        raise FormatError("a zstd frame declares a size out of range", why=f"{size} bytes; 1 to {FRAME} are allowed")
+    checksum = bool(descriptor & 0x04)
+    expected = header(size, checksum=checksum)
+    if bytes(data[: len(expected)]) != expected:
+        raise FormatError("a zstd frame header is not of the allowed form", why=f"descriptor 0x{descriptor:02x}")
+    return size, checksum, len(expected)
+
+
+def _block_header(size: int, *, last: bool) -> bytes:
+    return struct.pack("<I", size << 3 | (1 if last else 0))[:3]
+
+
+_FULL_BLOCK = _block_header(BLOCK, last=False)
+
+
+def raw_size(size: int) -> int:
+    """Length in bytes of the raw frame of ``size`` bytes of content."""
+    return len(header(size, checksum=False)) + 3 * -(-size // BLOCK) + size
+
+
+def raw_frame(content: Buffer) -> list[Buffer]:
+    """Return the raw frame of ``content`` (1 byte to 4 MiB) as buffers to write, without copying it."""
+    view = memoryview(content)
+    size = len(view)
+    parts: list[Buffer] = [header(size, checksum=False)]
+    for start in range(0, size, BLOCK):
+        block = view[start : start + BLOCK]
+        parts.append(_block_header(len(block), last=True) if start + BLOCK >= size else _FULL_BLOCK)
+        parts.append(block)
+    return parts
+
+
+def raw_blocks(frame: memoryview, size: int) -> list[memoryview]:
+    """Return the content of a raw frame as views of its blocks.
+
+    ``frame`` must be exactly the raw frame of ``size`` bytes of content, else ``FormatError``.
+    """
+    head = header(size, checksum=False)
+    if len(frame) != raw_size(size) or frame[: len(head)] != head:
+        raise FormatError("a raw zstd frame is not as predicted", why="its header or length differs")
+    blocks = []
+    position = len(head)
+    for start in range(0, size, BLOCK):
+        length = min(BLOCK, size - start)
+        if frame[position : position + 3] != _block_header(length, last=start + length == size):
+            raise FormatError("a raw zstd frame is not as predicted", why=f"block header at byte {position} differs")
+        blocks.append(frame[position + 3 : position + 3 + length])
+        position += 3 + length
+    return blocks
+
+
+def raw_range(size: int, start: int, stop: int) -> tuple[int, int]:
+    """Where content bytes ``start`` to ``stop`` stand in the raw frame of ``size`` bytes: (offset, length).
+
+    The range holds the block headers that fall inside it; :func:`strip_blocks` takes them out.
+    """
+    head = len(header(size, checksum=False))
+    first = head + 3 * (start // BLOCK + 1) + start
+    last = head + 3 * ((stop - 1) // BLOCK + 1) + stop
+    return first, last - first
+
+
+def strip_blocks(data: bytes, size: int, start: int, stop: int) -> bytes:
+    """Return content ``start`` to ``stop`` from the bytes of :func:`raw_range`, comparing block headers."""
+    parts = []
+    position = 0
+    while start < stop:
+        end = min(stop, (start // BLOCK + 1) * BLOCK)
+        parts.append(data[position : position + end - start])
+        position += end - start
+        if end < stop:
+            length = min(BLOCK, size - end)
+            if data[position : position + 3] != _block_header(length, last=end + length == size):
+                raise FormatError("a raw zstd frame is not as predicted", why="a block header differs")
+            position += 3
+        start = end
+    return b"".join(parts)
+
+
+def check_zstd_header(frame: memoryview, size: int) -> None:
+    """Raise ``FormatError`` unless ``frame`` begins with the header of ``size`` bytes with a checksum."""
+    expected = header(size, checksum=True)
+    if frame[: len(expected)] != expected:
+        raise FormatError("a zstd frame is not as predicted", why="its header differs")
+
+
+def seek_table(entries: Iterable[tuple[int, int]]) -> bytes:
+    """Return the skippable frame with the (compressed, content) sizes of all frames, descriptor 0."""
+    body = b"".join(SEEK_ENTRY.pack(*entry) for entry in entries)
+    body += SEEK_FOOTER.pack(len(body) // SEEK_ENTRY.size, 0, SEEKABLE_MAGIC)
+    return SEEK_HEADER.pack(SKIPPABLE_MAGIC, len(body)) + body
+
+
+def seek_table_size(count: int) -> int:
+    """Length in bytes of the seek table of ``count`` frames."""
+    return SEEK_HEADER.size + count * SEEK_ENTRY.size + SEEK_FOOTER.size
+
+
+def parse_seek_table(data: bytes, frames: Sequence[Frame]) -> list[int]:
+    """Return the stored size of every frame from the seek table ``data``.
+
+    Each content size must be the predicted one, each raw size too; a ``zstd`` size must be possible.
+    Raises ``FormatError`` otherwise.
+    """
+    sizes: list[int] = []
+    position = SEEK_HEADER.size
+    for frame in frames:
+        stored_size, content_size = SEEK_ENTRY.unpack_from(data, position)
+        position += SEEK_ENTRY.size
+        possible = (
+            stored_size == raw_size(frame.size) if frame.stored == "raw" else MAX_HEADER < stored_size <= MAX_ZSTD_FRAME
+        )
+        if content_size != frame.size or not possible:
+            raise FormatError("the seek table is not as predicted", why=f"frame {len(sizes)}")
+        sizes.append(stored_size)
+    footer = SEEK_FOOTER.pack(len(frames), 0, SEEKABLE_MAGIC)
+    head = SEEK_HEADER.pack(SKIPPABLE_MAGIC, len(data) - SEEK_HEADER.size)
+    if data[: SEEK_HEADER.size] != head or data[position:] != footer:
+        raise FormatError("the seek table is not as predicted", why="its header or footer differs")
+    return sizes

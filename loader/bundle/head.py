@@ -1,0 +1,122 @@
+"""The head of an archive: ``SHA256SUMS``, its signatures, ``bundle.json`` (steps 1 and 2 of format.md section 2).
+
+This is the only code that touches bytes before a signature was checked. It reads raw frames of the
+one allowed form, and from three kinds of tar header only name and size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from loader.bundle import frames
+from loader.bundle.archive import ByteSource, read_exact
+from loader.bundle.digest import sha256_hex
+from loader.bundle.errors import FormatError
+from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES
+from loader.bundle.tarlayout import RECORD, Member, padding, parse_name_and_size
+
+SUMS = "SHA256SUMS"
+MANIFEST = "bundle.json"
+_SIGNATURE = re.compile(r"SHA256SUMS\.([a-z0-9-]{1,32})\.sig")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The unverified head; ``signatures`` are (label, bytes) in archive order, a label being no identity."""
+
+    sums: bytes
+    signatures: tuple[tuple[str, bytes], ...]
+    manifest: bytes
+
+    @property
+    def id(self) -> str:
+        """The bundle id: SHA-256 of ``SHA256SUMS``, 64 hex digits."""
+        return sha256_hex(self.sums)
+
+    @property
+    def members(self) -> list[tuple[Member, str]]:
+        """The head's members and their SHA-256, for the layout."""
+        named = [(SUMS, self.sums)]
+        named += [(signature_name(label), data) for label, data in self.signatures]
+        named.append((MANIFEST, self.manifest))
+        return [(Member(path, len(data), "raw"), sha256_hex(data)) for path, data in named]
+
+
+def signature_name(label: str) -> str:
+    """Member name of the signature labelled ``label``."""
+    return f"{SUMS}.{label}.sig"
+
+
+def signature_label(name: str) -> str | None:
+    """The label in a signature's member name, or None if ``name`` is not one."""
+    match = _SIGNATURE.fullmatch(name)
+    return match[1] if match else None
+
+
+def read_head(source: ByteSource) -> Head:
+    """Read the head of ``source``; raises ``FormatError`` for anything but the one allowed form."""
+    stream = _RawFrames(source)
+    sums = _member(stream, SUMS, MAX_HEAD_FILE)
+    signatures: list[tuple[str, bytes]] = []
+    while True:
+        name, size = parse_name_and_size(stream.take(RECORD))
+        if name == MANIFEST:
+            return Head(sums, tuple(signatures), _content(stream, name, size, MAX_HEAD_FILE))
+        label = signature_label(name)
+        if label is None:
+            raise FormatError(f"unexpected member {name} in the head", why="a signature or bundle.json is due")
+        if signatures and label <= signatures[-1][0]:
+            raise FormatError(f"signature {name} is out of order", why="labels are sorted, each once")
+        if len(signatures) == MAX_SIGNATURES:
+            raise FormatError("too many signatures", why=f"at most {MAX_SIGNATURES} in an archive")
+        signatures.append((label, _content(stream, name, size, MAX_SIGNATURE)))
+
+
+def _member(stream: _RawFrames, wanted: str, cap: int) -> bytes:
+    name, size = parse_name_and_size(stream.take(RECORD))
+    if name != wanted:
+        raise FormatError(f"unexpected member {name}", why=f"{wanted} is due")
+    return _content(stream, name, size, cap)
+
+
+def _content(stream: _RawFrames, name: str, size: int, cap: int) -> bytes:
+    if size > cap:
+        raise FormatError(f"{name} is too large", why=f"{size} bytes; at most {cap}")
+    data = stream.take(size)
+    if stream.take(padding(size)).strip(b"\0"):
+        raise FormatError(f"the padding after {name} is not zero")
+    return data
+
+
+class _RawFrames:
+    """The content of raw frames from the start of the archive, as one stream."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._blocks = self._read()
+        self._rest = memoryview(b"")
+
+    def _read(self) -> Iterator[memoryview]:
+        offset = 0
+        while True:
+            head = memoryview(bytearray(min(frames.MAX_HEADER, max(0, self._source.size - offset))))
+            got = self._source.read_into(offset, head)
+            size, checksum, _ = frames.parse_header(head[:got])
+            if checksum:
+                raise FormatError("a frame of the head is compressed", why="the head is stored raw")
+            length = frames.raw_size(size)
+            yield from frames.raw_blocks(read_exact(self._source, offset, length), size)
+            offset += length
+
+    def take(self, size: int) -> bytes:
+        parts = []
+        while size:
+            if not self._rest:
+                self._rest = next(self._blocks)
+            part = self._rest[:size]
+            parts.append(bytes(part))
+            self._rest = self._rest[len(part) :]
+            size -= len(part)
+        return b"".join(parts)

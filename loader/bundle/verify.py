@@ -1,0 +1,235 @@
+"""The verifier: the numbered steps of format.md section 2, and the only maker of the two trust types.
+
+Steps 1 to 5 give a :class:`VerifiedBundle`: identity, manifests, documents, and blobs through hashing
+readers only. Steps 6 and 7 give :class:`Complete`: every byte of the archive was read and checked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Optional
+
+from loader.bundle import manifest as manifests
+from loader.bundle.archive import Archive, ByteSource, Expected
+from loader.bundle.digest import sha256_hex
+from loader.bundle.errors import FormatError, TrustError
+from loader.bundle.frames import FrameDecoder
+from loader.bundle.graph import ImageGraph, check_graph
+from loader.bundle.head import Head, read_head
+from loader.bundle.keys import PublicKey, SignatureCheck
+from loader.bundle.limits import BIG_MEMBER, MAX_MANIFEST
+from loader.bundle.manifest import BundleManifest, File
+from loader.bundle.policy import TrustPolicy
+from loader.bundle.rules import check_manifest
+from loader.bundle.sums import render_sums
+from loader.bundle.tarlayout import Layout, Member, payload_size
+
+_SEAL = object()
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A trusted key that signed, under the trust directory's name, and the label its signature came with."""
+
+    key: PublicKey
+    label: str
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Who decides and how: the policy, a signature backend, the time now (``YYYY-MM-DDTHH:MM:SSZ``)."""
+
+    policy: TrustPolicy
+    check: SignatureCheck
+    now: str
+
+
+class VerifiedBundle:
+    """A bundle whose head, signatures, manifest, graph and policy were checked (steps 1-5)."""
+
+    def __init__(
+        self,
+        seal: object,
+        *,
+        head: Head,
+        manifest: BundleManifest,
+        files: Mapping[str, File],
+        archive: Archive,
+        graphs: Mapping[str, ImageGraph],
+        signers: Sequence[Signer],
+        warnings: Sequence[str],
+        threshold: int,
+    ) -> None:
+        if seal is not _SEAL:
+            raise RuntimeError("only the verifier makes a VerifiedBundle")
+        self.head = head
+        self.manifest = manifest
+        self.files = files
+        self.graphs = graphs
+        self.signers = tuple(signers)
+        self.warnings = tuple(warnings)
+        self.threshold = threshold
+        self._archive = archive
+        first = len(archive.layout.members) - len(manifest.files)
+        self._index = {file.path: first + number for number, file in enumerate(manifest.files)}
+        self._blob_path = {"sha256:" + file.sha256: file.path for file in manifest.files if file.link_to is None}
+
+    @property
+    def id(self) -> str:
+        """The bundle id, 64 hex digits."""
+        return self.head.id
+
+    @property
+    def size(self) -> int:
+        """Length of the archive in bytes."""
+        return self._archive.size
+
+    def read(self, path: str) -> bytes:
+        """Return the whole of a small member (document, manifest), checked against its SHA-256."""
+        file = self.files[path]
+        if file.size > MAX_MANIFEST:
+            raise RuntimeError(f"{path} is too large to be read whole")
+        return b"".join(bytes(block) for block in self.open(path))
+
+    def open(self, path: str) -> Iterator[memoryview]:
+        """Yield the content of a member in blocks, each valid until the next; a wrong byte raises ``TrustError``."""
+        file = self.files[path]
+        return self._archive.content(self._index[file.link_to or path])
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the archive carries the blob."""
+        return digest in self._blob_path
+
+    def open_blob(self, digest: str) -> Iterator[memoryview]:
+        """Yield the content of a blob in blocks, each valid until the next."""
+        return self.open(self._blob_path[digest])
+
+    def position(self, digest: str) -> int:
+        """A number that grows in archive order, to read blobs in the order they stand."""
+        return self._index[self._blob_path[digest]]
+
+
+class Complete:
+    """Proof that every byte of the archive was read and checked (steps 6 and 7)."""
+
+    def __init__(self, seal: object, bundle: VerifiedBundle) -> None:
+        if seal is not _SEAL:
+            raise RuntimeError("only the verifier makes a Complete")
+        self.bundle = bundle
+
+
+def verify_head(
+    source: ByteSource, trust: Trust, decoder: FrameDecoder, *, beside: Sequence[tuple[str, bytes]] = ()
+) -> VerifiedBundle:
+    """Do steps 1 to 5 on ``source``; ``beside`` are further (label, signature) from outside the archive.
+
+    Raises ``TrustError`` or ``FormatError``; nothing of the bundle is used before its signatures hold.
+    """
+    head = read_head(source)  # steps 1 and 2
+    signers = verify_signatures(head, trust, beside)  # step 3
+    manifest, files = decode_manifest(head)  # step 4
+    archive = open_archive(source, head, manifest, decoder)
+    graphs = _walk_graph(archive, manifest, files)  # step 4b
+    rule = trust.policy.judge(manifest.name, [signer.key for signer in signers])  # step 5
+    warning = trust.policy.judge_not_after(manifest.not_after, trust.now)
+    return VerifiedBundle(
+        _SEAL,
+        head=head,
+        manifest=manifest,
+        files=files,
+        archive=archive,
+        graphs=graphs,
+        signers=signers,
+        warnings=[warning] if warning else [],
+        threshold=rule.threshold,
+    )
+
+
+def verify_signatures(head: Head, trust: Trust, beside: Sequence[tuple[str, bytes]] = ()) -> list[Signer]:
+    """Step 3: every signature against every usable key; return each key once, or raise ``TrustError``."""
+    signers: dict[str, Signer] = {}
+    candidates = [*head.signatures, *beside]
+    for label, signature in candidates:
+        for key in trust.policy.usable:
+            if key.fingerprint in signers or not key.has_shape(signature):
+                continue
+            if trust.check.verify(key, signature, head.sums):
+                signers[key.fingerprint] = Signer(key, label)
+                break
+    if not signers:
+        labels = ", ".join(label for label, _ in candidates) or "none"
+        raise TrustError(
+            "no trusted key signed this bundle",
+            why=f"signatures: {labels}; keys tried: {', '.join(key.name for key in trust.policy.usable)}",
+            hint="compare the fingerprint on the paper slip with your trusted keys",
+        )
+    return list(signers.values())
+
+
+def decode_manifest(head: Head) -> tuple[BundleManifest, Mapping[str, File]]:
+    """Step 4: decode ``bundle.json`` strictly, check its values, and require that it and the list agree."""
+    manifest = manifests.decode(head.manifest)
+    files = check_manifest(manifest)
+    if render_sums(manifest.files, sha256_hex(head.manifest)) != head.sums:
+        raise FormatError("SHA256SUMS and bundle.json disagree", why="the list made from bundle.json is another one")
+    payload = payload_size(manifest.files)
+    if payload != manifest.payload_size:
+        raise FormatError("bundle.json payloadSize is wrong", why=f"{manifest.payload_size}; its files give {payload}")
+    return manifest, files
+
+
+def open_archive(source: ByteSource, head: Head, manifest: BundleManifest, decoder: FrameDecoder) -> Archive:
+    """Predict the layout from the manifest and require the seek table and length that follow from it."""
+    members = head.members
+    entries = [
+        (Member(file.path, file.size, file.stored or "raw", file.link_to), file.sha256) for file in manifest.files
+    ]
+    everything = [*members, *entries]
+    layout = Layout([member for member, _ in everything])
+    return Archive(source, layout, [Expected(sha256, member.size) for member, sha256 in everything], decoder)
+
+
+def _walk_graph(archive: Archive, manifest: BundleManifest, files: Mapping[str, File]) -> Mapping[str, ImageGraph]:
+    first = len(archive.layout.members) - len(manifest.files)
+    index = {file.path: first + number for number, file in enumerate(manifest.files)}
+
+    def read(path: str) -> bytes:
+        file = files[path]
+        if file.size > MAX_MANIFEST or file.link_to is not None:
+            raise FormatError(f"{path} is not a small file", why="manifests are at most 4 MiB and never links")
+        if file.size < BIG_MEMBER:
+            return archive.read_small(index[path])
+        return b"".join(bytes(block) for block in archive.content(index[path]))
+
+    return check_graph(manifest, files, read)
+
+
+def verify_content(
+    bundle: VerifiedBundle, *, jobs: int = 2, on_bytes: Optional[Callable[[int], None]] = None
+) -> Complete:
+    """Do steps 6 and 7: read and check every frame with ``jobs`` threads; ``on_bytes`` gets each span's bytes.
+
+    Raises the first error any worker met; the others stop at their next block.
+    """
+    archive = bundle._archive  # noqa: SLF001 - the verifier owns both types
+    stop = threading.Event()
+    with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
+        work = [
+            pool.submit(archive.check_span, span, on_bytes or _ignore, stop.is_set) for span in archive.layout.spans
+        ]
+        try:
+            done, _ = wait(work, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        finally:
+            stop.set()
+            for future in work:
+                future.cancel()
+    return Complete(_SEAL, bundle)
+
+
+def _ignore(_: int) -> None:
+    return

@@ -1,0 +1,149 @@
+"""The state folder: which sequence of which bundle was last imported under which key.
+
+Replay protection needs memory on the high side (TUF: rollback). Kept per (bundle name, key), so a
+thief's jump to a high sequence dies with the stolen key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from loader.bundle import strictjson
+from loader.bundle.errors import AirgapError, FormatError, StorageError, TrustError
+from loader.bundle.verify import VerifiedBundle
+from loader.signing import read_small_file
+
+_MAX_STATE = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The highest sequence of bundle ``name`` recorded under key ``fingerprint``, and the id it had."""
+
+    name: str
+    fingerprint: str
+    sequence: int
+    id: str
+
+
+@dataclass(frozen=True)
+class Override:
+    """A replay that a person allowed, and why."""
+
+    name: str
+    id: str
+    sequence: int
+    when: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _State:
+    format_version: int
+    seen: tuple[Seen, ...]
+    overrides: tuple[Override, ...]
+
+
+class History:
+    """The state folder ``directory``; nothing is written before :meth:`record`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file = directory / "sequences.json"
+
+    def newest(self, bundle: VerifiedBundle) -> Optional[Seen]:
+        """The highest entry that any of the bundle's signers has for its name."""
+        keys = {signer.key.fingerprint for signer in bundle.signers}
+        entries = [s for s in self._load().seen if s.name == bundle.manifest.name and s.fingerprint in keys]
+        return max(entries, key=lambda entry: entry.sequence, default=None)
+
+    def check(self, bundle: VerifiedBundle) -> Optional[Seen]:
+        """Return what was imported before, or raise ``TrustError`` when ``bundle`` is a replay of something older."""
+        newest = self.newest(bundle)
+        if newest is None or newest.sequence < bundle.manifest.sequence:
+            return newest
+        if newest.sequence == bundle.manifest.sequence and newest.id == bundle.id:
+            return newest
+        same = newest.sequence == bundle.manifest.sequence
+        raise TrustError(
+            f"{bundle.manifest.name} {bundle.manifest.version} is older than what was imported before",
+            why=(
+                f"sequence {bundle.manifest.sequence} was imported with another id {newest.id[:12]}"
+                if same
+                else f"sequence {bundle.manifest.sequence}; {newest.sequence} was imported (id {newest.id[:12]})"
+            ),
+            hint="if going back is meant: --allow-older --reason TEXT",
+        )
+
+    def record(self, bundle: VerifiedBundle, *, when: str, reason: Optional[str] = None) -> None:
+        """Write the bundle's sequence for each of its signers, and the override if one was given.
+
+        Called just before the first write anywhere; holds a lock, so two loads can't both win.
+        """
+        with self._locked():
+            if reason is None:
+                self.check(bundle)
+            state = self._load()
+            seen = {(entry.name, entry.fingerprint): entry for entry in state.seen}
+            manifest = bundle.manifest
+            for signer in bundle.signers:
+                key = (manifest.name, signer.key.fingerprint)
+                if key not in seen or seen[key].sequence <= manifest.sequence:
+                    seen[key] = Seen(manifest.name, signer.key.fingerprint, manifest.sequence, bundle.id)
+            overrides = state.overrides
+            if reason is not None:
+                overrides += (Override(manifest.name, bundle.id, manifest.sequence, when, _printable(reason)),)
+            self._store(_State(1, tuple(seen[key] for key in sorted(seen)), overrides))
+
+    def _load(self) -> _State:
+        if not self._file.exists():
+            return _State(1, (), ())
+        try:
+            state = strictjson.decode(_State, read_small_file(self._file, _MAX_STATE), str(self._file))
+        except FormatError as error:
+            raise self._foreign(str(error)) from error
+        if state.format_version != 1:
+            raise self._foreign(f"formatVersion {state.format_version}")
+        return state
+
+    def _foreign(self, why: str) -> AirgapError:
+        return StorageError(
+            f"{self._file} is not a state file of this loader",
+            why=why,
+            hint="it guards against replay: find out who changed it; --state DIR names another folder",
+        )
+
+    def _store(self, state: _State) -> None:
+        temporary = self._file.with_suffix(".tmp")
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(strictjson.encode(state))
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(self._file)
+        except OSError as error:
+            raise StorageError(f"cannot write {self._file}", why=error.strerror or str(error)) from error
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with (self._directory / "lock").open("w") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise StorageError(
+                f"cannot use the state folder {self._directory}",
+                why=error.strerror or str(error),
+                hint="--state DIR names another one",
+            ) from error
+
+
+def _printable(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode("ascii").replace("\n", " ").replace("\r", " ")[:500]

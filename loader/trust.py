@@ -1,0 +1,62 @@
+"""The trust directory on disk: public keys ``NAME.pub`` and an optional ``policy.toml``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from loader.bundle.errors import ConfigError, StorageError, TrustError
+from loader.bundle.keys import parse_public_key
+from loader.bundle.limits import MAX_KEYS, MAX_POLICY
+from loader.bundle.policy import TrustPolicy, parse_policy
+from loader.signing import read_small_file
+
+
+def find_trust(given: str, places: Iterable[Path]) -> Path:
+    """Return the key file or directory ``given``, else the first of ``places`` that exists."""
+    if given:
+        return Path(given)
+    tried = list(places)
+    for place in tried:
+        if place.exists():
+            return place
+    raise TrustError(
+        "no trusted key",
+        why=f"no --trust, no AIRGAP_TRUST, and none of {', '.join(str(place) for place in tried)}",
+        hint="give the key that came to you by another way: --trust FILE|DIR",
+    )
+
+
+def load_trust(path: Path) -> TrustPolicy:
+    """Read a public key file, or a directory of ``*.pub`` with an optional ``policy.toml``.
+
+    Raises ``TrustError`` when no key is usable or one is not a key, ``ConfigError`` for a wrong policy.
+    """
+    if not path.is_dir():
+        return TrustPolicy((parse_public_key(read_small_file(path), path.stem),))
+    try:
+        files = sorted(entry for entry in path.iterdir() if entry.suffix == ".pub")
+    except OSError as error:
+        raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error
+    if len(files) > MAX_KEYS:
+        raise ConfigError(f"{path} has too many keys", why=f"{len(files)}; at most {MAX_KEYS}")
+    keys = [parse_public_key(read_small_file(file), file.stem) for file in files]
+    policy = path / "policy.toml"
+    if not policy.exists():
+        return TrustPolicy(tuple(keys))
+    return parse_policy(parse_toml(read_small_file(policy, MAX_POLICY), str(policy)), keys)
+
+
+def parse_toml(data: bytes, where: str) -> dict[str, Any]:
+    """Parse TOML with the standard library, or tomli before Python 3.11; ``ConfigError`` names ``where``."""
+    try:
+        module: Any = importlib.import_module("tomllib")
+    except ImportError:
+        module = importlib.import_module("tomli")
+    try:
+        document: dict[str, Any] = module.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where} is not TOML", why=str(error)) from error
+    return document

@@ -1,0 +1,131 @@
+"""One zstd decoder, from whatever the host has: zstandard, compression.zstd, libzstd by ctypes, the zstd program.
+
+A frame arrives with its header already checked (one form, at most 4 MiB of content), so no backend
+ever allocates what a hostile header claims. Raw frames never come here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import Any, Optional
+
+from loader.bundle.errors import AirgapError, FormatError
+from loader.bundle.frames import FrameDecoder
+
+_CLI_TIMEOUT = 60.0
+
+
+def find_decoder(path: Optional[str] = None) -> FrameDecoder:
+    """Return the first decoder this host has; one that only refuses when there is none.
+
+    ``path`` is the search path for the zstd program. A bundle of raw frames needs no decoder at all,
+    so having none is an error only when a compressed frame comes.
+    """
+    for make in (_zstandard, _stdlib, _libzstd):
+        decoder = make()
+        if decoder is not None:
+            return decoder
+    program = shutil.which("zstd", path=path)
+    return _Decoder(_cli(program)) if program else _Decoder(_nothing)
+
+
+class _Decoder:
+    """Requires exactly the declared size from a backend, and maps its errors."""
+
+    def __init__(self, decode: Callable[[memoryview, int], bytes], errors: tuple[type[Exception], ...] = ()) -> None:
+        self._decode = decode
+        self._errors = errors
+
+    def decode(self, frame: memoryview, size: int) -> bytes:
+        """Return exactly ``size`` bytes, or raise ``FormatError``."""
+        try:
+            data = self._decode(frame, size)
+        except self._errors as error:
+            raise FormatError("a zstd frame does not decode", why=str(error)) from error
+        if len(data) != size:
+            raise FormatError("a zstd frame does not decode", why=f"{len(data)} bytes; {size} are declared")
+        return data
+
+
+def _zstandard() -> Optional[FrameDecoder]:
+    try:
+        module: Any = importlib.import_module("zstandard")
+    except ImportError:
+        return None
+
+    def decode(frame: memoryview, size: int) -> bytes:
+        # A decompressor is not safe across threads, and cheap to make.
+        engine = module.ZstdDecompressor().decompressobj()
+        data = engine.decompress(frame)
+        if not engine.eof or engine.unused_data:
+            raise FormatError("a zstd frame does not decode", why="it is cut off or something follows it")
+        return bytes(data)
+
+    return _Decoder(decode, (module.ZstdError,))
+
+
+def _stdlib() -> Optional[FrameDecoder]:
+    try:
+        module: Any = importlib.import_module("compression.zstd")
+    except ImportError:
+        return None
+
+    def decode(frame: memoryview, size: int) -> bytes:
+        engine = module.ZstdDecompressor()
+        data = engine.decompress(frame, size + 1)
+        if not engine.eof or engine.unused_data:
+            raise FormatError("a zstd frame does not decode", why="it is cut off or something follows it")
+        return bytes(data)
+
+    return _Decoder(decode, (module.ZstdError,))
+
+
+def _libzstd() -> Optional[FrameDecoder]:
+    try:
+        library = ctypes.CDLL("libzstd.so.1")
+        run = library.ZSTD_decompress
+    except (OSError, AttributeError):
+        return None
+    run.restype = ctypes.c_size_t
+    run.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
+    is_error = library.ZSTD_isError
+    is_error.restype = ctypes.c_uint
+    is_error.argtypes = (ctypes.c_size_t,)
+
+    def decode(frame: memoryview, size: int) -> bytes:
+        buffer = ctypes.create_string_buffer(size)
+        # ZSTD_decompress reads all of the input as whole frames: anything cut off or trailing is an error.
+        got = run(buffer, size, bytes(frame), len(frame))
+        if is_error(got):
+            raise FormatError("a zstd frame does not decode", why="libzstd refused it")
+        return buffer.raw[:got]
+
+    return _Decoder(decode)
+
+
+def _cli(program: str) -> Callable[[memoryview, int], bytes]:
+    def decode(frame: memoryview, size: int) -> bytes:
+        done = subprocess.run(
+            [program, "-d", "-c", "-q", "--no-progress"],
+            input=bytes(frame),
+            capture_output=True,
+            timeout=_CLI_TIMEOUT,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise FormatError("a zstd frame does not decode", why=ascii(done.stderr[-200:].decode("ascii", "replace")))
+        return done.stdout
+
+    return decode
+
+
+def _nothing(frame: memoryview, size: int) -> bytes:
+    raise AirgapError(
+        "this bundle has compressed frames and this host has no zstd",
+        why="none of zstandard, compression.zstd, libzstd.so.1 and the zstd program is here",
+        hint="install zstd (rpm: zstd or libzstd), or have the bundle built from compressed layers",
+    )
