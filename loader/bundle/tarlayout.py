@@ -18,6 +18,7 @@ from loader.bundle.manifest import File
 
 RECORD = 512
 END = bytes(2 * RECORD)
+_ZERO = b"0000000\x00"
 NAME_FIELD = 100
 PREFIX_FIELD = 155
 OCTAL_LIMIT = 8**11
@@ -53,15 +54,16 @@ def header(path: str, size: int, link_to: Optional[str] = None) -> bytes:
     block = b"".join(
         (
             name.encode("ascii").ljust(NAME_FIELD, b"\0"),
-            b"0000644\00000000\00000000\0",
+            b"0000644\x00",
+            _ZERO * 2,
             size_field,
             b"00000000000\0",
             b" " * 8,
             b"0" if link_to is None else b"1",
             (link_to or "").encode("ascii").ljust(NAME_FIELD, b"\0"),
-            b"ustar\000",
+            b"ustar\x0000",
             bytes(64),
-            b"0000000\00000000\0",
+            _ZERO * 2,
             prefix.encode("ascii").ljust(PREFIX_FIELD, b"\0"),
         )
     ).ljust(RECORD, b"\0")

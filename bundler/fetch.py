@@ -1,0 +1,188 @@
+"""Blobs read in archive order, several ranges at once, in bounded memory.
+
+A blob is cut into ranges of 16 MiB (asking for less costs the server's processor), a range into
+chunks of 4 MiB, each of which becomes one frame; chunks of uncompressed layers are compressed in the
+thread that fetched them. Output order is the order of the blobs whatever arrives first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Optional, Protocol
+
+import zstandard
+
+from bundler.pack import Chunk
+from loader.bundle.errors import AirgapError, RegistryError
+from loader.bundle.limits import FRAME, MIB
+
+RANGE = 16 * MIB
+# Ranges fetched ahead of the writer; the whole of the fetcher's memory, beside one zstd output a worker.
+WINDOW = 3 * RANGE
+LEVEL = 3
+
+
+class BlobBody(Protocol):
+    """An open range of a blob."""
+
+    def readinto(self, view: memoryview, /) -> int:
+        """Fill ``view`` with what is there, 0 at the end."""
+        ...
+
+
+class BlobSource(Protocol):
+    """Where blobs come from: a repository of a registry, a dir layout."""
+
+    def open_blob(
+        self, digest: str, size: int, *, start: int = 0, length: Optional[int] = None
+    ) -> AbstractContextManager[BlobBody]:
+        """Open ``length`` bytes of the blob from ``start``."""
+        ...
+
+
+@dataclass(frozen=True)
+class BlobRequest:
+    """A blob to fetch, and whether its chunks become compressed frames."""
+
+    source: BlobSource
+    digest: str
+    size: int
+    compress: bool
+
+
+class _Range:
+    """One range in flight: chunks ready, or the error that ended it. Guarded by the fetcher's condition."""
+
+    def __init__(self, request: BlobRequest, start: int, length: int) -> None:
+        self.request = request
+        self.start = start
+        self.length = length
+        self.ready: deque[Chunk] = deque()
+        self.done = False
+
+
+class Fetcher:
+    """Fetches ``requests`` with ``jobs`` threads; iterate :meth:`blobs` once, in order.
+
+    An error in any worker is raised to the reader at its next step, whichever range it belongs to.
+    """
+
+    def __init__(self, requests: Sequence[BlobRequest], *, jobs: int) -> None:
+        self._requests = requests
+        self._ranges = [
+            [
+                _Range(request, start, min(RANGE, request.size - start))
+                for start in range(0, max(request.size, 1), RANGE)
+            ]
+            for request in requests
+        ]
+        self._waiting = deque(part for parts in self._ranges for part in parts)
+        self._changed = threading.Condition()
+        self._free = WINDOW
+        self._error: Optional[BaseException] = None
+        self._closed = False
+        self._threads = [threading.Thread(target=self._work, name=f"fetch-{n}", daemon=True) for n in range(jobs)]
+
+    def __enter__(self) -> Fetcher:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def blobs(self) -> Iterator[tuple[BlobRequest, Iterator[Chunk]]]:
+        """Yield each request with its chunks; the chunks must be taken before the next request."""
+        for request, parts in zip(self._requests, self._ranges):
+            yield request, self._chunks(parts)
+
+    def _chunks(self, parts: list[_Range]) -> Iterator[Chunk]:
+        for part in parts:
+            while True:
+                with self._changed:
+                    while not part.ready and not part.done and self._error is None:
+                        self._changed.wait()
+                    if self._error is not None:
+                        raise self._error
+                    if not part.ready:
+                        break
+                    chunk = part.ready.popleft()
+                yield chunk
+                with self._changed:
+                    self._free += len(chunk.content)
+                    self._changed.notify_all()
+
+    def _take(self) -> Optional[_Range]:
+        """The next range in order, once the window has room for all of it; None when there is nothing to do."""
+        with self._changed:
+            while self._waiting and not self._closed and self._error is None:
+                part = self._waiting[0]
+                if self._free >= part.length:
+                    self._free -= part.length
+                    return self._waiting.popleft()
+                self._changed.wait()
+        return None
+
+    def _work(self) -> None:
+        engine = _compressor()
+        part = self._take()
+        while part is not None:
+            try:
+                self._fetch(part, engine)
+            except (AirgapError, OSError, RuntimeError, ValueError, MemoryError) as error:
+                with self._changed:
+                    self._error = self._error or error
+                    self._changed.notify_all()
+                return
+            part = self._take()
+
+    def _fetch(self, part: _Range, engine: Any) -> None:
+        request = part.request
+        with request.source.open_blob(request.digest, request.size, start=part.start, length=part.length) as body:
+            left = part.length
+            while left and not self._closed:
+                content = memoryview(bytearray(min(FRAME, left)))
+                _fill(body, content, request.digest)
+                left -= len(content)
+                frame = engine.compress(content) if request.compress else None
+                with self._changed:
+                    part.ready.append(Chunk(content, frame))
+                    self._changed.notify_all()
+        with self._changed:
+            part.done = True
+            self._changed.notify_all()
+
+
+def _fill(body: BlobBody, view: memoryview, digest: str) -> None:
+    while view:
+        got = body.readinto(view)
+        if not got:
+            raise RegistryError(f"blob {digest} is too short", why=f"{len(view)} bytes of a chunk did not come")
+        view = view[got:]
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    """Level 3 with a checksum, in the one frame form the format allows: single segment up to 4 MiB."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        LEVEL, window_log=22, write_checksum=True, write_content_size=True, write_dict_id=False
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters)
+
+
+def libzstd_version() -> str:
+    """The version of libzstd that makes ``zstd`` members, for ``builder``."""
+    return ".".join(str(part) for part in zstandard.ZSTD_VERSION)
