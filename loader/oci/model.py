@@ -1,0 +1,157 @@
+"""Names of images, registries and targets; pure.
+
+The grammar is the one of the distribution spec ("Pulling manifests") and of distribution/reference.
+Every check is a length bound, then a regular expression that is linear and matched in full.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Optional
+
+from loader.bundle.digest import is_digest
+from loader.bundle.errors import ConfigError
+
+DOCKER_HUB = "docker.io"
+DEFAULT_TAG = "latest"
+MAX_REPOSITORY = 255
+_MAX_REFERENCE = 1024
+_MAX_HOST = 253
+
+_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_LABEL = re.compile(r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*")
+_PORT = re.compile(r"[0-9]{1,5}")
+_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\]")
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """An image outside: ``host/repository`` with a tag, a digest or both; normalised as Docker does."""
+
+    host: str
+    repository: str
+    tag: Optional[str]
+    digest: Optional[str]
+
+    @classmethod
+    def parse(cls, text: str) -> ImageRef:
+        """Parse ``[host/]repository[:tag][@digest]``; ``busybox`` is ``docker.io/library/busybox:latest``.
+
+        ``ConfigError`` names the text and what is wrong with it.
+        """
+        if len(text) > _MAX_REFERENCE:
+            raise _bad(text, f"longer than {_MAX_REFERENCE} characters")
+        name, at, digest = text.partition("@")
+        if at and not is_digest(digest):
+            raise _bad(text, "the digest is not sha256: and 64 lower-case hex digits")
+        head, slash, last = name.rpartition("/")
+        last, colon, tag = last.partition(":")
+        if colon and not is_tag(tag):
+            raise _bad(text, "the tag is not 1 to 128 of letters, digits, _ . - (first a letter, digit or _)")
+        host, repository = _split_host(head + slash + last)
+        if not is_host(host):
+            raise _bad(text, f"{host[:80]!a} is not a host name with an optional port")
+        if not is_repository(repository):
+            raise _bad(text, "the repository is not lower-case words with . _ - inside, parted by /")
+        return cls(host, repository, tag or (None if at else DEFAULT_TAG), digest or None)
+
+    @property
+    def name(self) -> str:
+        """``host/repository``, the key of auth files and mirror tables."""
+        return f"{self.host}/{self.repository}"
+
+    @property
+    def reference(self) -> str:
+        """What a registry is asked for: the digest where there is one, else the tag."""
+        return self.digest or self.tag or DEFAULT_TAG
+
+    def __str__(self) -> str:
+        return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+
+@dataclass(frozen=True)
+class RegistryTarget:
+    """Where images go in the airgap: ``host[:port][/prefix]``."""
+
+    host: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, text: str) -> RegistryTarget:
+        """Parse ``host[:port][/prefix]``; ``ConfigError`` for a scheme, a tag or a bad name."""
+        host, slash, prefix = text.partition("/")
+        if "://" in text:
+            raise ConfigError(f"{text[:200]!a} is not a registry", why="no scheme belongs there", hint="use host:port")
+        if not is_host(host) or (slash and not is_repository(prefix)):
+            raise ConfigError(f"{text[:200]!a} is not a registry", why="it is not host[:port][/prefix]")
+        return cls(host, prefix)
+
+    def repository(self, path: str) -> str:
+        """Return the repository that ``path`` (``ceph/ceph``) has in this registry, prefix included."""
+        full = f"{self.prefix}/{path}" if self.prefix else path
+        if not is_repository(full):
+            raise ConfigError(f"{self}/{path} is not a repository name", why=f"at most {MAX_REPOSITORY} characters")
+        return full
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.prefix}" if self.prefix else self.host
+
+
+def repository_in_airgap(ref: ImageRef, *, keep_host: bool) -> str:
+    """Return the path of ``ref`` under the target: ``ceph/ceph``, or ``docker.io/ceph/ceph`` with ``keep_host``.
+
+    A port's colon cannot stand in a repository name; ``reg:5000`` becomes ``reg-5000``.
+    """
+    if not keep_host:
+        return ref.repository
+    host = re.sub(r"[^a-z0-9.-]+", "-", ref.host.lower()).strip("-")
+    return f"{host}/{ref.repository}"
+
+
+def tag_in_airgap(tag: Optional[str], digest: str) -> str:
+    """Return ``tag``, or for an image known by digest only ``airgap-`` and the first 12 hex digits (cli.md)."""
+    return tag or f"airgap-{digest.partition(':')[2][:12]}"
+
+
+def api_host(host: str) -> str:
+    """Return the host that speaks the API for ``host``: Docker Hub's differs from its name."""
+    return "registry-1.docker.io" if host == DOCKER_HUB else host
+
+
+def is_repository(text: str) -> bool:
+    """Tell whether ``text`` is a repository name without host."""
+    return len(text) <= MAX_REPOSITORY and all(_COMPONENT.fullmatch(part) for part in text.split("/"))
+
+
+def is_tag(text: str) -> bool:
+    """Tell whether ``text`` is a tag."""
+    return _TAG.fullmatch(text) is not None
+
+
+def is_host(text: str) -> bool:
+    """Tell whether ``text`` is a DNS name or address (IPv6 in brackets) with an optional port."""
+    if len(text) > _MAX_HOST + 6:
+        return False
+    name, colon, port = text.rpartition(":")
+    if not colon or port.endswith("]"):
+        name, port = text, "1"
+    if _PORT.fullmatch(port) is None or not 0 < int(port) < 65536:
+        return False
+    return _IPV6.fullmatch(name) is not None or all(_LABEL.fullmatch(label) for label in name.split("."))
+
+
+def _split_host(name: str) -> tuple[str, str]:
+    first, slash, rest = name.partition("/")
+    if not slash or not (set(first) & {".", ":"} or first == "localhost" or first.lower() != first):
+        first, rest = DOCKER_HUB, name
+    if first in {"index.docker.io", "registry-1.docker.io"}:
+        first = DOCKER_HUB
+    if first == DOCKER_HUB and "/" not in rest:
+        rest = f"library/{rest}"
+    return first, rest
+
+
+def _bad(text: str, why: str) -> ConfigError:
+    return ConfigError(f"{text[:200]!a} is not an image reference", why=why)

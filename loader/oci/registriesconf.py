@@ -1,0 +1,207 @@
+"""containers-registries.conf(5), version 2: where a pull really goes, and what is insecure or blocked.
+
+Matching and rewriting are those of containers/image ``pkg/sysregistriesv2``: the longest prefix wins,
+``*.host`` matches subdomains, mirrors come in order and then the source unless it is blocked. A push
+never goes to a mirror.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from loader.bundle.errors import ConfigError
+from loader.oci.environment import Environment
+from loader.oci.model import ImageRef, is_host, is_repository
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MAX_FILE = 4 * 2**20
+"""OpenShift renders some thousand mirrors into a few hundred KiB."""
+_PULL_FROM = {"all", "digest-only", "tag-only"}
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """One ``[[registry.mirror]]``; ``pull_from`` is ``all``, ``digest-only`` or ``tag-only``."""
+
+    location: str
+    insecure: bool
+    pull_from: str
+
+
+@dataclass(frozen=True)
+class RegistryEntry:
+    """One ``[[registry]]``; an empty ``location`` leaves the name as it is."""
+
+    prefix: str
+    location: str
+    insecure: bool
+    blocked: bool
+    mirrors: tuple[Mirror, ...]
+
+
+@dataclass(frozen=True)
+class PullEndpoint:
+    """One place to pull an image from, in the order to try."""
+
+    host: str
+    repository: str
+    insecure: bool
+
+
+@dataclass(frozen=True)
+class RegistriesConf:
+    """All entries, one per prefix."""
+
+    entries: tuple[RegistryEntry, ...] = ()
+
+    def find(self, name: str) -> Optional[RegistryEntry]:
+        """Return the entry with the longest prefix that matches ``host/repository``."""
+        matching = [entry for entry in self.entries if _matched(entry.prefix, name) is not None]
+        return max(matching, key=lambda entry: len(entry.prefix), default=None)
+
+    def pull_endpoints(self, ref: ImageRef) -> tuple[PullEndpoint, ...]:
+        """Return where to pull ``ref`` from; ``ConfigError`` when everything is blocked or rewrites to no name."""
+        entry = self.find(ref.name)
+        if entry is None:
+            return (PullEndpoint(ref.host, ref.repository, False),)
+        places = [
+            (mirror.location, mirror.insecure)
+            for mirror in entry.mirrors
+            if mirror.pull_from == "all" or (mirror.pull_from == "digest-only") == (ref.digest is not None)
+        ]
+        if not entry.blocked:
+            places.append((entry.location, entry.insecure))
+        if not places:
+            raise _blocked(ref.name)
+        return tuple(_rewrite(ref.name, entry, location, insecure) for location, insecure in places)
+
+    def push_is_insecure(self, host: str, repository: str) -> bool:
+        """Tell whether a push to ``host/repository`` may be insecure; ``ConfigError`` when it is blocked."""
+        entry = self.find(f"{host}/{repository}" if repository else host)
+        if entry is not None and entry.blocked:
+            raise _blocked(f"{host}/{repository}")
+        return entry is not None and entry.insecure
+
+
+def load_registries_conf(environment: Environment) -> RegistriesConf:
+    """Read the user's or the system's file and the drop-ins beside it; a later file wins per prefix.
+
+    ``CONTAINERS_REGISTRIES_CONF`` names the one main file. ``ConfigError`` names the file that is wrong.
+    """
+    user, system = environment.containers_config, environment.etc / "containers"
+    folders: tuple[Path, ...] = (system, user)
+    if environment.registries_conf is not None:
+        if not environment.registries_conf.is_file():
+            raise ConfigError(f"CONTAINERS_REGISTRIES_CONF names {environment.registries_conf}, which is not there")
+        main = environment.registries_conf
+    elif (user / "registries.conf").is_file():
+        main, folders = user / "registries.conf", (user,)
+    else:
+        main = system / "registries.conf"
+    paths = [main] if main.is_file() else []
+    for folder in folders:
+        paths += sorted((folder / "registries.conf.d").glob("*.conf"))
+    entries: dict[str, RegistryEntry] = {}
+    for path in paths:
+        entries.update((entry.prefix, entry) for entry in _read(path))
+    return RegistriesConf(tuple(entries.values()))
+
+
+def parse_registries_conf(data: bytes, what: str) -> tuple[RegistryEntry, ...]:
+    """Parse one file; ``what`` names it in the ``ConfigError`` for anything that does not fit."""
+    try:
+        plain = tomllib.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{what} is not TOML", why=str(error)) from error
+    if "registries" in plain:
+        raise ConfigError(f"{what} has the old version 1 form", hint="write [[registry]] tables (version 2)")
+    tables = plain.get("registry", [])
+    return tuple(_entry(table, f"{what}: registry {number}") for number, table in enumerate(_tables(tables, what), 1))
+
+
+def _read(path: Path) -> Iterable[RegistryEntry]:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}", why=error.strerror or "") from error
+    if len(data) > MAX_FILE:
+        raise ConfigError(f"{path} is too large", why=f"more than {MAX_FILE} bytes")
+    return parse_registries_conf(data, str(path))
+
+
+def _entry(table: Mapping[str, Any], where: str) -> RegistryEntry:
+    location = _location(table, "location", where)
+    prefix = _location(table, "prefix", where) or location
+    if not prefix or (not location and not prefix.startswith("*.")):
+        raise ConfigError(f"{where} has no location")
+    digest_only = _flag(table, "mirror-by-digest-only", where)
+    mirrors = tuple(_mirror(one, digest_only, where) for one in _tables(table.get("mirror", []), where))
+    return RegistryEntry(prefix, location, _flag(table, "insecure", where), _flag(table, "blocked", where), mirrors)
+
+
+def _mirror(table: Mapping[str, Any], digest_only: bool, where: str) -> Mirror:
+    location = _location(table, "location", where)
+    if not location:
+        raise ConfigError(f"{where} has a mirror without location")
+    pull_from = table.get("pull-from-mirror", "")
+    if pull_from and (digest_only or pull_from not in _PULL_FROM):
+        raise ConfigError(f"{where}: pull-from-mirror of {location} cannot be {str(pull_from)[:80]!a} there")
+    return Mirror(location, _flag(table, "insecure", where), pull_from or ("digest-only" if digest_only else "all"))
+
+
+def _tables(value: object, where: str) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ConfigError(f"{where} is not a list of tables")
+    return value
+
+
+def _flag(table: Mapping[str, Any], name: str, where: str) -> bool:
+    value = table.get(name, False)
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: {name} is not true or false")
+    return value
+
+
+def _location(table: Mapping[str, Any], name: str, where: str) -> str:
+    value = table.get(name, "")
+    if not isinstance(value, str) or "://" in value:
+        raise ConfigError(f"{where}: {name} is not host[/path]", hint="no scheme belongs there")
+    return value.rstrip("/")
+
+
+def _matched(prefix: str, name: str) -> Optional[int]:
+    """Return how much of ``name`` the prefix covers, or ``None``."""
+    if prefix.startswith("*."):
+        end = name.find(prefix[1:])
+        if end < 1 or "/" in name[:end]:
+            return None
+        length = end + len(prefix) - 1
+    elif name.startswith(prefix):
+        length = len(prefix)
+    else:
+        return None
+    return length if length == len(name) or name[length] in ":/@" else None
+
+
+def _rewrite(name: str, entry: RegistryEntry, location: str, insecure: bool) -> PullEndpoint:
+    covered = _matched(entry.prefix, name) or 0
+    full = location + name[covered:] if location else name
+    host, _, repository = full.partition("/")
+    if not is_host(host) or not is_repository(repository):
+        raise ConfigError(f"registries.conf turns {name} into {full[:200]!a}", why="which is not an image name")
+    return PullEndpoint(host, repository, insecure)
+
+
+def _blocked(name: str) -> ConfigError:
+    return ConfigError(
+        f"{name} is blocked by registries.conf", hint="change the entry whose prefix matches, or use another registry"
+    )

@@ -1,0 +1,66 @@
+"""When a registry is asked again, how long we wait, and how often."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses by which a server says "later"; 401, 403, 404 and all others are an answer."""
+_SECONDS = re.compile(r"[0-9]{1,6}")
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Exponential back-off, half of it jitter; the sleeper, the dice and the clock are passed in.
+
+    ``sleep`` takes seconds, ``random`` gives 0 to 1, ``now`` is seconds since the epoch (for dates in Retry-After).
+    """
+
+    sleep: Callable[[float], None]
+    random: Callable[[], float]
+    now: Callable[[], float]
+    attempts: int = 4
+    first: float = 0.5
+    longest: float = 20.0
+    longest_asked: float = 120.0
+
+    def start(self) -> Backoff:
+        """Begin the attempts of one operation."""
+        return Backoff(self)
+
+    def seconds_asked(self, retry_after: str) -> Optional[float]:
+        """Return the seconds that a Retry-After header asks for (RFC 9110 section 10.2.3), or ``None``."""
+        if _SECONDS.fullmatch(retry_after):
+            return float(retry_after)
+        try:
+            when = email.utils.parsedate_to_datetime(retry_after)
+            return max(0.0, when.timestamp() - self.now())
+        except (ValueError, TypeError, OverflowError, IndexError):
+            return None
+
+
+class Backoff:
+    """The attempts of one operation."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._failed = 0
+
+    def wait(self, retry_after: str = "") -> bool:
+        """Count a failed attempt and sleep before the next; ``False`` when no attempt is left."""
+        self._failed += 1
+        policy = self._policy
+        if self._failed >= policy.attempts:
+            return False
+        longest = min(policy.longest, policy.first * 2 ** (self._failed - 1))
+        seconds = longest * (0.5 + policy.random() / 2)
+        asked = policy.seconds_asked(retry_after) if retry_after else None
+        policy.sleep(seconds if asked is None else min(max(asked, seconds), policy.longest_asked))
+        return True
+
+    def progress(self) -> None:
+        """Forget past failures: bytes moved since, so the next failure is a first one again."""
+        self._failed = 0
