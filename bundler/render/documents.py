@@ -1,0 +1,85 @@
+"""All documents of a bundle, in order; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bundler.config import BuildConfig, ManifestFile
+from bundler.render.manifests import document_path
+from bundler.render.mirrors import mirror_table
+from bundler.render.model import PinnedImage, Rendered
+from bundler.render.rook import render_rook
+from loader.bundle.manifest import Document, Mirror, Target, When
+from loader.mirrors import MirrorDocument, render_mirrors
+
+# What the cluster must serve for a mirror kind to be taken, and the effect to wait for; ITMS is for a person to
+# apply, because it drains every node.
+_SERVED = {
+    "icsp": "operator.openshift.io/v1alpha1/imagecontentsourcepolicies",
+    "idms": "config.openshift.io/v1/imagedigestmirrorsets",
+    "itms": "config.openshift.io/v1/imagetagmirrorsets",
+}
+_APPLIED = ("icsp", "idms")
+
+
+def bundle_mirrors(config: BuildConfig, images: Sequence[PinnedImage]) -> tuple[Mirror, ...]:
+    """Return ``mirrors[]`` of the bundle. Raises ``ConfigError`` on what :func:`mirror_table` refuses."""
+    return mirror_table(
+        images,
+        registry=config.registry,
+        paths=config.paths,
+        scope=config.mirrors.scope,
+        never_contact=config.mirrors.never_contact_source,
+    )
+
+
+def render_documents(config: BuildConfig, images: Sequence[PinnedImage]) -> tuple[Rendered, ...]:
+    """Render mirrors, Rook patches and manifests, in this order.
+
+    Raises ``ConfigError`` for images that cannot be mirrored as asked or are no complete Rook set.
+    """
+    table = bundle_mirrors(config, images)
+    documents = [_mirror(item, config.mirrors.name) for item in render_mirrors(table, name=config.mirrors.name)]
+    if config.rook is not None:
+        documents += render_rook(config.rook, images)
+    documents += [_manifest(index, item) for index, item in enumerate(config.manifests, 1)]
+    return tuple(documents)
+
+
+def summary(documents: Sequence[Rendered]) -> str:
+    """Return the documents as the build's log line shows them: ``7 documents (icsp idms …)``."""
+    # The loader takes the first mirror kind that is served, so idms stands first in the bundle; people look by name.
+    ours = ("mirrors", "nodes")
+    names = sorted(item.name for item in documents if item.document.phase in ours)
+    names += [item.name for item in documents if item.document.phase not in ours]
+    return f"{len(names)} document{'' if len(names) == 1 else 's'} ({' '.join(names)})"
+
+
+def _mirror(item: MirrorDocument, name: str) -> Rendered:
+    target = None
+    if item.object is not None:
+        target = Target(str(item.object["apiVersion"]), str(item.object["kind"]), None, name)
+    document = Document(
+        path=item.path,
+        phase="mirrors" if target else "nodes",
+        action="apply" if item.name in _APPLIED else "file",
+        target=target,
+        wait="pools" if item.name in _APPLIED else None,
+        when=When(api=_SERVED.get(item.name), rook=None),
+        otherwise="skip",
+    )
+    return Rendered(item.name, document, item.content)
+
+
+def _manifest(index: int, item: ManifestFile) -> Rendered:
+    path = document_path(index, item.path)
+    document = Document(
+        path=path,
+        phase=item.phase,
+        action="apply",
+        target=None,
+        wait=None,
+        when=When(api=None, rook=None),
+        otherwise="refuse",
+    )
+    return Rendered(path.rpartition("/")[2].partition(".")[0], document, item.content)
