@@ -1,0 +1,271 @@
+"""A plan carried out: every write in order, each checked in the API server's answer, all read back at the end."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from loader.bundle.errors import ClusterError
+from loader.cluster.diff import essence
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.objects import JsonObject, Key, key_of, objects_in, resource_version
+from loader.cluster.patches import overlaid, patched
+from loader.cluster.plan import Change, Plan, decide
+from loader.cluster.wishes import Wish
+
+# Operators write their status all the time, so a few lost races are normal; more mean that someone fights us.
+TRIES = 6
+_PAUSE = 0.2  # seconds before the second try, doubled each time
+ESTABLISH_TIMEOUT = 30.0  # seconds a CRD may take until its kind is served
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What happened to one object; ``action`` is create, patch, unchanged or skip, versions are resourceVersions."""
+
+    kind: str
+    namespace: Optional[str]
+    name: str
+    action: str
+    document: str
+    reason: str
+    version_before: Optional[str]
+    version_after: Optional[str]
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}" + (f" in {self.namespace}" if self.namespace else "")
+
+
+class Clock:
+    """Sleeping and telling seconds; passed in, so that tests need not wait."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait ``seconds``."""
+        time.sleep(seconds)
+
+    def now(self) -> float:
+        """Return seconds that only grow."""
+        return time.monotonic()
+
+
+def read_current(kubectl: Kubectl, keys: Iterable[Key]) -> dict[Key, JsonObject]:
+    """Return the objects that are there, by key, in one call."""
+    found = kubectl.get_all(tuple(keys))
+    return {key_of(item, "an object of the cluster"): item for item in found}
+
+
+def apply_plan(
+    kubectl: Kubectl,
+    plan: Plan,
+    *,
+    on_applied: Callable[[Applied], None] = lambda applied: None,
+    clock: Clock | None = None,
+) -> tuple[Applied, ...]:
+    """Make every change of ``plan`` and return what happened, in order.
+
+    Accepted is what this waits for: each object as the API server stored it has what was asked, at once and again
+    when all are written. Rollouts are not waited for. A failure is a ``ClusterError`` that names what was applied
+    before it; what is there already is not undone, and the same command goes on from there.
+    """
+    plan.require_clear()
+    run = _Run(kubectl, on_applied, clock or Clock())
+    try:
+        for batch in _batches(plan.changes):
+            run.carry_out(batch)
+        run.read_back()
+    except ClusterError as error:
+        raise run.interrupted(error) from error
+    return tuple(run.done)
+
+
+def rehearse(kubectl: Kubectl, plan: Plan) -> None:
+    """Send every write as a server-side dry run: schemas, admission and ownership are checked, nothing is stored.
+
+    What stands on objects that only the real run makes (a new namespace, a new kind) is left out.
+    """
+    plan.require_clear()
+    created: set[Key] = {c.wish.key for c in plan.writes if c.wish is not None and c.action == "create"}
+    namespaces = {key.name for key in created if key.kind == "Namespace"}
+    new_kinds = any(key.kind == "CustomResourceDefinition" for key in created)
+    for change in plan.writes:
+        if change.wish is None or change.body is None or change.namespace in namespaces:
+            continue
+        if (change.action == "patch" and change.resource_version is None) or (new_kinds and change.wish.wave):
+            continue
+        if change.patch_type == "apply":
+            kubectl.apply([change.body], str(change), dry_run=True)
+        elif change.patch_type is None:
+            kubectl.create(change.body, str(change), dry_run=True)
+        else:
+            kubectl.patch(change.wish.key, change.patch_type, change.body, dry_run=True)
+
+
+def holds(change: Change, stored: JsonObject) -> bool:
+    """Tell whether ``stored`` has what ``change`` asked for.
+
+    Server-side apply is judged by the API server alone: it may spell a value another way (``1000m`` as ``1``).
+    """
+    if change.body is None or change.patch_type == "apply":
+        return True
+    after = overlaid(stored, change.body)
+    if change.patch_type is not None:
+        after = patched(stored, change.body, change.patch_type)
+    return essence(after) == essence(stored)
+
+
+class _Run:
+    def __init__(self, kubectl: Kubectl, on_applied: Callable[[Applied], None], clock: Clock) -> None:
+        self._kubectl = kubectl
+        self._report = on_applied
+        self._clock = clock
+        self._written: list[Change] = []
+        self.done: list[Applied] = []
+
+    def carry_out(self, batch: tuple[Change, ...]) -> None:
+        """Make the changes of ``batch``: one, or several of one document that are applied in one call."""
+        if not batch[0].writes:
+            for change in batch:
+                self._note(change, change.action, change.resource_version)
+        elif batch[0].patch_type == "apply":
+            self._apply(batch)
+        else:
+            for change in batch:
+                self._write(change)
+
+    def _apply(self, batch: tuple[Change, ...]) -> None:
+        what = str(batch[0]) + (f" and {len(batch) - 1} more of {batch[0].document}" if len(batch) > 1 else "")
+        answers = self._kubectl.apply([change.body for change in batch if change.body is not None], what)
+        stored = {key_of(item, f"an answer to applying {what}"): item for item in answers}
+        for change in batch:
+            self._accepted(change, stored.get(_key(change)))
+        self._establish([key for key in stored if key.kind == "CustomResourceDefinition"])
+
+    def _write(self, change: Change) -> None:
+        """Create or patch one object; lost races are read and decided anew, never forced."""
+        for attempt in itertools.count(1):
+            stored = self._send(change)
+            if stored is not None:
+                return self._accepted(change, stored)
+            if attempt == TRIES:
+                raise ClusterError(
+                    f"{change} was changed by someone else each of {TRIES} times it was read",
+                    why="the API server answered Conflict (409)",
+                    hint="find out who keeps writing it (its managedFields tell), then run the same command again",
+                    retryable=True,
+                )
+            self._clock.sleep(_PAUSE * 2 ** (attempt - 1))
+            change = self._decided_anew(change)
+            if not change.writes:
+                return self._note(change, change.action, change.resource_version)
+        return None
+
+    def _send(self, change: Change) -> Optional[Mapping[str, Any]]:
+        if change.body is None:
+            raise RuntimeError(f"{change} has nothing to send")
+        if change.patch_type is None:
+            return self._kubectl.create(change.body, str(change))
+        current = change.resource_version or resource_version(self._read(_key(change)))
+        return self._kubectl.patch(_key(change), change.patch_type, _guarded(change.body, current))
+
+    def _read(self, key: Key) -> Optional[JsonObject]:
+        return read_current(self._kubectl, [key]).get(key)
+
+    def _decided_anew(self, change: Change) -> Change:
+        fresh, findings = decide(_wish(change), self._read(_key(change)))
+        Plan((fresh,), findings).require_clear()
+        return fresh
+
+    def _accepted(self, change: Change, stored: Optional[JsonObject]) -> None:
+        if stored is None or not holds(change, stored):
+            raise _not_held(change, stored)
+        after = resource_version(stored)
+        self._written.append(change)
+        self._note(change, "unchanged" if after and after == change.resource_version else change.action, after)
+
+    def _note(self, change: Change, action: str, after: Optional[str]) -> None:
+        applied = Applied(
+            kind=change.kind,
+            namespace=change.namespace,
+            name=change.name,
+            action=action,
+            document=change.document,
+            reason=change.reason,
+            version_before=change.resource_version,
+            version_after=after,
+        )
+        self.done.append(applied)
+        self._report(applied)
+
+    def _establish(self, keys: list[Key]) -> None:
+        """Wait until the API server serves the kinds of new CRDs, which it does a moment after it stored them."""
+        deadline = self._clock.now() + ESTABLISH_TIMEOUT
+        while keys:
+            current = read_current(self._kubectl, keys)
+            keys = [key for key in keys if not _established(current.get(key))]
+            if keys and self._clock.now() > deadline:
+                why = f"not Established after {ESTABLISH_TIMEOUT:.0f} s"
+                raise ClusterError(f"{keys[0]} is not served", why=why, hint=f"oc describe crd {keys[0].name}")
+            if keys:
+                self._clock.sleep(_PAUSE)
+
+    def read_back(self) -> None:
+        """Read everything written once more: an operator or a webhook may have put it back."""
+        # Only the last change of an object tells its final state.
+        last = {_key(change): change for change in self._written}
+        stored = read_current(self._kubectl, last) if last else {}
+        for key, change in last.items():
+            item = stored.get(key)
+            if item is None or not holds(change, item):
+                raise _not_held(change, item)
+
+    def interrupted(self, error: ClusterError) -> ClusterError:
+        """Return ``error`` with what was applied before it."""
+        names = [f"{applied} ({applied.action})" for applied in self.done if applied.action in {"create", "patch"}]
+        before = f"applied before it: {', '.join(names)}" if names else "nothing was changed before it"
+        why = f"{error.why}; {before}" if error.why else before
+        return type(error)(error.message, why=why, hint=error.hint, retryable=error.retryable)
+
+
+def _batches(changes: Iterable[Change]) -> Iterable[tuple[Change, ...]]:
+    """Group neighbours that go in one call: server-side applied objects of one document and wave."""
+
+    def group(change: Change) -> tuple[bool, str, str, int]:
+        wave = change.wish.wave if change.wish is not None else 0
+        return change.writes, change.patch_type or "", change.document, wave
+
+    return (tuple(batch) for _, batch in itertools.groupby(changes, group))
+
+
+def _guarded(body: Mapping[str, Any], version: Optional[str]) -> dict[str, Any]:
+    """Return ``body`` so that the API server answers Conflict where the object is no longer the one that was read."""
+    if version is None:
+        return dict(body)
+    metadata = body.get("metadata")
+    return {**body, "metadata": {**(metadata if isinstance(metadata, Mapping) else {}), "resourceVersion": version}}
+
+
+def _established(crd: Optional[JsonObject]) -> bool:
+    conditions = objects_in(crd, "status", "conditions")
+    return any(item.get("type") == "Established" and item.get("status") == "True" for item in conditions)
+
+
+def _wish(change: Change) -> Wish:
+    if change.wish is None:
+        raise RuntimeError(f"{change} has no wish")
+    return change.wish
+
+
+def _key(change: Change) -> Key:
+    return _wish(change).key
+
+
+def _not_held(change: Change, stored: Optional[JsonObject]) -> ClusterError:
+    why = "it is gone again" if stored is None else "the stored object does not have what was asked"
+    return ClusterError(
+        f"{change} was accepted but does not hold",
+        why=why,
+        hint="an admission webhook or an operator changes it back: find the owner in its managedFields",
+    )

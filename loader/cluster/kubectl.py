@@ -1,0 +1,253 @@
+"""One oc or kubectl as an object: reads, writes and reviews, JSON in and out, every failure explained.
+
+Bodies travel on stdin, never in an argument list, which any user of the host may read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from loader.bundle.errors import ClusterError
+from loader.cluster.failures import RETRYABLE, Cause, diagnose, last_words, printable, shell_line, warnings
+from loader.cluster.objects import MANAGER, Key, listed
+from loader.cluster.process import Finished, Runner
+
+PROGRAMS = ("oc", "kubectl")
+PATCH_TYPES = ("merge", "strategic")
+_BLANK = re.compile(r"\s*")
+# One argument of execve(2) is limited to 128 KiB.
+_MAX_ARGUMENT = 128 * 1024 - 1
+
+
+@dataclass(frozen=True)
+class Call:
+    """One finished call, for -v: the line a person would type, seconds, exit status, the client's warnings."""
+
+    line: str
+    seconds: float
+    status: int
+    warnings: tuple[str, ...]
+
+
+def find_program(path_lookup: Callable[[str], Optional[str]]) -> str:
+    """Return the path of oc, else of kubectl; ``path_lookup`` is ``shutil.which`` with the user's PATH."""
+    for name in PROGRAMS:
+        found = path_lookup(name)
+        if found:
+            return found
+    raise ClusterError(
+        "neither oc nor kubectl is on PATH",
+        why="the loader changes a cluster through one of them",
+        hint="install the openshift-clients package (oc) or kubectl; --no-apply writes the documents instead",
+    )
+
+
+class Kubectl:
+    """One client program bound to a kubeconfig and a context.
+
+    ``request_timeout`` (seconds) bounds every request, and with it every call. Every method raises ``ClusterError``
+    with the command line, the exit status and the last lines of stderr; what callers decide on (not found, already
+    there, changed meanwhile) is a None instead.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        run: Runner,
+        *,
+        kubeconfig: Path | None = None,
+        context: str | None = None,
+        request_timeout: float = 30.0,
+        cache_dir: Path | None = None,
+        trace: Callable[[Call], None] | None = None,
+    ) -> None:
+        self._run = run
+        self._timeout = request_timeout
+        self._trace = trace
+        self._base = [
+            program,
+            *([f"--kubeconfig={kubeconfig}"] if kubeconfig else []),
+            *([f"--context={context}"] if context else []),
+            *([f"--cache-dir={cache_dir}"] if cache_dir else []),
+            f"--request-timeout={request_timeout:g}s",
+        ]
+        self._patch_file = True
+
+    def config(self) -> dict[str, Any]:
+        """Return the part of the kubeconfig in use, credentials already blanked by the client."""
+        return self._single(["config", "view", "--minify", "-o", "json"], "reading the kubeconfig")
+
+    def get_raw(self, path: str) -> Optional[dict[str, Any]]:
+        """Return the JSON object at an API path; None where nothing is served there."""
+        finished, cause, error = self._call(["get", "--raw", path], f"reading {path}")
+        if cause in {Cause.NOT_FOUND, Cause.NO_MATCH}:
+            return None
+        return self._only(_checked(finished, error), f"reading {path}")
+
+    def create_raw(self, path: str, body: Mapping[str, Any]) -> Optional[dict[str, Any]]:
+        """POST ``body`` to an API path and return the answer; None where nothing is served there."""
+        finished, cause, error = self._call(["create", "--raw", path, "-f", "-"], f"asking {path}", _encode(body))
+        if cause in {Cause.NOT_FOUND, Cause.NO_MATCH}:
+            return None
+        return self._only(_checked(finished, error), f"asking {path}")
+
+    def get(self, resource: str, namespace: str | None, name: str) -> Optional[dict[str, Any]]:
+        """Return one object, None where it is not there; ``resource`` is qualified: ``deployments.apps``."""
+        argv = ["get", resource, name, *_in(namespace), "-o", "json"]
+        finished, cause, error = self._call(argv, f"reading {resource}/{name}")
+        if cause is Cause.NOT_FOUND:
+            return None
+        return self._only(_checked(finished, error), f"reading {resource}/{name}")
+
+    def get_all(self, keys: Sequence[Key]) -> tuple[dict[str, Any], ...]:
+        """Return those of the named objects that are there, in one call."""
+        if not keys:
+            return ()
+        what = f"reading {_some(keys)}"
+        argv = ["get", "--ignore-not-found", "-f", "-", "-o", "json"]
+        finished, _, error = self._call(argv, what, _encode(listed([key.stub() for key in keys])), len(keys))
+        return _objects(_checked(finished, error), what)
+
+    def create(self, body: Mapping[str, Any], what: str, *, dry_run: bool = False) -> Optional[dict[str, Any]]:
+        """Create one object and return it as stored; None where it is there already."""
+        argv = ["create", f"--field-manager={MANAGER}", "-f", "-", "-o", "json", *_dry(dry_run)]
+        finished, cause, error = self._call(argv, f"creating {what}", _encode(body))
+        if cause is Cause.EXISTS:
+            return None
+        return self._only(_checked(finished, error), f"creating {what}")
+
+    def review(self, reviews: Sequence[Mapping[str, Any]], what: str) -> tuple[dict[str, Any], ...]:
+        """POST access reviews, all in one call, and return the answers in the same order."""
+        body = _encode(listed([dict(review) for review in reviews]))
+        finished, _, error = self._call(["create", "-f", "-", "-o", "json"], what, body, len(reviews))
+        return _objects(_checked(finished, error), what)
+
+    def apply(
+        self, items: Sequence[Mapping[str, Any]], what: str, *, dry_run: bool = False
+    ) -> tuple[dict[str, Any], ...]:
+        """Apply objects server-side under our field manager, never forcing, and return them as stored."""
+        argv = ["apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-", "-o", "json", *_dry(dry_run)]
+        body = _encode(listed([dict(item) for item in items]))
+        finished, _, error = self._call(argv, f"applying {what}", body, len(items))
+        return _objects(_checked(finished, error), f"applying {what}")
+
+    def patch(
+        self, key: Key, patch_type: str, body: Mapping[str, Any], *, dry_run: bool = False
+    ) -> Optional[dict[str, Any]]:
+        """Patch one object and return it as stored; None where it changed meanwhile (409).
+
+        ``body`` should carry the ``metadata.resourceVersion`` it was computed for.
+        """
+        finished, cause, error = self._patch(key, patch_type, _encode(body), _dry(dry_run))
+        if cause is Cause.CONFLICT:
+            return None
+        return self._only(_checked(finished, error), f"patching {key}")
+
+    def _patch(
+        self, key: Key, patch_type: str, body: bytes, dry: list[str]
+    ) -> tuple[Finished, Optional[Cause], Optional[ClusterError]]:
+        if patch_type not in PATCH_TYPES:
+            raise RuntimeError(f"no such patch type: {patch_type}")
+        base = ["patch", key.resource, key.name, *_in(key.namespace), f"--type={patch_type}", "-o", "json"]
+        base += [f"--field-manager={MANAGER}", *dry]
+        if self._patch_file:
+            answer = self._call([*base, "--patch-file=/dev/stdin"], f"patching {key}", body)
+            if answer[1] is not Cause.NO_FLAG:
+                return answer
+            self._patch_file = False
+        # oc 4.6 and older have no --patch-file; their --field-manager for patch is as young.
+        if key.kind == "Secret" or len(body) > _MAX_ARGUMENT:
+            raise ClusterError(
+                f"{key} cannot be patched with this client",
+                why="it has no --patch-file, and this body must not stand in an argument list",
+                hint="install oc 4.7 or kubectl 1.20, or newer",
+            )
+        old = [part for part in base if not part.startswith("--field-manager")]
+        return self._call([*old, "--patch", body.decode("ascii")], f"patching {key}")
+
+    def _single(self, argv: list[str], what: str) -> dict[str, Any]:
+        finished, _, error = self._call(argv, what)
+        return self._only(_checked(finished, error), what)
+
+    def _only(self, finished: Finished, what: str) -> dict[str, Any]:
+        found = _objects(finished, what, flatten=False)
+        if len(found) != 1:
+            raise _garbage(finished, what, f"{len(found)} JSON objects instead of one")
+        return found[0]
+
+    def _call(
+        self, argv: list[str], what: str, stdin: bytes = b"", objects: int = 1
+    ) -> tuple[Finished, Optional[Cause], Optional[ClusterError]]:
+        full = [*self._base, *argv]
+        started = time.monotonic()
+        finished = self._run(full, stdin=stdin, timeout=2 * self._timeout + objects)
+        seconds = time.monotonic() - started
+        stderr = finished.stderr.decode("utf-8", "replace")
+        line = shell_line(full)
+        if self._trace is not None:
+            self._trace(Call(line, seconds, finished.status, warnings(stderr)))
+        if finished.status == 0:
+            return finished, None, None
+        cause, hint = diagnose(stderr)
+        why = f"`{line}` ended with status {finished.status}: {last_words(stderr)}"
+        return finished, cause, ClusterError(f"{what} failed", why=why, hint=hint, retryable=cause in RETRYABLE)
+
+
+def _checked(finished: Finished, error: Optional[ClusterError]) -> Finished:
+    if error is not None:
+        raise error
+    return finished
+
+
+def _objects(finished: Finished, what: str, *, flatten: bool = True) -> tuple[dict[str, Any], ...]:
+    """Return the JSON objects on stdout: ``create`` prints one after another, ``get`` and ``apply`` one List."""
+    found: list[dict[str, Any]] = []
+    try:
+        text = finished.stdout.decode("utf-8")
+        position = _skip(text, 0)
+        while position < len(text):
+            value, position = json.JSONDecoder().raw_decode(text, position)
+            position = _skip(text, position)
+            items = value.get("items") if flatten and isinstance(value, dict) and value.get("kind") == "List" else None
+            found += items if isinstance(items, list) else [value]
+    except (ValueError, RecursionError) as error:
+        raise _garbage(finished, what, str(error)) from error
+    if not all(isinstance(item, dict) for item in found):
+        raise _garbage(finished, what, "something else than JSON objects")
+    return tuple(found)
+
+
+def _skip(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
+
+
+def _garbage(finished: Finished, what: str, why: str) -> ClusterError:
+    start = printable(finished.stdout[:120].decode("utf-8", "replace"))
+    return ClusterError(
+        f"{what} gave an answer that is not what was asked",
+        why=f"{printable(why)}; it starts with {start!r}",
+        hint="check that oc or kubectl on PATH is the real program and its server the API server",
+    )
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def _in(namespace: str | None) -> list[str]:
+    return [f"--namespace={namespace}"] if namespace else []
+
+
+def _dry(dry_run: bool) -> list[str]:
+    return ["--dry-run=server"] if dry_run else []
+
+
+def _some(keys: Sequence[Key]) -> str:
+    return str(keys[0]) if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more"

@@ -1,0 +1,64 @@
+"""The lines a person types where the loader may not: ``--no-apply``; pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from loader.bundle.manifest import Document
+from loader.cluster.failures import printable
+from loader.cluster.mirrorsets import DIGEST_KINDS
+from loader.cluster.objects import Key
+from loader.cluster.wishes import phase_number, target_key
+
+_TYPES = {"merge-patch": "merge", "strategic-patch": "strategic"}
+
+
+def oc_lines(documents: Iterable[Document], *, program: str = "oc") -> tuple[str, ...]:
+    """Return shell lines that do by hand what ``apply`` does, in its order; comments say where a choice is left.
+
+    The file names are the documents' paths: run them in the folder the documents were written to. ``--patch`` with
+    the file's content works with every oc and kubectl; ``--patch-file`` is missing before 4.7 and 1.20.
+    """
+    ordered = sorted(documents, key=phase_number)
+    kinds = {d.target.kind for d in ordered if d.action == "apply" and d.target}
+    preferred = [kind for kind in DIGEST_KINDS if kind in kinds]
+    lines: list[str] = []
+    for document in ordered:
+        if document.action == "file":
+            lines.append(f"# to put on the nodes by hand where needed: {printable(document.path)}")
+        elif document.action == "apply":
+            lines += _choice(document, preferred)
+            lines.append(f"{program} apply --server-side -f {shlex.quote(document.path)}")
+        else:
+            lines += _patch_lines(program, document)
+    return tuple(lines)
+
+
+def _choice(document: Document, preferred: list[str]) -> list[str]:
+    """Return the comment over a mirror document that stands for one of several kinds."""
+    kind = document.target.kind if document.target else ""
+    if kind not in preferred or len(preferred) < 2:
+        return []
+    place = preferred.index(kind)
+    served = f"where `{document.when.api}` is served" if document.when.api else f"where {kind} is served"
+    others = f", and not also {', '.join(preferred[:place])}" if place else ""
+    return [f"# {served}{others}:"]
+
+
+def _patch_lines(program: str, document: Document) -> list[str]:
+    key = target_key(document)
+    place = f"{program} -n {shlex.quote(key.namespace)}" if key.namespace else program
+    name = shlex.quote(f"{key.resource}/{key.name}")
+    content = f'"$(cat {shlex.quote(document.path)})"'
+    lines = [f"# only for Rook {printable(document.when.rook)}:"] if document.when.rook else []
+    lines += _created_first(place, key)
+    return [*lines, f"{place} patch {name} --type={_TYPES[document.action]} --patch={content}"]
+
+
+def _created_first(place: str, key: Key) -> list[str]:
+    """Return the line that makes a ConfigMap which some Rook installs lack (Helm, v1.4 to v1.8.2)."""
+    if key.kind != "ConfigMap":
+        return []
+    name = shlex.quote(key.name)
+    return [f"{place} get configmap {name} >/dev/null 2>&1 || {place} create configmap {name}"]

@@ -1,0 +1,78 @@
+"""May this login do all of it: one access review per write, every refusal listed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from loader.bundle.errors import ClusterError
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.objects import field
+from loader.cluster.plan import Change
+from loader.cluster.survey import Survey
+
+_API = "authorization.k8s.io/v1"
+
+
+@dataclass(frozen=True)
+class Access:
+    """One permission; ``name`` is empty for ``create``, which the API server judges without it."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+    name: str
+
+    def review(self) -> dict[str, Any]:
+        """Return the SelfSubjectAccessReview that asks for it."""
+        wanted = {"verb": self.verb, "group": self.group, "resource": self.resource}
+        optional = {"namespace": self.namespace, "name": self.name}
+        attributes = {**wanted, **{name: value for name, value in optional.items() if value}}
+        return {"apiVersion": _API, "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
+
+    def __str__(self) -> str:
+        resource = f"{self.resource}.{self.group}" if self.group else self.resource
+        name = f"/{self.name}" if self.name else ""
+        return f"{self.verb} {resource}{name}" + (f" in {self.namespace}" if self.namespace else "")
+
+
+def needed(changes: Iterable[Change], found: Survey) -> tuple[Access, ...]:
+    """Return the permissions that the writes among ``changes`` need, each once; pure.
+
+    Objects of a kind that the same bundle is about to define are left out: nobody can tell yet.
+    """
+    accesses = [access for change in changes if change.writes for access in _of(change, found)]
+    return tuple(dict.fromkeys(accesses))
+
+
+def _of(change: Change, found: Survey) -> tuple[Access, ...]:
+    resource = found.resource(change.wish.key.api_version, change.wish.key.kind) if change.wish else None
+    if change.wish is None or resource is None:
+        return ()
+    # Server-side apply is a PATCH that may create.
+    verbs = {"get"} | ({"create"} if change.action == "create" else set())
+    verbs |= {"patch"} if change.action == "patch" or change.patch_type == "apply" else set()
+    group, namespace = change.wish.key.group, change.namespace or ""
+    return tuple(
+        Access(verb, group, resource.plural, namespace, "" if verb == "create" else change.name)
+        for verb in sorted(verbs)
+    )
+
+
+def check_permissions(kubectl: Kubectl, changes: Iterable[Change], found: Survey) -> None:
+    """Ask the API server about every write, in one call; raise one ``ClusterError`` that lists all it would refuse."""
+    accesses = needed(changes, found)
+    if not accesses:
+        return
+    answers = kubectl.review([access.review() for access in accesses], "checking permissions")
+    if len(answers) != len(accesses):
+        raise ClusterError("checking permissions failed", why=f"{len(answers)} answers to {len(accesses)} questions")
+    missing = [access for access, answer in zip(accesses, answers) if field(answer, "status", "allowed") is not True]
+    if missing:
+        raise ClusterError(
+            f"{found.user or 'this login'} may not make {len(missing)} of the requests this bundle needs",
+            why="not allowed: " + "; ".join(str(access) for access in missing),
+            hint="log in as someone who may, or ask a cluster-admin for a role with exactly these permissions",
+        )

@@ -1,0 +1,271 @@
+"""Documents and the present objects -> what would change, in order, and what stands in the way; pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from loader.bundle.errors import ClusterError
+from loader.bundle.manifest import Document
+from loader.cluster.diff import essence, object_diff
+from loader.cluster.mirrorsets import DIGEST_KINDS, MIRROR_LISTS, is_ours, joined, labelled
+from loader.cluster.objects import MANAGED_BY, MANAGER, JsonObject, Key, labels_of, objects_in, resource_version, text
+from loader.cluster.patches import overlaid, patched
+from loader.cluster.rookrange import in_range, parse_version
+from loader.cluster.survey import Survey
+from loader.cluster.wishes import Pair, Wish, defined_kinds, in_order, scoped, wishes_of
+
+MODES = ("cluster", "manual", "none")
+_UNRECONCILED = "ceph.rook.io/do-not-reconcile"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One object and what happens to it.
+
+    ``action`` is create, patch, unchanged or skip; ``patch_type`` is merge, strategic, apply (server-side) or None
+    where an object is created as it is. ``body`` is what is sent, ``after`` the state expected then. A skipped
+    document has its ``reason`` and no wish.
+    """
+
+    kind: str
+    namespace: Optional[str]
+    name: str
+    action: str
+    diff: str
+    body: Optional[Mapping[str, Any]]
+    patch_type: Optional[str]
+    document: str
+    reason: str = ""
+    wish: Optional[Wish] = None
+    after: Optional[Mapping[str, Any]] = None
+    resource_version: Optional[str] = None
+
+    @property
+    def writes(self) -> bool:
+        """Tell whether this change is sent to the API server."""
+        return self.action in {"create", "patch"}
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}" + (f" in {self.namespace}" if self.namespace else "")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should know before anything is written; a ``blocker`` stops, a ``warning`` does not."""
+
+    level: str
+    text: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every change in the order it is made, and the findings."""
+
+    changes: tuple[Change, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def writes(self) -> tuple[Change, ...]:
+        """Return the changes that would be sent."""
+        return tuple(change for change in self.changes if change.writes)
+
+    def require_clear(self) -> None:
+        """Raise one ``ClusterError`` with every blocker, if there is any."""
+        blockers = [finding for finding in self.findings if finding.level == "blocker"]
+        if blockers:
+            raise ClusterError(
+                f"the cluster cannot take this bundle ({len(blockers)} blocker{'s' if len(blockers) > 1 else ''})",
+                why="; ".join(finding.text for finding in blockers),
+                hint="; ".join(dict.fromkeys(finding.hint for finding in blockers)),
+            )
+
+
+def make_plan(
+    documents: Iterable[Pair], found: Survey, current: Mapping[Key, JsonObject], *, mirrors: str = "cluster"
+) -> Plan:
+    """Return the plan for one cluster; ``mirrors`` is ``cluster``, ``manual`` or ``none`` (then no mirror object).
+
+    ``current`` are the objects there now, by key. Raises ``FormatError`` for a document that does not fit its entry.
+    """
+    return _Planner(tuple(documents), found, current, mirrors).plan()
+
+
+class _Planner:
+    """Holds the state that the changes planned so far would lead to: a later patch may need an earlier object."""
+
+    def __init__(
+        self, documents: tuple[Pair, ...], found: Survey, current: Mapping[Key, JsonObject], mirrors: str
+    ) -> None:
+        if mirrors not in MODES:
+            raise RuntimeError(f"no such mirror mode: {mirrors}")
+        self._documents = in_order(documents)
+        self._found = found
+        self._expected: dict[Key, JsonObject] = dict(current)
+        self._mirrors = mirrors
+        self._changes: list[Change] = []
+        self._findings: list[Finding] = []
+        every = [wish for document, parsed in documents for wish in wishes_of(document, parsed)]
+        self._defined = defined_kinds(every)
+        wished = {wish.key.kind for wish in every if wish.method == "mirror"} & set(found.mirror_kinds)
+        self._kind = next((kind for kind in DIGEST_KINDS if kind in wished), None)
+
+    def plan(self) -> Plan:
+        wished = False
+        for document, parsed in self._documents:
+            wishes = wishes_of(document, parsed)
+            wished = wished or any(wish.key.kind in DIGEST_KINDS for wish in wishes if wish.method == "mirror")
+            reason = self._reason_against(document, wishes)
+            for wish in wishes:
+                self._add(_skipped(wish, reason) if reason else self._decided(wish))
+        if wished and self._mirrors == "cluster" and self._kind is None:
+            self._block(_no_mirror_kind(document for document, _ in self._documents))
+        return Plan(tuple(self._changes), tuple(dict.fromkeys(self._findings)))
+
+    def _reason_against(self, document: Document, wishes: Sequence[Wish]) -> str:
+        """Return why ``document`` is skipped, or an empty string; what may not be skipped becomes a blocker."""
+        if document.phase == "mirrors":
+            return self._reason_against_mirror(document, wishes)
+        api, wanted = document.when.api, document.when.rook
+        if api and not self._found.serves(api):
+            return self._skip_or_block(document, f"{api} is not served by this cluster", "install its operator first")
+        running = [version for version in self._found.rook_versions if wanted and _outside(version, wanted)]
+        if running:
+            text_ = f"{document.path} is for Rook {wanted}, the cluster runs {', '.join(running)}"
+            return self._skip_or_block(document, text_, "use a bundle built for the running Rook version")
+        return ""
+
+    def _reason_against_mirror(self, document: Document, wishes: Sequence[Wish]) -> str:
+        if self._mirrors != "cluster":
+            return f"--mirrors {self._mirrors}"
+        for kind in (wish.key.kind for wish in wishes if wish.method == "mirror"):
+            if kind not in self._found.mirror_kinds:
+                return f"{kind} is not served by this cluster"
+            if kind in DIGEST_KINDS and kind != self._kind:
+                return f"{self._kind} is served and preferred"
+        return ""
+
+    def _skip_or_block(self, document: Document, text_: str, hint: str) -> str:
+        if document.otherwise != "skip":
+            self._block(Finding("blocker", text_, hint))
+        return text_
+
+    def _decided(self, wish: Wish) -> Change:
+        resource = self._found.resource(wish.key.api_version, wish.key.kind)
+        if resource is None and (wish.key.group, wish.key.kind) not in self._defined:
+            text_ = f"{wish.key} of {wish.document.path}: {wish.key.api_version} {wish.key.kind} is not served"
+            self._block(Finding("blocker", text_, "install its CRDs or operator first"))
+            return _skipped(wish, "the kind is not served")
+        here = scoped(wish, self._found)
+        change, findings = decide(here, self._expected.get(here.key))
+        self._findings += findings
+        return change
+
+    def _add(self, change: Change) -> None:
+        self._changes.append(change)
+        if change.wish is not None and change.after is not None:
+            self._expected[change.wish.key] = change.after
+
+    def _block(self, finding: Finding) -> None:
+        self._findings.append(finding)
+
+
+def decide(wish: Wish, current: Optional[JsonObject]) -> tuple[Change, tuple[Finding, ...]]:
+    """Return the change that makes ``wish`` true of ``current`` (None: not there), and what stands in its way."""
+    if wish.method == "mirror":
+        return _decide_mirror(wish, current)
+    if wish.method == "apply":
+        body = wish.body
+        after = overlaid(current, body) if current is not None else body
+        return _change(wish, current, after, body, "apply"), ()
+    if current is not None:
+        after = patched(current, wish.body, wish.method)
+        return _change(wish, current, after, wish.body, wish.method), _warnings(wish.key, current)
+    if wish.key.kind != "ConfigMap":
+        text_ = f"{wish.key} is not on this cluster, and {wish.document.path} changes it"
+        hint = "install Rook first, or build the bundle with its namespace and names"
+        blockers = () if wish.document.otherwise == "skip" else (Finding("blocker", text_, hint),)
+        return _skipped(wish, "the object is not there"), blockers
+    # Helm installs of Rook v1.4 to v1.8.2 have no operator ConfigMap; the operator reads it once it is there.
+    body = labelled(patched(wish.key.stub(), wish.body, "merge"))
+    return _change(wish, None, body, body, None), ()
+
+
+def _decide_mirror(wish: Wish, current: Optional[JsonObject]) -> tuple[Change, tuple[Finding, ...]]:
+    desired = labelled(wish.body)
+    if current is None:
+        return _change(wish, None, desired, desired, None), ()
+    if not is_ours(current):
+        owner = labels_of(current).get(MANAGED_BY)
+        text_ = f"{wish.key} is there already and was not made by this loader ({MANAGED_BY}: {owner or 'none'})"
+        hint = (
+            f"rename it, choose another mirrors.name for the bundle, or label it {MANAGED_BY}={MANAGER} to hand it over"
+        )
+        return _skipped(wish, "someone else's object"), (Finding("blocker", text_, hint),)
+    body = {"spec": {MIRROR_LISTS[wish.key.kind]: joined(wish.key.kind, current, desired)}}
+    return _change(wish, current, patched(current, body, "merge"), body, "merge"), ()
+
+
+def with_preview(change: Change, current: JsonObject, preview: JsonObject) -> Change:
+    """Return ``change`` as the API server's own dry run sees it: defaults, other spellings and owners included."""
+    if change.wish is None:
+        raise RuntimeError(f"{change} has no wish")
+    seen = _change(change.wish, current, preview, change.body or {}, change.patch_type)
+    return dataclasses.replace(seen, document=change.document)
+
+
+def _change(
+    wish: Wish, current: Optional[JsonObject], after: JsonObject, body: Mapping[str, Any], patch_type: Optional[str]
+) -> Change:
+    same = current is not None and essence(current) == essence(after)
+    action = "create" if current is None else "unchanged" if same else "patch"
+    return Change(
+        kind=wish.key.kind,
+        namespace=wish.key.namespace,
+        name=wish.key.name,
+        action=action,
+        diff=object_diff(wish.key, current, after),
+        body=None if same else body,
+        patch_type=patch_type,
+        document=wish.document.path,
+        wish=wish,
+        after=after,
+        resource_version=resource_version(current),
+    )
+
+
+def _skipped(wish: Wish, reason: str) -> Change:
+    key = wish.key
+    return Change(key.kind, key.namespace, key.name, "skip", "", None, None, wish.document.path, reason)
+
+
+def _warnings(key: Key, current: JsonObject) -> tuple[Finding, ...]:
+    """Return what would undo or ignore a patch although the API server accepts it."""
+    found = []
+    owners = {text(owner, "kind") for owner in objects_in(current, "metadata", "ownerReferences")}
+    if "ClusterServiceVersion" in owners:
+        found.append(Finding("warning", f"{key} belongs to OLM, which reverts the patch", "update Rook through OLM"))
+    if labels_of(current).get(MANAGED_BY) == "Helm":
+        hint = "set the same images in the chart's values"
+        found.append(Finding("warning", f"{key} belongs to Helm, whose next upgrade reverts the patch", hint))
+    if key.kind == "CephCluster" and _UNRECONCILED in labels_of(current):
+        hint = "remove the label when the cluster may change"
+        found.append(Finding("warning", f"{key} has the label {_UNRECONCILED}: Rook ignores the patch", hint))
+    return tuple(found)
+
+
+def _outside(version: str, wanted: str) -> bool:
+    parsed = parse_version(version)
+    return parsed is not None and not in_range(parsed, wanted)
+
+
+def _no_mirror_kind(documents: Iterable[Document]) -> Finding:
+    node_file = next((d.path for d in documents if d.phase == "nodes"), "the nodes' registries.conf")
+    return Finding(
+        "blocker",
+        "this cluster serves neither ImageDigestMirrorSet nor ImageContentSourcePolicy",
+        f"put {node_file} on every node as described in it, then use --mirrors manual",
+    )
