@@ -169,7 +169,17 @@ def _wheel(requirement: str, environ: Mapping[str, str]) -> Path:
         if target.is_dir():
             return target
         partial = target.with_name(f".{target.name}.{os.getpid()}")
-        argv = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:", "--target"]
+        argv = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--target",
+        ]
         done = subprocess.run([*argv, str(partial), requirement], env=dict(environ), stderr=subprocess.PIPE, text=True)
         if done.returncode:
             shutil.rmtree(partial, ignore_errors=True)
