@@ -41,7 +41,7 @@ lint: venv ## ruff: rules and format
 
 .PHONY: type
 type: venv ## mypy --strict
-	$(RUN) mypy
+	$(RUN) mypy -p loader -p bundler -p tests
 
 .PHONY: bench
 bench: venv ## measurements, side by side with the usual tools

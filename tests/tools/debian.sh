@@ -23,7 +23,17 @@ else
   exit 1
 fi
 echo "installing ${packages[*]}" >&2
-run() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "$@"; }
+run() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "$@" </dev/null >"$log" 2>&1 || {
+    tail -n 30 "$log" >&2
+    printf 'that failed; by hand: %s\n' "$line" >&2
+    exit 1
+  }
+}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 # A fresh machine has no package lists, a kept one may have lists of packages that are gone.
-# shellcheck disable=SC2086
-run apt-get update -q >&2 && run $line -q >&2
+run apt-get update
+# Somebody else may be installing.
+# shellcheck disable=SC2086 # the line is words
+run $line -o DPkg::Lock::Timeout=300
