@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -123,10 +123,12 @@ class _Plan:
 class ArchiveWriter:
     """Writes frames to an open file descriptor as they fill; memory is one glue frame.
 
-    The bytes written are exactly those that :class:`loader.bundle.tarlayout.Layout` predicts.
+    ``on_parts`` gets the buffers of every write, in order, unchanged from then on. The bytes written
+    are exactly those that :class:`loader.bundle.tarlayout.Layout` predicts.
     """
 
-    def __init__(self, fd: int, name: str) -> None:
+    def __init__(self, fd: int, name: str, on_parts: Callable[[Sequence[frames.Buffer]], None]) -> None:
+        self._on_parts = on_parts
         self._fd = fd
         self._name = name
         self._glue = bytearray()
@@ -220,6 +222,7 @@ class ArchiveWriter:
                 hint="free some space or name another folder with -o; nothing was kept",
             ) from error
         self.written += wanted
+        self._on_parts(parts)
 
 
 def head_members(head: Head) -> Iterator[tuple[str, bytes]]:

@@ -1,0 +1,172 @@
+"""What the bundle will say: images, directories, documents, ``bundle.json``, and the signed head.
+
+Everything here is decided from manifests alone, before a single layer is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Optional
+
+from bundler.config import BuildConfig
+from bundler.fetch import libzstd_version
+from bundler.lock import Last, Lock, Locked
+from bundler.pack import PackedImage, directory_name, plan_files
+from bundler.render.documents import bundle_mirrors, render_documents
+from bundler.render.model import PinnedImage, Rendered
+from bundler.resolve import ResolvedImage
+from loader import __version__
+from loader.bundle import manifest as manifests
+from loader.bundle.digest import sha256_hex
+from loader.bundle.graph import VERSION_FILE
+from loader.bundle.head import Head
+from loader.bundle.sums import render_sums
+from loader.bundle.tarlayout import payload_size
+from loader.signing import Signer
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A bundle decided but not written; ``lock`` is what to keep once it is."""
+
+    head: Head
+    manifest: manifests.BundleManifest
+    documents: tuple[Rendered, ...]
+    packed: tuple[PackedImage, ...]
+    lock: Lock
+
+    @property
+    def name(self) -> str:
+        """``NAME-VERSION``."""
+        return f"{self.manifest.name}-{self.manifest.version}"
+
+    @property
+    def texts(self) -> dict[str, bytes]:
+        """Content of every member that is at hand, by path."""
+        texts = {item.document.path: item.content for item in self.documents}
+        for image in self.packed:
+            texts.update({f"{image.directory}/{name}": data for name, data in image.texts.items()})
+        return texts
+
+
+def compose(
+    config: BuildConfig, lock: Lock, resolved: Sequence[ResolvedImage], signers: Sequence[Signer], *, now: int
+) -> Composition:
+    """Render, list every file, choose the sequence and sign. Raises ``ConfigError`` for what can't be rendered."""
+    locked = _new_lock(lock, resolved, now)
+    images, packed = _directories(resolved)
+    pinned = [_pinned(image) for image in resolved]
+    documents = render_documents(config, pinned)
+    files = plan_files({item.document.path: item.content for item in documents}, packed)
+    mirrors = bundle_mirrors(config, pinned)
+    manifest = manifests.BundleManifest(
+        format_version=1,
+        name=config.name,
+        version=config.version,
+        sequence=0,
+        created=utc(now),
+        not_after=config.not_after,
+        builder=manifests.Builder(f"airgap-bundler {__version__}", libzstd_version()),
+        complete=True,
+        base=None,
+        registry=config.registry,
+        images=images,
+        attachments=(),
+        mirrors=mirrors,
+        documents=tuple(item.document for item in documents),
+        files=files,
+        requires=(),
+        payload_size=payload_size(files),
+    )
+    head = _head(manifest, lock, config.sequence, now, signers)
+    manifest = manifests.decode(head.manifest)
+    last = Last(manifest.sequence, head.id)
+    return Composition(head, manifest, documents, packed, replace(locked, last=last))
+
+
+def _new_lock(lock: Lock, resolved: Sequence[ResolvedImage], now: int) -> Lock:
+    images: dict[str, Locked] = {}
+    for image in resolved:
+        name = str(image.config.name)
+        old = lock.images.get(name)
+        images[name] = (
+            old
+            if old is not None and old.digest == image.digest
+            else Locked(image.digest, image.parsed.media_type, len(image.data), image.platforms, utc(now))
+        )
+    return replace(lock, images=images)
+
+
+def utc(seconds: int) -> str:
+    """``seconds`` since the epoch as ``YYYY-MM-DDTHH:MM:SSZ``."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _pinned(image: ResolvedImage) -> PinnedImage:
+    name = image.config.name
+    return PinnedImage(name.name, name.tag, image.digest, image.config.repository)
+
+
+def _directories(
+    resolved: Sequence[ResolvedImage],
+) -> tuple[tuple[manifests.Image, ...], tuple[PackedImage, ...]]:
+    """The entries of ``images[]`` and their directories; entries with one digest share one directory."""
+    by_digest: dict[str, PackedImage] = {}
+    images = []
+    for index, image in enumerate(resolved):
+        name = image.config.name
+        packed = by_digest.get(image.digest)
+        if packed is None:
+            packed = by_digest[image.digest] = _packed(directory_name(index, name.repository), image)
+        foreign = {layer.digest for parsed in image.manifests for layer in parsed.layers if layer.foreign}
+        omitted = tuple(
+            manifests.Omitted(digest, "foreign layer: its bytes are hosted elsewhere") for digest in sorted(foreign)
+        )
+        images.append(
+            manifests.Image(
+                source=name.name,
+                tag=name.tag,
+                digest=image.digest,
+                media_type=image.parsed.media_type,
+                platforms=image.platforms,
+                path=packed.directory,
+                repository=image.config.repository,
+                omitted=omitted,
+                rewritten=None,
+            )
+        )
+    return tuple(images), tuple(by_digest.values())
+
+
+def _packed(directory: str, image: ResolvedImage) -> PackedImage:
+    texts = {"version": VERSION_FILE, "manifest.json": image.data, **image.signatures}
+    texts.update({f"{child.descriptor.digest[7:]}.manifest.json": child.data for child in image.children})
+    return PackedImage(
+        directory,
+        texts,
+        tuple(parsed.config for parsed in image.manifests if parsed.config),
+        tuple(layer for parsed in image.manifests for layer in parsed.layers if not layer.foreign),
+    )
+
+
+def _head(
+    manifest: manifests.BundleManifest, lock: Lock, fixed: Optional[int], now: int, signers: Sequence[Signer]
+) -> Head:
+    """Choose the sequence and sign. A rebuild that changes nothing keeps the sequence, hence the bytes."""
+    if fixed is not None:
+        head = _unsigned(manifest, fixed)
+    elif lock.last is None:
+        head = _unsigned(manifest, now)
+    else:
+        head = _unsigned(manifest, lock.last.sequence)
+        if head.id != lock.last.id:
+            head = _unsigned(manifest, max(now, lock.last.sequence + 1))
+    signatures = {signer.label: signer.sign(head.sums) for signer in signers}
+    return replace(head, signatures=tuple(sorted(signatures.items())))
+
+
+def _unsigned(manifest: manifests.BundleManifest, sequence: int) -> Head:
+    data = manifests.encode(replace(manifest, sequence=sequence))
+    return Head(render_sums(manifest.files, sha256_hex(data)), (), data)

@@ -1,0 +1,139 @@
+"""``bundle.lock``: which digest each image was resolved to, and the last sequence and id built.
+
+JSON beside the config, made to be committed. Nothing locked moves unless asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from bundler.config import read_file
+from loader.bundle.digest import is_digest, is_hex
+from loader.bundle.errors import ConfigError, FormatError, StorageError
+from loader.bundle.strictjson import loads
+
+_MAX_LOCK = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Locked:
+    """What a name was resolved to; ``resolved`` is when (UTC), ``size`` the top manifest's bytes."""
+
+    digest: str
+    media_type: str
+    size: int
+    platforms: tuple[str, ...]
+    resolved: str
+
+
+@dataclass(frozen=True)
+class Last:
+    """The last bundle built from this lock."""
+
+    sequence: int
+    id: str
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Images by the name the config gives them."""
+
+    images: Mapping[str, Locked] = field(default_factory=dict)
+    last: Optional[Last] = None
+
+
+def lock_path(config: Path) -> Path:
+    """``bundle.lock`` for ``bundle.yaml``: the lock stands beside its config."""
+    return config.with_suffix(".lock")
+
+
+def read_lock(path: Path) -> Lock:
+    """Return the lock at ``path``, an empty one if there is none; ``ConfigError`` if it was edited into nonsense."""
+    if not path.exists():
+        return Lock()
+    try:
+        plain = loads(read_file(path, _MAX_LOCK), str(path))
+        if not isinstance(plain, dict) or plain.get("formatVersion") != 1:
+            raise _edited(path, "formatVersion is not 1")
+        images = {name: _locked(entry) for name, entry in plain["images"].items()}
+        last = None if plain["last"] is None else Last(int(plain["last"]["sequence"]), str(plain["last"]["id"]))
+    except (FormatError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _edited(path, str(error)) from error
+    if last is not None and (not is_hex(last.id) or last.sequence < 0):
+        raise _edited(path, "last is not a sequence and an id")
+    return Lock(images, last)
+
+
+def _locked(entry: Mapping[str, Any]) -> Locked:
+    digest = str(entry["digest"])
+    if not is_digest(digest):
+        raise ValueError(f"{digest[:80]!a} is not a digest")
+    platforms = tuple(str(platform) for platform in entry["platforms"])
+    return Locked(digest, str(entry["mediaType"]), int(entry["size"]), platforms, str(entry["resolved"]))
+
+
+def _edited(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"{path} is not a lock file of this program", why=why, hint="take the committed one back, or delete it"
+    )
+
+
+def write_lock(path: Path, lock: Lock) -> None:
+    """Write ``lock`` whole or not at all; an unchanged one is not touched."""
+    plain = {
+        "formatVersion": 1,
+        "images": {
+            name: {
+                "digest": entry.digest,
+                "mediaType": entry.media_type,
+                "platforms": list(entry.platforms),
+                "resolved": entry.resolved,
+                "size": entry.size,
+            }
+            for name, entry in lock.images.items()
+        },
+        "last": None if lock.last is None else {"id": lock.last.id, "sequence": lock.last.sequence},
+    }
+    data = (json.dumps(plain, indent=2, sort_keys=True) + "\n").encode()
+    try:
+        if path.exists() and path.read_bytes() == data:
+            return
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error
+
+
+def changes(before: Lock, after: Lock) -> list[str]:
+    """One line for each image that was added, dropped or moved."""
+    lines = [f"+ {name} {after.images[name].digest}" for name in after.images if name not in before.images]
+    lines += [f"- {name}" for name in before.images if name not in after.images]
+    lines += [
+        f"~ {name} {before.images[name].digest} -> {entry.digest}"
+        for name, entry in after.images.items()
+        if name in before.images and before.images[name].digest != entry.digest
+    ]
+    return sorted(lines, key=lambda line: line[2:])
+
+
+def unlocked(lock: Lock, update: Iterable[str], *, everything: bool) -> Lock:
+    """Return ``lock`` without the images that may move; ``ConfigError`` for a name it doesn't have."""
+    if everything:
+        return dataclasses.replace(lock, images={})
+    names = set(update)
+    unknown = sorted(names - lock.images.keys())
+    if unknown:
+        raise ConfigError(
+            "--update names images that are not locked", faults=[(name, "not in the lock") for name in unknown]
+        )
+    return dataclasses.replace(lock, images={name: e for name, e in lock.images.items() if name not in names})

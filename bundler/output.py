@@ -1,0 +1,69 @@
+"""Files in the output folder: written under a hidden name, checked, synced, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from loader.bundle.errors import StorageError
+
+
+class Partial:
+    """The archive being written, under a hidden name and an exclusive lock."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.kept = False
+
+    def keep(self, final: Path) -> None:
+        """Give the finished file its final name, durably."""
+        self.path.replace(final)
+        self.kept = True
+        folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextlib.contextmanager
+def partial_file(path: Path) -> Iterator[Partial]:
+    """Open ``path``'s hidden ``.part`` file under an exclusive lock; it is removed unless kept."""
+    hidden = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise StorageError(f"cannot write {hidden}", why=error.strerror or str(error)) from error
+    partial = Partial(hidden, fd)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            partial.kept = True
+            raise StorageError(
+                f"{hidden} is in use", why="another build writes this bundle", hint="wait for it to end"
+            ) from error
+        yield partial
+    finally:
+        if not partial.kept:
+            hidden.unlink(missing_ok=True)
+        os.close(fd)
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a small file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error

@@ -1,0 +1,183 @@
+"""Config images to manifests: every tag becomes a digest once, every child manifest is fetched and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Optional, Protocol
+
+from bundler.fetch import BlobSource
+from bundler.imagelist import ConfigImage
+from bundler.lock import Lock, Locked
+from loader.bundle.digest import digest_of, require_digest
+from loader.bundle.errors import AirgapError, ConfigError, FormatError, RegistryError, TrustError
+from loader.bundle.limits import MAX_CONFIG
+from loader.bundle.ocimanifest import Descriptor, ParsedManifest, parse_manifest
+
+_UNKNOWN = "unknown/unknown"  # what buildkit gives attestation manifests as a platform
+
+
+class ImageSource(BlobSource, Protocol):
+    """An image outside: its manifests and blobs, and the signature files of a dir layout."""
+
+    def manifest(self, reference: Optional[str]) -> tuple[bytes, str]:
+        """Return (bytes, media type) of the manifest with this digest or tag; None is the image's own."""
+        ...
+
+    def signatures(self) -> Mapping[str, bytes]:
+        """Return simple-signing files by name (``signature-1``), empty for a registry."""
+        ...
+
+
+@dataclass(frozen=True)
+class Child:
+    """A manifest of the image: its file name in the layout, digest, bytes, and what they say."""
+
+    descriptor: Descriptor
+    data: bytes
+    parsed: ParsedManifest
+
+
+@dataclass(frozen=True)
+class ResolvedImage:
+    """An image with all its manifests; ``blobs`` holds bytes of blobs that had to be read on the way."""
+
+    config: ConfigImage
+    source: ImageSource
+    digest: str
+    data: bytes
+    parsed: ParsedManifest
+    children: tuple[Child, ...]
+    platforms: tuple[str, ...]
+    signatures: Mapping[str, bytes]
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def manifests(self) -> tuple[ParsedManifest, ...]:
+        """The image manifests, in index order; of a single image the one."""
+        return tuple(child.parsed for child in self.children) if self.parsed.is_index else (self.parsed,)
+
+
+def resolve(
+    images: Sequence[ConfigImage],
+    lock: Lock,
+    open_source: Callable[[ConfigImage], ImageSource],
+    *,
+    jobs: int,
+) -> tuple[ResolvedImage, ...]:
+    """Fetch and check the manifests of ``images``, ``jobs`` at a time; locked ones by their digest.
+
+    Raises the one error there was, or for several a ``RegistryError`` that lists them all.
+    """
+    with ThreadPoolExecutor(jobs, thread_name_prefix="resolve") as pool:
+        work = [pool.submit(_resolve, image, lock.images.get(str(image.name)), open_source) for image in images]
+        results = [(image, future.exception()) for image, future in zip(images, work)]
+    errors = [(image, error) for image, error in results if error is not None]
+    for _, error in errors:
+        if not isinstance(error, AirgapError):
+            raise error
+    if len(errors) == 1:
+        raise errors[0][1]
+    if errors:
+        raise RegistryError(
+            f"{len(errors)} of {len(images)} images can't be had",
+            why="; ".join(f"{image.name}: {error}" for image, error in errors),
+            hint=next((error.hint for _, error in errors if isinstance(error, AirgapError) and error.hint), ""),
+        )
+    return tuple(future.result() for future in work)
+
+
+def _resolve(
+    image: ConfigImage, locked: Optional[Locked], open_source: Callable[[ConfigImage], ImageSource]
+) -> ResolvedImage:
+    source = open_source(image)
+    wanted = image.name.digest or (locked.digest if locked else None)
+    try:
+        data, media_type = source.manifest(wanted)
+        if wanted is not None:
+            require_digest(data, wanted, f"manifest of {image.name}")
+        parsed = parse_manifest(data, str(image.name), media_type)
+        children = tuple(_child(source, child, str(image.name)) for child in parsed.children)
+    except FormatError as error:
+        raise ConfigError(f"image {image.name} can't be carried", why=str(error), hint=error.hint) from error
+    except TrustError as error:
+        raise _moved(image, locked, error) from error
+    _check_tag(image, source, wanted, locked)
+    platforms, blobs = _platforms(source, parsed)
+    return ResolvedImage(
+        image,
+        source,
+        digest_of(data),
+        data,
+        parsed,
+        children,
+        platforms,
+        source.signatures(),
+        blobs,
+    )
+
+
+def _child(source: ImageSource, descriptor: Descriptor, name: str) -> Child:
+    data, _ = source.manifest(descriptor.digest)
+    require_digest(data, descriptor.digest, f"a child manifest of {name}")
+    if len(data) != descriptor.size:
+        raise FormatError(f"child {descriptor.digest} does not have its size", why=f"{len(data)} bytes")
+    return Child(descriptor, data, parse_manifest(data, descriptor.digest, descriptor.media_type))
+
+
+def _moved(image: ConfigImage, locked: Optional[Locked], error: TrustError) -> AirgapError:
+    if locked is None or image.name.digest is not None:
+        return error
+    return TrustError(
+        f"image {image.name} is no longer what the lock says",
+        why=error.why,
+        hint=f"if it is meant to move: --update {image.name}",
+    )
+
+
+def _check_tag(image: ConfigImage, source: ImageSource, digest: Optional[str], locked: Optional[Locked]) -> None:
+    """Refuse a tag and a digest that disagree, when the image is resolved for the first time (cli.md)."""
+    tag = image.name.tag
+    if image.name.digest is None or tag is None or locked is not None:
+        return
+    data, _ = source.manifest(None)
+    found = digest_of(data)
+    if found != digest:
+        raise ConfigError(
+            f"image {image.name}: tag and digest disagree",
+            why=f"{tag} is {found}",
+            hint="leave one of the two out, or take the digest that is meant",
+        )
+
+
+def _platforms(source: ImageSource, parsed: ParsedManifest) -> tuple[tuple[str, ...], Mapping[str, bytes]]:
+    if parsed.is_index:
+        found = [child.platform for child in parsed.children if child.platform not in {None, _UNKNOWN}]
+        return tuple(dict.fromkeys(platform for platform in found if platform)), {}
+    config = parsed.config
+    if config is None or config.size > MAX_CONFIG or not config.media_type.endswith("json"):
+        return (), {}
+    data = _read_blob(source, config)
+    try:
+        plain = json.loads(data)
+        parts = [plain["os"], plain["architecture"]] + ([plain["variant"]] if plain.get("variant") else [])
+    except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
+        return (), {config.digest: data}
+    platform = "/".join(part for part in parts if isinstance(part, str))
+    return ((platform,) if platform.isascii() and platform.isprintable() else ()), {config.digest: data}
+
+
+def _read_blob(source: ImageSource, blob: Descriptor) -> bytes:
+    with source.open_blob(blob.digest, blob.size, start=0, length=blob.size) as body:
+        view = memoryview(bytearray(blob.size))
+        rest = view
+        while rest:
+            got = body.readinto(rest)
+            if not got:
+                break
+            rest = rest[got:]
+    data = bytes(view[: len(view) - len(rest)])
+    require_digest(data, blob.digest, f"config {blob.digest}")
+    return data
