@@ -1,0 +1,134 @@
+"""Reading a blob, or a part of one: the right bytes from the right place, resumed where a line breaks."""
+
+from __future__ import annotations
+
+import re
+from types import TracebackType
+from typing import Callable, Optional
+
+from loader.bundle.errors import RegistryError
+from loader.oci.http import Answer
+from loader.oci.messages import Request, printable, shown_url
+from loader.oci.retry import Backoff
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
+_SKIP = 2**20
+
+
+def range_request(url: str, start: int, end: int, size: int) -> Request:
+    """Return the GET for bytes ``start`` to ``end`` (exclusive) of ``size``; the whole is asked for without Range."""
+    headers = {} if (start, end) == (0, size) or start == end else {"Range": f"bytes={start}-{end - 1}"}
+    return Request("GET", url, headers)
+
+
+def position(answer: Answer, start: int, end: int, size: int, what: str) -> None:
+    """Check that ``answer`` is the part asked for, and read off what comes before it when Range was ignored.
+
+    ``RegistryError`` when lengths do not fit.
+    """
+    length = answer.length()
+    if answer.status == 206:
+        match = _CONTENT_RANGE.fullmatch(answer.header("Content-Range"))
+        if match is None or (int(match[1]), int(match[2]) + 1) != (start, end) or match[3] not in {str(size), "*"}:
+            raise _wrong(answer, what, f"asked for {start}-{end - 1}/{size}, got {answer.header('Content-Range')!a}")
+        expected = end - start
+    elif answer.status == 200:
+        expected = size
+    else:
+        raise _wrong(answer, what, f"HTTP {answer.status}")
+    if length is not None and length != expected:
+        raise _wrong(answer, what, f"Content-Length is {length}, not {expected}")
+    left = start if answer.status == 200 else 0
+    while left:
+        data = answer.read(min(left, _SKIP))
+        if not data:
+            raise _wrong(answer, what, f"it ended {left} bytes before the part asked for", retryable=True)
+        left -= len(data)
+
+
+class BlobReader:
+    """``read`` and ``readinto`` over bytes ``start`` to ``end`` of a blob; a context manager.
+
+    ``open_at`` gives an answer standing at an offset. When the connection breaks it is asked again, as often as
+    ``backoff`` allows without progress. The bytes are not hashed here: the reader's user knows the digest.
+    """
+
+    def __init__(
+        self, open_at: Callable[[int], Answer], *, start: int, end: int, size: int, backoff: Backoff, what: str
+    ) -> None:
+        self._open_at = open_at
+        self._position = start
+        self._end = end
+        self._size = size
+        self._backoff = backoff
+        self._what = what
+        self._answer: Optional[Answer] = open_at(start)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, ``b""`` at the end; ``RegistryError`` for too few or too many bytes."""
+        left = self._end - self._position
+        wanted = left if size < 0 else min(size, left)
+        if not wanted:
+            if size and not left:
+                self._finish()
+            return b""
+        while True:
+            try:
+                data = self._standing().read(wanted)
+                if not data:
+                    raise RegistryError(
+                        f"{self._what} came too short", why=f"it ended {left} bytes before its size", retryable=True
+                    )
+            except RegistryError as error:
+                self.close()
+                if not (error.retryable and self._backoff.wait()):
+                    raise
+                continue
+            self._backoff.progress()
+            self._position += len(data)
+            return data
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill ``buffer`` as far as bytes come; 0 at the end."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Give up what is not read yet."""
+        if self._answer is not None:
+            answer, self._answer = self._answer, None
+            answer.abort()
+
+    def __enter__(self) -> BlobReader:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+    def _standing(self) -> Answer:
+        if self._answer is None:
+            self._answer = self._open_at(self._position)
+        return self._answer
+
+    def _finish(self) -> None:
+        if self._answer is None:
+            return
+        answer, self._answer = self._answer, None
+        if answer.status == 200 and self._end < self._size:
+            # The server ignored Range: what follows our part is not wanted, and not worth reading.
+            answer.abort()
+            return
+        with answer:
+            if answer.read(1):
+                raise RegistryError(f"{self._what} came too long", why="more bytes than were asked for")
+
+
+def _wrong(answer: Answer, what: str, why: str, *, retryable: bool = False) -> RegistryError:
+    where = shown_url(answer.url)
+    answer.abort()
+    return RegistryError(
+        f"{what} came wrong from {where}", status=answer.status, why=printable(why), retryable=retryable
+    )

@@ -1,0 +1,86 @@
+"""From options and environment to registry clients: the one place where all of this package meets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from loader.oci.credentials import Credentials, HelperRunner
+from loader.oci.environment import AccessOptions, Environment
+from loader.oci.exchange import Exchange
+from loader.oci.http import Transport
+from loader.oci.model import ImageRef
+from loader.oci.proxies import proxy_for
+from loader.oci.registriesconf import RegistriesConf, load_registries_conf
+from loader.oci.registry import Registry
+from loader.oci.retry import RetryPolicy
+from loader.oci.sources import RegistryImage, first_that_answers
+from loader.oci.tls import find_tls_files, make_context
+
+
+class Registries:
+    """Clients by host, made when first asked for and shared; thread-safe."""
+
+    def __init__(
+        self,
+        options: AccessOptions,
+        environment: Environment,
+        *,
+        retry: RetryPolicy,
+        clock: Callable[[], float],
+        run_helper: HelperRunner,
+    ) -> None:
+        self._options = options
+        self._environment = environment
+        self._retry = retry
+        self._clock = clock
+        self._credentials = Credentials(environment, run_helper, authfile=options.authfile)
+        self._lock = threading.Lock()
+        self._conf: RegistriesConf | None = None
+        self._made: dict[tuple[str, bool], Registry] = {}
+
+    def image(self, ref: ImageRef) -> RegistryImage:
+        """Find ``ref`` where registries.conf says, mirrors first, and read its manifest."""
+        endpoints = self._registries_conf().pull_endpoints(ref)
+        candidates = [(self._registry(one.host, one.insecure), one.repository) for one in endpoints]
+        return first_that_answers(candidates, ref.reference)
+
+    def push(self, host: str, repository: str = "") -> Registry:
+        """Return the client to push to ``host``: never a mirror; ``ConfigError`` when registries.conf blocks it."""
+        return self._registry(host, self._registries_conf().push_is_insecure(host, repository))
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        with self._lock:
+            made, self._made = self._made, {}
+        for registry in made.values():
+            registry.close()
+
+    def _registries_conf(self) -> RegistriesConf:
+        with self._lock:
+            if self._conf is None:
+                self._conf = load_registries_conf(self._environment)
+            return self._conf
+
+    def _registry(self, host: str, insecure: bool) -> Registry:
+        with self._lock:
+            key = (host, insecure)
+            if key not in self._made:
+                self._made[key] = Registry(self._exchange(host, insecure))
+            return self._made[key]
+
+    def _exchange(self, host: str, insecure: bool) -> Exchange:
+        options = self._options
+        # An explicit --tls-verify beats registries.conf, in both directions (containers/image).
+        lax = insecure if options.tls_verify is None else not options.tls_verify
+        context = make_context(find_tls_files(host, options, self._environment), self._environment, verify=not lax)
+        transport = Transport(context, partial(proxy_for, environment=self._environment), timeout=options.timeout)
+        schemes = ("http",) if options.plain_http else ("https", "http") if lax else ("https",)
+        return Exchange(
+            host,
+            [(scheme, transport) for scheme in schemes],
+            partial(self._credentials.find, host),
+            retry=self._retry,
+            clock=self._clock,
+        )

@@ -1,0 +1,256 @@
+"""One registry host: login, redirects and retries around the transport. Methods live in ``registry``."""
+
+from __future__ import annotations
+
+import threading
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from loader.bundle.errors import RegistryError
+from loader.oci.auth import Authorizer
+from loader.oci.credentials import Credential
+from loader.oci.http import Answer, Transport
+from loader.oci.messages import MAX_ERROR_BODY, Request, error_codes, origin, registry_words, shown_url
+from loader.oci.model import api_host
+from loader.oci.retry import RETRYABLE_STATUSES, RetryPolicy
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A finished answer: everything small is read at once."""
+
+    method: str
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """Return one header's value, or an empty string."""
+        return self.headers.get(name.lower(), "")
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The registry's own error codes (distribution spec, "Error Codes")."""
+        return error_codes(self.body)
+
+    def failure(self, what: str, hint: str = "") -> RegistryError:
+        """Return the error for this reply; ``what`` says in a few words what could not be done."""
+        words = registry_words(self.body) if self.method != "HEAD" else ""
+        return RegistryError(
+            f"{what} ({self.method} {shown_url(self.url)})",
+            status=self.status,
+            why=f"HTTP {self.status} {words}".strip(),
+            hint=hint or _hint(self),
+            retryable=self.status in RETRYABLE_STATUSES,
+        )
+
+
+class Exchange:
+    """Sends requests to one registry; thread-safe.
+
+    ``transports``: ways to reach it in the order to try, ``("https", …)`` first; the first that answers is kept.
+    ``find``: credential of a repository. ``clock``: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        transports: Sequence[tuple[str, Transport]],
+        find: Callable[[str], Optional[Credential]],
+        *,
+        retry: RetryPolicy,
+        clock: Callable[[], float],
+    ) -> None:
+        self.host = host
+        self.retry = retry
+        self._transports = transports
+        self._lock = threading.Lock()
+        self._chosen: Optional[tuple[str, Transport]] = transports[0] if len(transports) == 1 else None
+        plain = any(scheme == "http" for scheme, _ in transports)
+        self._auth = Authorizer(host, find, clock=clock, plain=plain)
+
+    def url(self, path: str) -> str:
+        """Return the URL of ``path``, which starts with ``/v2/``; may ask the host once which scheme it speaks."""
+        scheme, _ = self._reached()
+        return f"{scheme}://{api_host(self.host)}{path}"
+
+    def is_ours(self, url: str) -> bool:
+        """Tell whether ``url`` is at this registry itself, where its credentials may go."""
+        return origin(url) == origin(self.url("/v2/"))
+
+    def open(self, request: Request, scopes: Sequence[str], repository: str, what: str) -> Answer:
+        """Send ``request`` with login and redirects; retry what can be retried; the answer is 2xx.
+
+        ``RegistryError`` naming ``what`` for everything else.
+        """
+        backoff = self.retry.start()
+        while True:
+            try:
+                answer = self.once(request, scopes, repository)
+            except RegistryError as error:
+                if not (error.retryable and backoff.wait()):
+                    raise
+                continue
+            if 200 <= answer.status < 300:
+                return answer
+            reply = finished(answer, MAX_ERROR_BODY)
+            if reply.status not in RETRYABLE_STATUSES or not backoff.wait(reply.header("Retry-After")):
+                raise reply.failure(f"cannot get {what}")
+
+    def call(
+        self,
+        request: Request,
+        scopes: Sequence[str],
+        repository: str,
+        *,
+        cap: int = MAX_ERROR_BODY,
+        again: Callable[[Reply], bool] = lambda _: False,
+    ) -> Reply:
+        """Send ``request`` and read the whole answer of at most ``cap`` bytes; any status is returned.
+
+        ``again`` names further replies worth another attempt.
+        """
+        return self.retrying(lambda: finished(self.once(request, scopes, repository), cap), again=again)
+
+    def retrying(self, action: Callable[[], Reply], *, again: Callable[[Reply], bool] = lambda _: False) -> Reply:
+        """Run ``action`` until its reply is not one to retry, or the attempts are used up."""
+        backoff = self.retry.start()
+        while True:
+            try:
+                reply = action()
+            except RegistryError as error:
+                if not (error.retryable and backoff.wait()):
+                    raise
+                continue
+            retryable = reply.status in RETRYABLE_STATUSES or again(reply)
+            if not retryable or not backoff.wait(reply.header("Retry-After")):
+                return reply
+
+    def once(self, request: Request, scopes: Sequence[str], repository: str) -> Answer:
+        """Send ``request`` once, with the token requests and redirects that it takes."""
+        flow = self._auth.flow(request, scopes, repository)
+        message = next(flow)
+        while True:
+            answer = self._follow(message) if message.url == request.url else self._send(message)
+            if answer.status == 401 and message.url == request.url and not self.is_ours(answer.url):
+                # A redirect's target must not make us ask a token server of its choice.
+                return answer
+            try:
+                message = flow.send(answer)
+            except StopIteration:
+                return answer
+            except RegistryError:
+                answer.abort()
+                raise
+            answer.close()
+
+    def send_bare(self, request: Request) -> Answer:
+        """Send ``request`` without any login: it goes to another host."""
+        return self._send(request)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for _, transport in self._transports:
+            transport.close()
+
+    def _follow(self, request: Request) -> Answer:
+        for _ in range(_MAX_REDIRECTS):
+            answer = self._send(request)
+            if answer.status not in _REDIRECTS or request.method not in {"GET", "HEAD"}:
+                return answer
+            location = answer.header("Location")
+            answer.close()
+            target = self._redirected(request.url, location)
+            if origin(target) != origin(request.url):
+                request = request.without_header("Authorization")
+            request = request.to(target)
+        raise RegistryError(f"{self.host} redirects without end", status=302, why=shown_url(request.url))
+
+    def _redirected(self, url: str, location: str) -> str:
+        try:
+            target = urllib.parse.urljoin(url, location)
+            scheme = origin(target)[0]
+        except ValueError as error:
+            raise RegistryError(
+                f"{self.host} redirects to nowhere", status=302, why=shown_url(location) if location else "no Location"
+            ) from error
+        if scheme == "http" and url.startswith("https:") and not self._may_be_plain():
+            raise RegistryError(
+                f"{self.host} redirects from https to http",
+                status=302,
+                why=shown_url(target),
+                hint="plain http is used only where it is asked for",
+            )
+        return urllib.parse.urldefrag(target).url
+
+    def _may_be_plain(self) -> bool:
+        return any(scheme == "http" for scheme, _ in self._transports)
+
+    def _send(self, request: Request) -> Answer:
+        return self._reached()[1].send(request)
+
+    def _reached(self) -> tuple[str, Transport]:
+        if self._chosen is None:
+            with self._lock:
+                self._chosen = self._chosen or self._probe()
+        return self._chosen
+
+    def _probe(self) -> tuple[str, Transport]:
+        errors = []
+        for scheme, transport in self._transports:
+            error = _knock(transport, f"{scheme}://{api_host(self.host)}/v2/")
+            if error is None:
+                return scheme, transport
+            errors.append(error)
+        raise errors[0]
+
+
+def _knock(transport: Transport, url: str) -> Optional[RegistryError]:
+    """Return why nothing answers at ``url``, or ``None`` when anything does."""
+    try:
+        transport.send(Request("GET", url)).close()
+    except RegistryError as error:
+        return error
+    return None
+
+
+def finished(answer: Answer, cap: int) -> Reply:
+    """Read the whole of ``answer``; of an error's body what can be had, of a good one at most ``cap`` bytes."""
+    headers = {name: answer.header(name) for name in _HEADERS}
+    good = 200 <= answer.status < 300
+    body = answer.read_all(cap) if good else answer.read_error(MAX_ERROR_BODY)
+    return Reply(answer.method, answer.url, answer.status, headers, body)
+
+
+_HEADERS = (
+    "content-length",
+    "content-type",
+    "docker-content-digest",
+    "docker-distribution-api-version",
+    "location",
+    "oci-chunk-min-length",
+    "range",
+    "retry-after",
+    "server",
+    "www-authenticate",
+)
+
+
+def _hint(reply: Reply) -> str:
+    if reply.status == 401:
+        return "log in to this registry (login, --authfile)"
+    if reply.status == 403 or "DENIED" in reply.codes:
+        return "the account needs the right to do this; Harbor and Quay also want the project to exist"
+    if reply.status == 404 and reply.method in {"POST", "PUT"}:
+        return "the project or repository may have to be created first"
+    if reply.status == 429:
+        return "the registry limits requests: try later, or with a login"
+    if reply.status == 413:
+        return "a proxy before the registry limits the size of uploads: raise client_max_body_size or its like"
+    return ""

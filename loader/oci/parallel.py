@@ -1,0 +1,46 @@
+"""A few threads over an ordered list of work, where the first error decides."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Optional, TypeVar
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """Raised by work that sees ``stop``: another worker failed, and its error is the one to show."""
+
+
+def in_parallel(
+    action: Callable[[T], None], items: Iterable[T], jobs: int, stop: Optional[threading.Event] = None
+) -> None:
+    """Run ``action`` for every item, started in order by ``jobs`` threads; the first error stops and is raised."""
+    stop = stop or threading.Event()
+    lock = threading.Lock()
+    waiting = iter(items)
+
+    def work() -> None:
+        while not stop.is_set():
+            with lock:
+                item = next(waiting, stop)
+            if item is stop:
+                return
+            try:
+                action(item)  # type: ignore[arg-type] # not the sentinel
+            except BaseException:
+                stop.set()
+                raise
+
+    with ThreadPoolExecutor(jobs) as pool:
+        workers = [pool.submit(work) for _ in range(jobs)]
+        try:
+            errors = [error for error in (worker.exception() for worker in workers) if error is not None]
+        except BaseException:
+            stop.set()
+            raise
+    # A worker that was told to stop raises Stopped; the error that told it is the one to show.
+    for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
+        raise error

@@ -1,0 +1,244 @@
+"""The client of one registry: the distribution spec's pull and push, nothing else.
+
+What the methods return is checked against the digest asked for; blobs are the exception, whose bytes
+are for their reader to hash. Every failure is a ``RegistryError`` that names method, host and path.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass
+from typing import NamedTuple, Optional
+
+from loader.bundle.digest import digest_of, is_digest, require_digest
+from loader.bundle.errors import RegistryError, TrustError
+from loader.bundle.ocimanifest import INDEX_TYPES, KNOWN_TYPES, MAX_MANIFEST, SCHEMA1_TYPES, bare_type, parse_manifest
+from loader.oci import upload
+from loader.oci.blobs import BlobReader, position, range_request
+from loader.oci.exchange import Exchange, Reply
+from loader.oci.http import Answer
+from loader.oci.messages import OpenBody, Request, Upload, registry_words
+
+ACCEPT = ", ".join((*sorted(KNOWN_TYPES), *sorted(SCHEMA1_TYPES)))
+"""Schema 1 stands last so that an old image is named and refused, not converted or "not found"."""
+_UNKNOWN = frozenset({"MANIFEST_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+
+
+@dataclass(frozen=True)
+class Ping:
+    """What a registry says of itself: ``scheme`` it was reached by, its ``Server`` header, whether the login holds."""
+
+    scheme: str
+    api_version: str
+    server: str
+    authorized: bool
+
+
+class ManifestBytes(NamedTuple):
+    """A manifest as it came."""
+
+    data: bytes
+    media_type: str
+    digest: str
+
+
+class ManifestHead(NamedTuple):
+    """What HEAD says of a manifest; ``media_type`` may be empty."""
+
+    digest: str
+    media_type: str
+
+
+class Registry:
+    """One registry host; thread-safe."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.host = exchange.host
+
+    def ping(self) -> Ping:
+        """Ask ``/v2/``; ``RegistryError`` when what answers is not a registry. A refused login is not an error here."""
+        url = self._exchange.url("/v2/")
+        reply = self._exchange.call(Request("GET", url), (), "")
+        version = reply.header("Docker-Distribution-Api-Version")
+        challenged = reply.status == 401 and bool(reply.header("WWW-Authenticate"))
+        # The header is optional in the distribution spec; without it a JSON answer has to do.
+        is_json = bare_type(reply.header("Content-Type")) is None and reply.body[:1] in {b"{", b""}
+        if not (reply.status == 200 and (version or is_json)) and not challenged:
+            words = registry_words(reply.body)
+            spoken_to = "HTTPS" in words and url.startswith("http:")
+            raise RegistryError(
+                f"{self.host} does not answer like a registry",
+                status=reply.status,
+                why=f"GET /v2/ gave HTTP {reply.status} {words}".strip(),
+                hint="it wants https: leave --plain-http away" if spoken_to else "check host and port",
+            )
+        return Ping(url.partition(":")[0], version, reply.header("Server"), reply.status == 200)
+
+    def manifest(self, repository: str, reference: str) -> ManifestBytes:
+        """Return the manifest at a tag or digest, at most 4 MiB.
+
+        ``TrustError`` when the bytes are not the digest's, ``FormatError`` when they are no image manifest.
+        """
+        request = Request("GET", self._manifest_url(repository, reference), {"Accept": ACCEPT})
+        reply = self._exchange.call(request, _pull(repository), repository, cap=MAX_MANIFEST)
+        what = f"{self._name(repository, reference)}"
+        if reply.status != 200:
+            raise reply.failure(f"cannot get the manifest of {what}")
+        content_type = reply.header("Content-Type")
+        if "html" in content_type.lower():
+            raise RegistryError(
+                f"{self.host} sent a web page instead of the manifest of {what}",
+                status=reply.status,
+                why=registry_words(reply.body),
+                hint="a proxy or a login page may stand between",
+            )
+        parsed = parse_manifest(reply.body, f"manifest {what}", content_type)
+        if is_digest(reference):
+            require_digest(reply.body, reference, f"manifest {what}")
+        digest = digest_of(reply.body)
+        told = reply.header("Docker-Content-Digest")
+        if is_digest(told) and told != digest:
+            raise TrustError(
+                f"manifest {what} does not match its digest", why=f"{self.host} says {told}, it is {digest}"
+            )
+        return ManifestBytes(reply.body, parsed.media_type, digest)
+
+    def head_manifest(self, repository: str, reference: str) -> Optional[ManifestHead]:
+        """Return what is at a tag or digest now, or ``None`` when nothing is."""
+        request = Request("HEAD", self._manifest_url(repository, reference), {"Accept": ACCEPT})
+        reply = self._exchange.call(request, _pull(repository), repository)
+        if reply.status == 404:
+            return None
+        digest = reply.header("Docker-Content-Digest")
+        if reply.status == 200 and is_digest(digest):
+            return ManifestHead(digest, bare_type(reply.header("Content-Type")) or "")
+        if reply.status in {200, 405}:
+            # The header is a SHOULD and HEAD is forbidden here and there: the bytes tell for certain.
+            return self._head_by_get(repository, reference)
+        raise reply.failure(f"cannot ask for the manifest of {self._name(repository, reference)}")
+
+    def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> str:
+        """Store ``data`` under a tag or its digest and return the digest.
+
+        A registry that does not know children or blobs sent just before is asked again (Nexus, OpenShift).
+        """
+        digest = digest_of(data)
+        url = self._manifest_url(repository, reference)
+        request = Request("PUT", url, {"Content-Type": media_type}, data)
+        again = _is_unknown if media_type in INDEX_TYPES else _is_blob_unknown
+        reply = self._exchange.call(request, _push(repository), repository, again=again)
+        if reply.status not in {200, 201, 202, 204}:
+            raise reply.failure(f"cannot put the manifest of {self._name(repository, reference)}")
+        told = reply.header("Docker-Content-Digest")
+        if told and told != digest:
+            raise RegistryError(
+                f"{self.host} stored another manifest than {self._name(repository, reference)}",
+                status=reply.status,
+                why=f"sent {digest}, it says {told!a}",
+                hint="a registry that converts manifests breaks every reference by digest",
+            )
+        return digest
+
+    def head_blob(self, repository: str, digest: str, size: Optional[int] = None) -> bool:
+        """Tell whether the blob is there; one of another size than ``size`` counts as missing."""
+        request = Request("HEAD", self._blob_url(repository, digest))
+        reply = self._exchange.call(request, _pull(repository), repository)
+        if reply.status == 404:
+            return False
+        if reply.status != 200:
+            raise reply.failure(f"cannot ask for blob {digest} of {self.host}/{repository}")
+        length = reply.header("Content-Length")
+        told = reply.header("Docker-Content-Digest")
+        return (size is None or length in {"", str(size)}) and told in {"", digest}
+
+    def open_blob(
+        self, repository: str, digest: str, size: int, start: int = 0, length: Optional[int] = None
+    ) -> BlobReader:
+        """Open bytes ``start`` to ``start + length`` of a blob of ``size`` bytes; ``length`` ``None``: to its end.
+
+        The reader resumes where a connection breaks. It does not hash: the caller has the digest.
+        """
+        end = size if length is None else start + length
+        if not 0 <= start <= end <= size:
+            raise RuntimeError(f"part {start}-{end} is outside a blob of {size} bytes")
+        what = f"blob {digest} of {self.host}/{repository}"
+        url = self._blob_url(repository, digest)
+
+        def open_at(offset: int) -> Answer:
+            answer = self._exchange.open(range_request(url, offset, end, size), _pull(repository), repository, what)
+            position(answer, offset, end, size, what)
+            return answer
+
+        backoff = self._exchange.retry.start()
+        return BlobReader(open_at, start=start, end=end, size=size, backoff=backoff, what=what)
+
+    def mount(self, repository: str, digest: str, from_repository: str) -> bool:
+        """Ask to have a blob of another repository here too; ``False`` means it has to be sent.
+
+        Anything but 201 counts as not mounted: Harbor says 400 for a bad ``from`` (goharbor/harbor#22078).
+        """
+        query = urllib.parse.urlencode({"mount": digest, "from": from_repository})
+        request = Request("POST", self._exchange.url(f"/v2/{repository}/blobs/uploads/?{query}"), _NO_BODY, b"")
+        scopes = (*_push(repository), *_pull(from_repository))
+        try:
+            reply = self._exchange.call(request, scopes, repository)
+        except RegistryError as error:
+            # A token server may refuse the pair of scopes; each alone may still be fine.
+            if 400 <= error.status < 500:
+                return False
+            raise
+        if reply.status == 202:
+            upload.cancel(self._exchange, reply, _push(repository), repository)
+        return reply.status == 201
+
+    def upload_blob(self, repository: str, digest: str, size: int, open_body: OpenBody) -> None:
+        """Send a blob: POST, then one streamed PUT; ``open_body`` is called again for every attempt.
+
+        Where a proxy limits the size of a request (413) the blob goes in pieces instead.
+        """
+        upload.send(self._exchange, _push(repository), repository, digest, Upload(size, open_body))
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._exchange.close()
+
+    def _head_by_get(self, repository: str, reference: str) -> Optional[ManifestHead]:
+        try:
+            found = self.manifest(repository, reference)
+        except RegistryError as error:
+            if error.status == 404:
+                return None
+            raise
+        return ManifestHead(found.digest, found.media_type)
+
+    def _manifest_url(self, repository: str, reference: str) -> str:
+        return self._exchange.url(f"/v2/{repository}/manifests/{reference}")
+
+    def _blob_url(self, repository: str, digest: str) -> str:
+        return self._exchange.url(f"/v2/{repository}/blobs/{digest}")
+
+    def _name(self, repository: str, reference: str) -> str:
+        return f"{self.host}/{repository}{'@' if is_digest(reference) else ':'}{reference}"
+
+
+_NO_BODY = {"Content-Length": "0"}
+
+
+def _pull(repository: str) -> tuple[str, ...]:
+    return (f"repository:{repository}:pull",)
+
+
+def _push(repository: str) -> tuple[str, ...]:
+    return (f"repository:{repository}:pull,push",)
+
+
+def _is_unknown(reply: Reply) -> bool:
+    if reply.status not in {400, 404}:
+        return False
+    text = reply.body.lower()
+    return bool(_UNKNOWN & set(reply.codes)) or b"unknown" in text or b"missing" in text
+
+
+def _is_blob_unknown(reply: Reply) -> bool:
+    return reply.status in {400, 404} and bool(_UNKNOWN & set(reply.codes))

@@ -1,0 +1,136 @@
+"""Sending one blob: an upload session, then its bytes in one PUT, or in PATCHes where a proxy limits size.
+
+Rules: distribution spec, "Pushing blobs". Quirks: Location may be relative, absolute, carry a query,
+or name another host (then no login goes along) or the wrong scheme (a TLS proxy in front).
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from loader.bundle.errors import RegistryError
+from loader.oci.exchange import Exchange, Reply, finished
+from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, origin, shown_url
+
+PIECES = (8 * 2**20, 2**19)
+"""Sizes of PATCH bodies to try after a 413: below the common 10 MB, then below nginx's default of 1 MiB."""
+_OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+def send(exchange: Exchange, scopes: Sequence[str], repository: str, digest: str, body: Upload) -> None:
+    """Upload ``body`` as ``digest``; ``RegistryError`` when the registry does not confirm it."""
+    what = f"cannot send blob {digest} to {exchange.host}/{repository}"
+    session = _Session(exchange, tuple(scopes), repository, digest)
+    reply = exchange.retrying(lambda: session.put_whole(body))
+    for piece in PIECES:
+        if reply.status != 413:
+            break
+        reply = exchange.retrying(lambda size=piece: session.send_pieces(body, size))  # type: ignore[misc]
+    if reply.status not in {200, 201, 204}:
+        raise reply.failure(what)
+    told = reply.header("Docker-Content-Digest")
+    if told and told != digest:
+        raise RegistryError(f"{what}", status=reply.status, why=f"it stored {told!a}")
+
+
+def cancel(exchange: Exchange, reply: Reply, scopes: Sequence[str], repository: str) -> None:
+    """End the upload session that a declined mount opened; a registry that cannot is left alone."""
+    try:
+        url = _location(exchange, reply)
+        if exchange.is_ours(url):
+            finished(exchange.once(Request("DELETE", url), scopes, repository), MAX_ERROR_BODY)
+    except RegistryError:
+        # Registries drop idle sessions themselves; the upload that follows shows whether this one works.
+        return
+
+
+class _Session:
+    """Attempts at one blob; each opens an upload session of its own."""
+
+    def __init__(self, exchange: Exchange, scopes: tuple[str, ...], repository: str, digest: str) -> None:
+        self._exchange = exchange
+        self._scopes = scopes
+        self._repository = repository
+        self._digest = digest
+
+    def put_whole(self, body: Upload) -> Reply:
+        opened = self._start()
+        if opened.status != 202:
+            return opened
+        return self._send(Request("PUT", self._closing(_location(self._exchange, opened)), _OCTETS, body))
+
+    def send_pieces(self, body: Upload, size: int) -> Reply:
+        reply = self._start()
+        if reply.status != 202:
+            return reply
+        least = reply.header("OCI-Chunk-Min-Length")
+        size = max(size, int(least)) if least.isdigit() and len(least) < 10 else size
+        url = _location(self._exchange, reply)
+        start = 0
+        with body.open() as chunks:
+            for piece in _pieces(chunks, size):
+                # No "bytes" in front and inclusive ends: the spec's own form, not RFC 9110's.
+                headers = {**_OCTETS, "Content-Range": f"{start}-{start + len(piece) - 1}"}
+                reply = self._send(Request("PATCH", url, headers, piece))
+                if reply.status != 202:
+                    return reply
+                url = _location(self._exchange, reply)
+                start += len(piece)
+        return self._send(Request("PUT", self._closing(url), {**_OCTETS, "Content-Length": "0"}, b""))
+
+    def _start(self) -> Reply:
+        url = self._exchange.url(f"/v2/{self._repository}/blobs/uploads/")
+        return self._send(Request("POST", url, {"Content-Length": "0"}, b""))
+
+    def _send(self, request: Request) -> Reply:
+        if self._exchange.is_ours(request.url):
+            answer = self._exchange.once(request, self._scopes, self._repository)
+        else:
+            answer = self._exchange.send_bare(request)
+        return finished(answer, MAX_ERROR_BODY)
+
+    def _closing(self, url: str) -> str:
+        parts = urllib.parse.urlsplit(url)
+        # Only our parameter is encoded: the rest is the registry's state, to be given back as it came.
+        query = "&".join(part for part in (parts.query, urllib.parse.urlencode({"digest": self._digest})) if part)
+        return urllib.parse.urlunsplit(parts._replace(query=query))
+
+
+def _location(exchange: Exchange, reply: Reply) -> str:
+    """Return the absolute URL of ``Location``; another host is allowed, plain http for https is not."""
+    with _readable(exchange, reply):
+        target = urllib.parse.urljoin(reply.url, reply.header("Location"))
+        scheme, host, _ = origin(target)
+        ours = origin(reply.url)
+    if not reply.header("Location"):
+        raise RegistryError(f"{exchange.host} opened an upload without Location", status=reply.status)
+    if scheme == "http" and ours[0] == "https":
+        if host != ours[1]:
+            raise RegistryError(
+                f"{exchange.host} wants the upload on plain http", status=reply.status, why=shown_url(target)
+            )
+        # A registry behind a TLS proxy that does not tell it so names itself by http: same host, so stay on https.
+        base = urllib.parse.urlsplit(reply.url)
+        target = urllib.parse.urlunsplit(urllib.parse.urlsplit(target)._replace(scheme="https", netloc=base.netloc))
+    return urllib.parse.urldefrag(target).url
+
+
+@contextmanager
+def _readable(exchange: Exchange, reply: Reply) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise RegistryError(f"{exchange.host} gave an upload Location that is no URL", status=reply.status) from error
+
+
+def _pieces(chunks: Iterator[memoryview], size: int) -> Iterator[bytes]:
+    waiting = bytearray()
+    for chunk in chunks:
+        waiting += chunk
+        while len(waiting) >= size:
+            yield bytes(waiting[:size])
+            del waiting[:size]
+    if waiting:
+        yield bytes(waiting)
