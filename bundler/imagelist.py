@@ -83,8 +83,13 @@ def _image(item: Value, directory: Path, *, keep_host: bool) -> Optional[ConfigI
     if isinstance(item.node.value, str):
         name = item.image()
         origin: Union[ImageRef, Path, None] = name
+    elif not isinstance(item.node.value, dict):
+        item.fault("must be an image name, or a mapping with image and from")
+        return None
     else:
-        section = item.section(("image", "from", "fromDirs"), required=() if _has_dirs(item) else ("image",))
+        section = item.section(
+            ("image", "from", "fromDirs"), required=() if "fromDirs" in item.node.value else ("image",)
+        )
         if "fromDirs" in section:
             section["fromDirs"].fault(f"fromDirs {LATER}; write one entry with image and from for each directory")
         name = section["image"].image() if "image" in section else None
@@ -93,10 +98,6 @@ def _image(item: Value, directory: Path, *, keep_host: bool) -> Optional[ConfigI
     if name is None or origin is None:
         return None
     return ConfigImage(name, repository_in_airgap(name, keep_host=keep_host), origin, item.node.line)
-
-
-def _has_dirs(item: Value) -> bool:
-    return isinstance(item.node.value, dict) and "fromDirs" in item.node.value
 
 
 def _origin(value: Value, directory: Path) -> Union[ImageRef, Path, None]:

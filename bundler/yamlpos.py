@@ -160,7 +160,7 @@ class _Builder:
             node = self._scalar(event, line)
             if event.anchor:
                 self._anchors[event.anchor] = node
-            self._add(node)
+            self._add(node, node.line)
         elif isinstance(event, yaml.CollectionStartEvent):
             self._open(event, line)
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -187,7 +187,7 @@ class _Builder:
         if done.anchor:
             self._anchors[done.anchor] = node
         self._nodes -= nodes - 1
-        self._add(node)
+        self._add(node, node.line)
 
     def _alias(self, anchor: str, line: int) -> None:
         if anchor not in self._anchors:
@@ -197,12 +197,12 @@ class _Builder:
             raise _Stop(line, f"alias *{anchor} stands inside what it names")
         if len(self._stack) + node.height > self._caps.depth:
             raise _Stop(line, f"alias *{anchor} nests more than {self._caps.depth} levels deep")
-        self._add(node)
+        self._add(node, line)
 
-    def _add(self, node: Node) -> None:
+    def _add(self, node: Node, line: int) -> None:
         self._nodes += node.nodes
         if self._nodes > self._caps.nodes:
-            raise _Stop(node.line, f"more than {self._caps.nodes} values, aliases counted in full")
+            raise _Stop(line, f"more than {self._caps.nodes} values, aliases counted in full")
         if self._stack:
             self._stack[-1].items.append(node)
         else:

@@ -100,7 +100,7 @@ def swallows_port(scope: str, location: str) -> bool:
 
 def table_faults(table: Sequence[Mirror]) -> list[tuple[str, str]]:
     """Return every (source, problem) of a mirror table that an API server or a node would refuse or misread."""
-    faults = [(ascii(row.source), problem) for row in table for problem in _row_faults(row)]
+    faults = [(_shown(row.source), problem) for row in table for problem in _row_faults(row)]
     seen: set[tuple[str, str]] = set()
     policies: dict[str, str] = {}
     for row in table:
@@ -110,6 +110,10 @@ def table_faults(table: Sequence[Mirror]) -> list[tuple[str, str]]:
         if policies.setdefault(row.source, row.policy) != row.policy:
             faults.append((row.source, "has two policies; the Machine Config Operator would refuse all mirrors"))
     return faults + list(_pair_faults(table))
+
+
+def _shown(source: str) -> str:
+    return source if is_source(source) else ascii(source[:MAX_LOCATION])
 
 
 def _row_faults(row: Mirror) -> Iterator[str]:

@@ -82,4 +82,4 @@ def _manifest(index: int, item: ManifestFile) -> Rendered:
         when=When(api=None, rook=None),
         otherwise="refuse",
     )
-    return Rendered(path.rpartition("/")[2].partition(".")[0], document, item.content)
+    return Rendered(path.rpartition("/")[2].partition("-")[2].partition(".")[0], document, item.content)
