@@ -64,6 +64,8 @@ def main(arguments: list[str]) -> int:
         chosen = sorted({min(pythons), newest} - {sys.version_info[:2]})
     if OLDEST not in pythons:
         print(f"no Python {OLDEST[0]}.{OLDEST[1]} here: the oldest supported one is not tested", flush=True)
+    if not chosen:
+        print("no other Python here than the one that ran the tests already", flush=True)
     results = {version: test_on(version, pythons[version], newest=version == newest) for version in chosen}
     for version, passed in results.items():
         print(f"Python {'.'.join(map(str, version))}: {'passed' if passed else 'FAILED'}")
