@@ -8,6 +8,7 @@ import queue
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -15,40 +16,44 @@ from typing import Optional
 from bundler.compose import Composition, compose
 from bundler.config import BuildConfig
 from bundler.fetch import BlobRequest, Fetcher
-from bundler.imagelist import ConfigImage
 from bundler.lock import Lock, changes
 from bundler.output import Partial, partial_file, write_file
 from bundler.pack import ArchiveWriter, PackedImage, head_members, head_tar, layout_members
 from bundler.render.documents import summary
-from bundler.resolve import ImageSource, ResolvedImage, resolve
+from bundler.resolve import ImageSource, OpenSource, ResolvedImage, resolve
 from loader.bundle import frames
 from loader.bundle.errors import BundleError, ConfigError, StorageError
 from loader.bundle.head import Head, read_head
 from loader.bundle.keys import parse_public_key
+from loader.bundle.manifest import BundleManifest, decode
 from loader.bundle.ocimanifest import Descriptor
 from loader.bundle.policy import TrustPolicy
 from loader.bundle.tarlayout import Layout
 from loader.bundle.verify import Complete, Trust, verify_content, verify_head
 from loader.bundle.volumes import FileSource
 from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair
+from loader.units import duration, human
 from loader.zstd import find_decoder
 
 Say = Callable[[str, str], None]
-OnBytes = Callable[[str, int, int], None]
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True)
 class BuildPorts:
     """What a build needs from outside. ``now`` is in seconds since the epoch, ``open_source`` gives an image's bytes.
 
-    ``on_bytes(step, more, total)`` may be called from any thread.
+    ``progress(step, bytes)`` gives a context that takes bytes done from any thread; ``locked`` makes any change
+    of the lock an error.
     """
 
-    open_source: Callable[[ConfigImage], ImageSource]
+    open_source: OpenSource
     now: int
     say: Say
-    on_bytes: OnBytes
+    progress: Progress
+    clock: Callable[[], float]
     jobs: int = 3
+    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,22 @@ class Built:
     unchanged: bool
 
 
-def build(config: BuildConfig, lock: Lock, output: Path, signers: Sequence[Signer], ports: BuildPorts) -> Built:
+def build(
+    config: BuildConfig, locks: tuple[Lock, Lock], output: Path, signers: Sequence[Signer], ports: BuildPorts
+) -> Built:
     """Write the bundle of ``config`` into the folder ``output`` and verify it.
 
+    ``locks`` are the lock as it was, and as far as it still binds this build.
     Raises ``ConfigError``, ``RegistryError`` or ``StorageError``; nothing is left under a final name then.
     """
+    started = ports.clock()
+    before, lock = locks
     resolved = resolve(config.images, lock, ports.open_source, jobs=max(ports.jobs, 6))
-    planned = compose(config, lock, resolved, signers, now=ports.now)
+    path = output / f"{config.name}-{config.version}.tar.zst"
+    planned = compose(config, lock, resolved, signers, now=ports.now, there=_there(path))
     ports.say("resolved", _resolved_line(resolved, planned.packed))
-    for line in changes(lock, planned.lock):
-        ports.say("lock", line)
+    _tell_changes(changes(before, planned.lock), ports)
     ports.say("rendered", summary(planned.documents))
-    path = output / f"{planned.name}.tar.zst"
     with partial_file(path) as partial:
         unchanged = _is_there(path, planned.head, signers)
         if unchanged:
@@ -84,7 +93,12 @@ def build(config: BuildConfig, lock: Lock, output: Path, signers: Sequence[Signe
             _self_verify(partial, planned.head, signers, ports)
             partial.keep(path)
         _write_sidecars(path, sha256, planned.head, signers)
-    return Built(path, path.stat().st_size, sha256, planned, unchanged)
+    built = Built(path, path.stat().st_size, sha256, planned, unchanged)
+    took = "there already, verified" if unchanged else duration(ports.clock() - started)
+    ports.say("packed", f"{path}  {human(built.size)}  {took}")
+    names = ", ".join(f"{signer.label} ({signer.public.fingerprint[:19]}…)" for signer in signers)
+    ports.say("verified", f"{f'signed by {names}' if names else 'UNSIGNED'}, id {planned.head.id}")
+    return built
 
 
 def _resolved_line(resolved: Sequence[ResolvedImage], packed: Sequence[PackedImage]) -> str:
@@ -101,14 +115,25 @@ def _resolved_line(resolved: Sequence[ResolvedImage], packed: Sequence[PackedIma
     )
 
 
-def human(size: int) -> str:
-    """``size`` bytes in decimal units, three digits: ``508 MB``."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.2f} {unit}"
+def _there(path: Path) -> Optional[BundleManifest]:
+    """What ``path`` holds already, as far as it can be read."""
+    try:
+        with FileSource(str(path)) as source:
+            return decode(read_head(source).manifest)
+    except (BundleError, StorageError):
+        return None
+
+
+def _tell_changes(lines: Sequence[str], ports: BuildPorts) -> None:
+    if ports.locked and lines:
+        raise ConfigError(
+            "--locked: the lock does not fit the config",
+            faults=[(line[2:], {"+": "not in the lock", "-": "no longer in the config", "~": "moved"}[line[0]])
+                    for line in lines],
+            hint="build without --locked and commit the new lock",
+        )  # fmt: skip
+    for line in lines:
+        ports.say("lock", line)
 
 
 def _is_there(path: Path, head: Head, signers: Sequence[Signer]) -> bool:
@@ -159,7 +184,8 @@ def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedIma
             else:
                 requests.append(BlobRequest(sources[digest], digest, file.size, file.stored == "zstd"))
     total = sum(request.size for request in requests)
-    with ArchiveHash() as running, Fetcher(requests, jobs=ports.jobs) as fetcher:
+    progress = ports.progress("pack", total)
+    with progress as on_bytes, ArchiveHash() as running, Fetcher(requests, jobs=ports.jobs) as fetcher:
         writer = ArchiveWriter(partial.fd, str(partial.path), running.update)
         for name, data in head_members(planned.head):
             writer.text(name, data)
@@ -171,7 +197,7 @@ def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedIma
                 writer.text(file.path, texts[file.path])
             else:
                 writer.blob(file, next(blobs)[1])
-                ports.on_bytes("pack", file.size, total)
+                on_bytes(file.size)
         writer.finish()
         os.fsync(partial.fd)
     return running.hexdigest()
@@ -221,9 +247,8 @@ class ArchiveHash:
 
 
 def _self_verify(partial: Partial, head: Head, signers: Sequence[Signer], ports: BuildPorts) -> None:
-    with FileSource(str(partial.path)) as source:
-        total = source.size
-        complete = _verify(source, head, signers, lambda size: ports.on_bytes("verify", size, total))
+    with FileSource(str(partial.path)) as source, ports.progress("verify", source.size) as on_bytes:
+        complete = _verify(source, head, signers, on_bytes)
     if complete.bundle.head != head:
         raise StorageError(f"{partial.path} was read back with another head", hint="check this disk")
 

@@ -52,9 +52,19 @@ class Composition:
 
 
 def compose(
-    config: BuildConfig, lock: Lock, resolved: Sequence[ResolvedImage], signers: Sequence[Signer], *, now: int
+    config: BuildConfig,
+    lock: Lock,
+    resolved: Sequence[ResolvedImage],
+    signers: Sequence[Signer],
+    *,
+    now: int,
+    there: Optional[manifests.BundleManifest] = None,
 ) -> Composition:
-    """Render, list every file, choose the sequence and sign. Raises ``ConfigError`` for what can't be rendered."""
+    """Render, list every file, choose the sequence and sign. Raises ``ConfigError`` for what can't be rendered.
+
+    ``there`` is the bundle of this name and version that was built before: one that differs in nothing but its
+    time and sequence is taken as it is, so that building twice gives one bundle.
+    """
     locked = _new_lock(lock, resolved, now)
     images, packed = _directories(resolved)
     pinned = [_pinned(image) for image in resolved]
@@ -80,7 +90,9 @@ def compose(
         requires=(),
         payload_size=payload_size(files),
     )
-    head = _head(manifest, lock, config.sequence, now, signers)
+    head = _head(manifest, lock, there, (config.sequence, now))
+    signatures = {signer.label: signer.sign(head.sums) for signer in signers}
+    head = replace(head, signatures=tuple(sorted(signatures.items())))
     manifest = manifests.decode(head.manifest)
     last = Last(manifest.sequence, head.id)
     return Composition(head, manifest, documents, packed, replace(locked, last=last))
@@ -152,19 +164,23 @@ def _packed(directory: str, image: ResolvedImage) -> PackedImage:
 
 
 def _head(
-    manifest: manifests.BundleManifest, lock: Lock, fixed: Optional[int], now: int, signers: Sequence[Signer]
+    manifest: manifests.BundleManifest,
+    lock: Lock,
+    there: Optional[manifests.BundleManifest],
+    wanted: tuple[Optional[int], int],
 ) -> Head:
-    """Choose the sequence and sign. A rebuild that changes nothing keeps the sequence, hence the bytes."""
+    """Choose time and sequence. A rebuild that changes nothing keeps both, hence the bytes."""
+    fixed, now = wanted
+    if there is not None and fixed in {None, there.sequence}:
+        same = replace(manifest, created=there.created, sequence=there.sequence)
+        if same == there:
+            return _unsigned(same, same.sequence)
     if fixed is not None:
-        head = _unsigned(manifest, fixed)
-    elif lock.last is None:
-        head = _unsigned(manifest, now)
-    else:
-        head = _unsigned(manifest, lock.last.sequence)
-        if head.id != lock.last.id:
-            head = _unsigned(manifest, max(now, lock.last.sequence + 1))
-    signatures = {signer.label: signer.sign(head.sums) for signer in signers}
-    return replace(head, signatures=tuple(sorted(signatures.items())))
+        return _unsigned(manifest, fixed)
+    if lock.last is None:
+        return _unsigned(manifest, now)
+    head = _unsigned(manifest, lock.last.sequence)
+    return head if head.id == lock.last.id else _unsigned(manifest, max(now, lock.last.sequence + 1))
 
 
 def _unsigned(manifest: manifests.BundleManifest, sequence: int) -> Head:

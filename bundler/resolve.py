@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +23,17 @@ _UNKNOWN = "unknown/unknown"  # what buildkit gives attestation manifests as a p
 class ImageSource(BlobSource, Protocol):
     """An image outside: its manifests and blobs, and the signature files of a dir layout."""
 
-    def manifest(self, reference: Optional[str]) -> tuple[bytes, str]:
-        """Return (bytes, media type) of the manifest with this digest or tag; None is the image's own."""
+    def manifest(self, digest: Optional[str] = None) -> tuple[bytes, str]:
+        """Return (bytes, media type) of the image's own manifest, or of the child ``digest``."""
         ...
 
     def signatures(self) -> Mapping[str, bytes]:
         """Return simple-signing files by name (``signature-1``), empty for a registry."""
         ...
+
+
+# Opens an image at a digest, or at whatever its reference names now.
+OpenSource = Callable[[ConfigImage, Optional[str]], ImageSource]
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class ResolvedImage:
 def resolve(
     images: Sequence[ConfigImage],
     lock: Lock,
-    open_source: Callable[[ConfigImage], ImageSource],
+    open_source: OpenSource,
     *,
     jobs: int,
 ) -> tuple[ResolvedImage, ...]:
@@ -89,13 +94,11 @@ def resolve(
     return tuple(future.result() for future in work)
 
 
-def _resolve(
-    image: ConfigImage, locked: Optional[Locked], open_source: Callable[[ConfigImage], ImageSource]
-) -> ResolvedImage:
-    source = open_source(image)
+def _resolve(image: ConfigImage, locked: Optional[Locked], open_source: OpenSource) -> ResolvedImage:
     wanted = image.name.digest or (locked.digest if locked else None)
+    source = open_source(image, wanted)
     try:
-        data, media_type = source.manifest(wanted)
+        data, media_type = source.manifest()
         if wanted is not None:
             require_digest(data, wanted, f"manifest of {image.name}")
         parsed = parse_manifest(data, str(image.name), media_type)
@@ -104,7 +107,7 @@ def _resolve(
         raise ConfigError(f"image {image.name} can't be carried", why=str(error), hint=error.hint) from error
     except TrustError as error:
         raise _moved(image, locked, error) from error
-    _check_tag(image, source, wanted, locked)
+    _check_tag(image, open_source, locked)
     platforms, blobs = _platforms(source, parsed)
     return ResolvedImage(
         image,
@@ -137,17 +140,17 @@ def _moved(image: ConfigImage, locked: Optional[Locked], error: TrustError) -> A
     )
 
 
-def _check_tag(image: ConfigImage, source: ImageSource, digest: Optional[str], locked: Optional[Locked]) -> None:
+def _check_tag(image: ConfigImage, open_source: OpenSource, locked: Optional[Locked]) -> None:
     """Refuse a tag and a digest that disagree, when the image is resolved for the first time (cli.md)."""
-    tag = image.name.tag
-    if image.name.digest is None or tag is None or locked is not None:
+    if image.name.digest is None or image.name.tag is None or locked is not None or image.origin != image.name:
         return
-    data, _ = source.manifest(None)
+    tagged = dataclasses.replace(image, origin=dataclasses.replace(image.name, digest=None))
+    data, _ = open_source(tagged, None).manifest()
     found = digest_of(data)
-    if found != digest:
+    if found != image.name.digest:
         raise ConfigError(
             f"image {image.name}: tag and digest disagree",
-            why=f"{tag} is {found}",
+            why=f"{image.name.tag} is {found}",
             hint="leave one of the two out, or take the digest that is meant",
         )
 

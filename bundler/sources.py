@@ -1,0 +1,84 @@
+"""Where a config image's bytes are: a repository of a registry, or a skopeo dir layout."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from bundler.fetch import BlobBody
+from bundler.imagelist import ConfigImage
+from bundler.resolve import ImageSource
+from loader.bundle.errors import ConfigError, FormatError, StorageError
+from loader.oci.connect import Registries
+from loader.oci.dirlayout import DirLayout
+from loader.oci.sources import RegistryImage
+
+
+@dataclass(frozen=True)
+class RegistrySource:
+    """An image of a registry; simple-signing files do not exist there."""
+
+    image: RegistryImage
+
+    def manifest(self, digest: Optional[str] = None) -> tuple[bytes, str]:
+        """Return (bytes, media type) of the top manifest or a child."""
+        return self.image.manifest(digest)
+
+    def open_blob(
+        self, digest: str, size: int, start: int = 0, length: Optional[int] = None
+    ) -> AbstractContextManager[BlobBody]:
+        """Open a part of a blob."""
+        return self.image.open_blob(digest, size, start, length)
+
+    def signatures(self) -> Mapping[str, bytes]:
+        """Return nothing."""
+        return {}
+
+
+@dataclass(frozen=True)
+class LayoutSource:
+    """A complete dir layout with its signature files."""
+
+    layout: DirLayout
+
+    def manifest(self, digest: Optional[str] = None) -> tuple[bytes, str]:
+        """Return (bytes, media type) of the top manifest or a child."""
+        return self.layout.manifest(digest)
+
+    def open_blob(
+        self, digest: str, size: int, start: int = 0, length: Optional[int] = None
+    ) -> AbstractContextManager[BlobBody]:
+        """Open a part of a blob."""
+        return self.layout.open_blob(digest, size, start, length)
+
+    def signatures(self) -> Mapping[str, bytes]:
+        """Return the signature files by name."""
+        return dict(self.layout.signatures)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Opens config images."""
+
+    registries: Registries
+
+    def open(self, image: ConfigImage, digest: Optional[str]) -> ImageSource:
+        """Open ``image`` at ``digest``, or at what its origin names now when ``digest`` is None.
+
+        Raises ``RegistryError`` when it can't be had, ``ConfigError`` when a layout is not complete.
+        """
+        if not isinstance(image.origin, Path):
+            origin = image.origin if digest is None else dataclasses.replace(image.origin, tag=None, digest=digest)
+            return RegistrySource(self.registries.image(origin))
+        try:
+            return LayoutSource(DirLayout.open(image.origin))
+        except (FormatError, StorageError) as error:
+            raise ConfigError(
+                f"image {image.name}: dir:{image.origin} can't be packed",
+                why=str(error),
+                hint="copy it again: skopeo copy --all docker://… dir:… (an aborted copy looks complete)",
+            ) from error

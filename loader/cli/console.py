@@ -1,0 +1,212 @@
+"""What both programs print: results on stdout, progress and messages on stderr, errors in three lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Optional, TextIO
+
+from loader.bundle.errors import AirgapError, ConfigError, Interrupted
+
+
+def printable(text: str) -> str:
+    """``text`` safe for a terminal and a log line: control characters escaped, nothing else changed."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+class Console:
+    """One run's output. With ``as_json`` stdout gets a single document at the end; step lines go to stderr."""
+
+    def __init__(
+        self,
+        *,
+        as_json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        out: Optional[TextIO] = None,
+        err: Optional[TextIO] = None,
+    ) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self._log: Optional[TextIO] = None
+        self._lock = threading.Lock()
+        self.log_path: Optional[Path] = None
+
+    def open_log(self, path: Path) -> None:
+        """Keep a log at ``path`` from now on; a folder that can't be written costs the log, not the run."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._log = path.open("a", encoding="utf-8", errors="backslashreplace")
+            self.log_path = path
+        except OSError as error:
+            self.note("log", f"no log: {path}: {error.strerror}")
+
+    def _logged(self, line: str) -> None:
+        if self._log is not None:
+            stamp = time.strftime("%H:%M:%S", time.gmtime())
+            with self._lock:
+                self._log.write(f"{stamp} {line}\n")
+                self._log.flush()
+
+    def result(self, step: str, text: str) -> None:
+        """Print one finished step: stdout, or stderr when stdout is kept for JSON."""
+        line = printable(f"{step:<9} {text}")
+        self._logged(line)
+        if not self.as_json:
+            print(line, file=self._out, flush=True)
+        elif not self.quiet:
+            print(line, file=self._err, flush=True)
+
+    def note(self, step: str, text: str) -> None:
+        """Print a message to stderr."""
+        line = printable(f"{step:<9} {text}")
+        self._logged(line)
+        if not self.quiet:
+            print(line, file=self._err, flush=True)
+
+    def detail(self, text: str) -> None:
+        """Log a request, retry or command line; ``-v`` shows it too."""
+        line = printable(text)
+        self._logged(line)
+        if self.verbose:
+            print(line, file=self._err, flush=True)
+
+    def text(self, block: str) -> None:
+        """Print a result of several lines (a listing, a diff) to stdout."""
+        for line in block.splitlines():
+            self._logged(printable(line))
+            if not self.as_json:
+                print(printable(line), file=self._out)
+
+    def document(self, value: Any) -> None:
+        """Print the JSON document of this run, if it was asked for."""
+        if self.as_json:
+            print(json.dumps(value, indent=2, sort_keys=True), file=self._out, flush=True)
+
+    def failure(self, error: AirgapError) -> None:
+        """Print an error: what failed, why, what to do next; every fault of a config below."""
+        lines = [f"error: {error.message}"]
+        lines.append(f"  why:  {error.why or 'see above'}" if not _faults(error) else f"  why:  {_count(error)}")
+        lines += [f"    {place}: {problem}" for place, problem in _faults(error)]
+        lines.append(f"  next: {error.hint or 'run again with -v for the details'}")
+        if self.log_path is not None:
+            lines[-1] += f" (log: {self.log_path})"
+        for line in lines:
+            self._logged(printable(line))
+            print(printable(line), file=self._err, flush=True)
+        self.document(
+            {
+                "error": {
+                    "code": error.exit_code,
+                    "faults": [{"place": place, "problem": problem} for place, problem in _faults(error)],
+                    "hint": error.hint,
+                    "message": error.message,
+                    "why": error.why,
+                }
+            }
+        )
+
+    def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A bar for ``total`` bytes on a terminal, nothing elsewhere; calls add bytes from any thread."""
+        if self.quiet or not self._err.isatty():
+            return _NoProgress()
+        return _Bar(title, total, self._err)
+
+    def confirm(self, question: str) -> None:
+        """Ask once on the terminal; ``Interrupted`` for anything but yes, ``ConfigError`` where nobody can answer."""
+        if not sys.stdin.isatty():
+            raise ConfigError(
+                "this would change a cluster and nobody can be asked",
+                why="stdin is not a terminal",
+                hint="--yes answers the question, --dry-run shows what would happen",
+            )
+        print(f"{question} [y/N] ", end="", file=self._err, flush=True)
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise Interrupted("stopped at your word", why="the question was not answered with yes")
+
+
+def _faults(error: AirgapError) -> tuple[tuple[str, str], ...]:
+    return error.faults if isinstance(error, ConfigError) else ()
+
+
+def _count(error: AirgapError) -> str:
+    count = len(_faults(error))
+    return f"{count} fault{'s' if count != 1 else ''}"
+
+
+class _NoProgress:
+    def __enter__(self) -> Callable[[int], None]:
+        return lambda _: None
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+class _Bar:
+    """One bar for the whole: bytes of total, MB/s, time left. It ends at 100 % only when the step ended well."""
+
+    def __init__(self, title: str, total: int, err: TextIO) -> None:
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import TransferSpeedColumn as Speed
+
+        self._total = total
+        self._progress = Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            DownloadColumn(),
+            Speed(),
+            TimeRemainingColumn(),
+            console=RichConsole(file=err, no_color="NO_COLOR" in os.environ),
+            transient=True,
+        )
+        self._task = self._progress.add_task(title, total=total)
+
+    def __enter__(self) -> Callable[[int], None]:
+        self._progress.start()
+        return lambda size: self._progress.advance(self._task, size)
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        if error is None:
+            self._progress.update(self._task, completed=self._total)
+        self._progress.stop()
+
+
+def run(console: Console, verb: Callable[[], None]) -> int:
+    """Run one verb and return its exit code; only a bug leaves a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        verb()
+    except AirgapError as error:
+        console.failure(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.failure(
+            Interrupted("interrupted", why="Ctrl-C or SIGTERM", hint="the same command goes on where it stopped")
+        )
+        return Interrupted.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not an error, and nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _interrupt(number: int, frame: Optional[FrameType]) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,138 @@
+"""The options that several commands share, each with one meaning everywhere (cli.md)."""
+
+from __future__ import annotations
+
+import enum
+import os
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from loader.bundle.verify import Trust
+
+if TYPE_CHECKING:
+    from loader.oci.connect import Registries
+
+
+class Crypto(str, enum.Enum):
+    """Who does the mathematics of signatures."""
+
+    auto = "auto"
+    openssl = "openssl"
+    cryptography = "cryptography"
+
+
+class YesNo(str, enum.Enum):
+    """The two words of ``--tls-verify=``."""
+
+    true = "true"
+    false = "false"
+
+
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="the archive NAME-VERSION.tar.zst")]
+TrustOption = Annotated[
+    Optional[Path], typer.Option("--trust", metavar="T", help="public key file, or directory of NAME.pub + policy.toml")
+]
+Signatures = Annotated[
+    Optional[list[Path]],
+    typer.Option("--signature", metavar="FILE", help="a further signature over SHA256SUMS (repeatable)"),
+]
+CryptoOption = Annotated[Crypto, typer.Option("--crypto", help="who checks signatures")]
+JsonOption = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="no progress or messages")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="print requests, retries and kubectl lines")]
+StateOption = Annotated[
+    Optional[Path], typer.Option("--state", metavar="DIR", help="state folder (replay, history, logs)")
+]
+Authfile = Annotated[
+    Optional[Path], typer.Option("--authfile", metavar="FILE", help="registry credentials (auth.json)")
+]
+CertDir = Annotated[
+    Optional[Path], typer.Option("--cert-dir", metavar="DIR", help="*.crt, *.cert and *.key for the registry")
+]
+TlsVerify = Annotated[
+    Optional[YesNo], typer.Option("--tls-verify", metavar="[=true|false]", help="check the registry's certificate")
+]
+PlainHttp = Annotated[bool, typer.Option("--plain-http", help="speak http to the registry")]
+CaFile = Annotated[
+    Optional[Path], typer.Option("--ca-file", metavar="FILE", help="extra CA for our own connections (PEM)")
+]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, max=32, help="transfers at once")]
+
+
+def home() -> Path:
+    """The user's home folder."""
+    return Path(os.environ.get("HOME") or "~").expanduser()
+
+
+def trust_places() -> list[Path]:
+    """Where keys are looked for without ``--trust``."""
+    given = os.environ.get("AIRGAP_TRUST")
+    return [Path(given)] if given else [home() / ".config/airgap-loader/trust", Path("/etc/airgap-loader/trust")]
+
+
+def state_folder(given: Optional[Path]) -> Path:
+    """``--state``, else ``airgap-loader`` under ``XDG_STATE_HOME`` or ``~/.local/state``."""
+    if given is not None:
+        return given
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else home() / ".local/state") / "airgap-loader"
+
+
+def now() -> int:
+    """Seconds since the epoch."""
+    return int(time.time())
+
+
+def utc_now() -> str:
+    """The time now as ``YYYY-MM-DDTHH:MM:SSZ``."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def make_trust(given: Optional[Path], crypto: Crypto) -> Trust:
+    """Read the trusted keys and choose the signature backend."""
+    from loader.signing import find_check
+    from loader.trust import find_trust, load_trust
+
+    policy = load_trust(find_trust(str(given) if given else "", trust_places()))
+    return Trust(policy, find_check(crypto.value), utc_now())
+
+
+@dataclass(frozen=True)
+class AccessFlags:
+    """The registry options as typed."""
+
+    authfile: Optional[Path]
+    cert_dir: Optional[Path]
+    tls_verify: Optional[YesNo]
+    plain_http: bool
+    ca_file: Optional[Path]
+
+
+def open_registries(flags: AccessFlags) -> Registries:
+    """Return the registry clients for these options and this environment."""
+    from loader.oci.connect import Registries
+    from loader.oci.credentials import run_helper
+    from loader.oci.environment import AccessOptions, Environment
+    from loader.oci.retry import RetryPolicy
+
+    options = AccessOptions(
+        authfile=flags.authfile,
+        cert_dir=flags.cert_dir,
+        tls_verify=None if flags.tls_verify is None else flags.tls_verify is YesNo.true,
+        plain_http=flags.plain_http,
+        ca_file=flags.ca_file,
+    )
+    environment = Environment.from_mapping(os.environ, home=home(), uid=os.getuid())
+    retry = RetryPolicy(sleep=time.sleep, random=random.random, now=time.time)
+    return Registries(options, environment, retry=retry, clock=time.monotonic, run_helper=run_helper)
+
+
+def spread_flags(argv: Sequence[str]) -> list[str]:
+    """Give a bare ``--tls-verify`` its value: as for skopeo, it takes one only behind ``=``."""
+    return ["--tls-verify=true" if arg == "--tls-verify" else arg for arg in argv]
