@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Optional, TypeVar
 
@@ -12,6 +13,14 @@ T = TypeVar("T")
 
 class Stopped(Exception):
     """Raised by work that sees ``stop``: another worker failed, and its error is the one to show."""
+
+
+@contextlib.contextmanager
+def _set_on_error(stop: threading.Event) -> Iterator[None]:
+    with contextlib.ExitStack() as armed:
+        armed.callback(stop.set)
+        yield
+        armed.pop_all()
 
 
 def in_parallel(
@@ -28,19 +37,13 @@ def in_parallel(
                 item = next(waiting, stop)
             if item is stop:
                 return
-            try:
+            with _set_on_error(stop):
                 action(item)  # type: ignore[arg-type] # not the sentinel
-            except BaseException:
-                stop.set()
-                raise
 
     with ThreadPoolExecutor(jobs) as pool:
         workers = [pool.submit(work) for _ in range(jobs)]
-        try:
+        with _set_on_error(stop):
             errors = [error for error in (worker.exception() for worker in workers) if error is not None]
-        except BaseException:
-            stop.set()
-            raise
     # A worker that was told to stop raises Stopped; the error that told it is the one to show.
     for error in sorted(errors, key=lambda error: isinstance(error, Stopped)):
         raise error
