@@ -12,7 +12,8 @@ _LINES = 6
 _WIDTH = 600
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _SECRET = re.compile(
-    r"(?i)(bearer\s+|\b(?:token|password|passwd|secret|authorization|client-key-data)[\"']?\s*[=:]\s*)\S+"
+    r"(?i)(\b(?:token|password|passwd|secret|authorization|client-key-data)[\"']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?"
+    r"|\bbearer\s+)\S+"
 )
 _WARNING = re.compile(r"\s*(?:Warning:|W\d{4} )")
 _NOISE = re.compile(r"(?:[EIW]\d{4} .*memcache\.go.*|See '.*--help' for usage\.)")
@@ -71,7 +72,7 @@ _RULES = (
     ),
     _rule(
         Cause.UNREACHABLE,
-        r"connection refused|Unable to connect to the server|was refused - did you specify|no such host|i/o timeout"
+        r"connection refused|Unable to connect to the server|was refused|no such host|i/o timeout"
         r"|no route to host|network is unreachable|TLS handshake timeout|connection reset|unexpected EOF"
         r"|context deadline exceeded|Client\.Timeout exceeded|http2: client connection lost",
         "check that the API server of this kubeconfig is up and reachable; --no-apply writes the documents instead",

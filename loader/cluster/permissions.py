@@ -39,21 +39,23 @@ class Access:
 
 
 def needed(changes: Iterable[Change], found: Survey) -> tuple[Access, ...]:
-    """Return the permissions that the writes among ``changes`` need, each once; pure.
+    """Return the permissions that ``changes`` need, each once; pure.
 
-    Objects of a kind that the same bundle is about to define are left out: nobody can tell yet.
+    What is applied server-side needs its permission unchanged too: the preview is a PATCH as well. Objects of a kind
+    that the same bundle is about to define are left out: nobody can tell yet.
     """
-    accesses = [access for change in changes if change.writes for access in _of(change, found)]
+    accesses = [access for change in changes for access in _of(change, found)]
     return tuple(dict.fromkeys(accesses))
 
 
 def _of(change: Change, found: Survey) -> tuple[Access, ...]:
     resource = found.resource(change.wish.key.api_version, change.wish.key.kind) if change.wish else None
-    if change.wish is None or resource is None:
+    applied = change.patch_type == "apply"
+    if change.wish is None or resource is None or not (change.writes or applied):
         return ()
     # Server-side apply is a PATCH that may create.
     verbs = {"get"} | ({"create"} if change.action == "create" else set())
-    verbs |= {"patch"} if change.action == "patch" or change.patch_type == "apply" else set()
+    verbs |= {"patch"} if change.action == "patch" or applied else set()
     group, namespace = change.wish.key.group, change.namespace or ""
     return tuple(
         Access(verb, group, resource.plural, namespace, "" if verb == "create" else change.name)

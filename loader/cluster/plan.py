@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -213,8 +212,7 @@ def with_preview(change: Change, current: JsonObject, preview: JsonObject) -> Ch
     """Return ``change`` as the API server's own dry run sees it: defaults, other spellings and owners included."""
     if change.wish is None:
         raise RuntimeError(f"{change} has no wish")
-    seen = _change(change.wish, current, preview, change.body or {}, change.patch_type)
-    return dataclasses.replace(seen, document=change.document)
+    return _change(change.wish, current, preview, change.wish.body, change.patch_type)
 
 
 def _change(

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from loader.bundle.errors import FormatError
+from loader.cluster.oclines import oc_lines
+from loader.cluster.rookrange import in_range, parse_version
+from tests.unit.loader.cluster import makers
+
+
+def test_article_by_hand() -> None:
+    documents = [document for document, _ in makers.article()]
+    only = "# only for Rook >=v1.4.0 <v1.6.0:"
+    oc, config_map = "oc -n rook-ceph", "rook-ceph-operator-config"
+    assert list(oc_lines([*documents[2:], *documents[:2]])) == [
+        "# where `config.openshift.io/v1/imagedigestmirrorsets` is served:",
+        "oc apply --server-side -f documents/mirrors/idms.yaml",
+        f"# where `{makers.ICSP_API}` is served, and not also ImageDigestMirrorSet:",
+        "oc apply --server-side -f documents/mirrors/icsp.yaml",
+        only,
+        f'{oc} patch deployment.apps/rook-ceph-operator --type=strategic --patch="$(cat documents/rook/operator.json)"',
+        only,
+        f"{oc} get configmap {config_map} >/dev/null 2>&1 || {oc} create configmap {config_map}",
+        f'{oc} patch configmap/{config_map} --type=merge --patch="$(cat documents/rook/csi.json)"',
+        only,
+        f'{oc} patch cephcluster.ceph.rook.io/rook-ceph --type=merge --patch="$(cat documents/rook/cluster.json)"',
+        "# to put on the nodes by hand where needed: documents/nodes/registries.conf",
+    ]
+
+
+def test_one_mirror_kind_needs_no_choice_and_kubectl_may_be_the_program() -> None:
+    assert oc_lines([makers.idms()[0]], program="kubectl") == (
+        "kubectl apply --server-side -f documents/mirrors/idms.yaml",
+    )
+
+
+def test_paths_are_quoted() -> None:
+    document = makers.document("documents/a b;c.json", "after-rook", "apply")
+    assert shlex.split(oc_lines([document])[0])[-1] == "documents/a b;c.json"
+
+
+def test_patch_without_target_is_refused() -> None:
+    with pytest.raises(FormatError):
+        oc_lines([makers.document("documents/x.json", "rook", "merge-patch")])
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("v1.5.0", (1, 5, 0)),
+        ("1.20.6", (1, 20, 6)),
+        ("v1.5.0-beta.0", (1, 5, 0)),
+        ("v1.5.0-12-gab12cd3", (1, 5, 0)),
+        ("master", None),
+        ("v1.5", None),
+        ("v1.5.0\n", None),
+        ("v1.5.0 ", None),
+        ("v99999.0.0", None),
+    ],
+)
+def test_version(text: str, version: object) -> None:
+    assert parse_version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("bounds", "fits"),
+    [
+        (">=v1.4.0 <v1.6.0", True),
+        (">v1.5.0", False),
+        (">=1.5.0", True),
+        ("<=v1.5.0", True),
+        ("<v1.5.0", False),
+        ("v1.5.0", True),
+        ("=v1.5.1", False),
+        (">=v1.10.0", False),
+    ],
+)
+def test_range(bounds: str, fits: bool) -> None:
+    assert in_range((1, 5, 0), bounds) is fits
+
+
+@pytest.mark.parametrize("bounds", ["", ">=", "~1.5", ">=v1.4.0  <v1.6.0", ">=v1.4.0,<v1.6.0", "latest"])
+def test_range_that_cannot_be_read(bounds: str) -> None:
+    with pytest.raises(FormatError, match="range"):
+        in_range((9, 9, 9), bounds)

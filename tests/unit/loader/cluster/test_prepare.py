@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loader.bundle.errors import ClusterError
+from loader.cluster.objects import key_of
+from loader.cluster.permissions import needed
+from loader.cluster.prepare import prepare
+from loader.cluster.survey import Resource, survey
+from tests.unit.loader.cluster import makers
+from tests.unit.loader.cluster.fakecluster import FakeCluster
+
+OPENSHIFT = Resource("user.openshift.io/v1", "User", "users", False)
+
+
+def installed(*extra: dict[str, Any], **options: Any) -> FakeCluster:
+    return FakeCluster(makers.deployment(), makers.config_map(), makers.ceph_cluster(), *extra, **options)
+
+
+def test_survey_tells_what_cluster_this_is() -> None:
+    mon = makers.deployment()
+    mon["metadata"] = {
+        "name": "rook-ceph-mon-a",
+        "namespace": "rook-ceph",
+        "labels": {"rook_cluster": "rook-ceph", "rook-version": "v1.5.0"},
+    }
+    found = survey(installed(mon).kubectl(), ["apps/v1", "v1", "absent.example.com/v1"], ["rook-ceph"])
+    assert (found.server, found.context, found.kubernetes) == ("https://api.site7:6443", "admin", "v1.27.8")
+    assert found.user == "kube:admin"  # the server tells no name: the kubeconfig's
+    assert found.openshift is None
+    assert found.rook_versions == ("v1.5.0",)
+    assert found.mirror_kinds == ("ImageDigestMirrorSet", "ImageContentSourcePolicy")
+    assert found.serves("apps/v1/deployments")
+    assert not found.serves("apps/v1/deployments/status")
+    assert not found.serves("apps/v1/widgets")
+
+
+def test_survey_asks_only_for_group_versions_that_exist() -> None:
+    cluster = installed()
+    survey(cluster.kubectl(), ["absent.example.com/v1"])
+    assert not any("absent.example.com" in line for line in cluster.lines)
+
+
+def test_openshift_names_the_user_itself() -> None:
+    cluster = installed(resources=(*makers.RESOURCES, OPENSHIFT))
+    survey(cluster.kubectl(), [])
+    assert any("users/~" in line for line in cluster.lines)
+    assert not any("selfsubjectreviews" in line for line in cluster.lines)
+
+
+def test_unreachable_server_is_one_error_after_one_try() -> None:
+    cluster = installed()
+    cluster.broken = {"/version": "The connection to the server api.site7:6443 was refused"}
+    with pytest.raises(ClusterError) as caught:
+        prepare(cluster.kubectl(), makers.article())
+    assert caught.value.retryable
+    assert len(cluster.lines) == 2
+
+
+def test_every_missing_permission_is_listed_at_once() -> None:
+    cluster = installed()
+    cluster.denied = frozenset({"create imagedigestmirrorsets", "patch deployments", "patch cephclusters"})
+    with pytest.raises(ClusterError, match="kube:admin may not make 3 of the requests") as caught:
+        prepare(cluster.kubectl(), makers.article())
+    assert caught.value.why == (
+        "not allowed: create imagedigestmirrorsets.config.openshift.io; patch deployments.apps/rook-ceph-operator in "
+        "rook-ceph; patch cephclusters.ceph.rook.io/rook-ceph in rook-ceph"
+    )
+    assert cluster.writes == []
+    assert cluster.lines.count("review") == 1
+
+
+def test_permissions_are_asked_only_for_what_changes() -> None:
+    cluster = installed()
+    found, plan = prepare(cluster.kubectl(), [*makers.article(), makers.manifests(makers.config_map())])
+    assert {str(access) for access in needed(plan.changes, found)} == {
+        "create imagedigestmirrorsets.config.openshift.io",
+        "get imagedigestmirrorsets.config.openshift.io/rook-ceph-images",
+        "get deployments.apps/rook-ceph-operator in rook-ceph",
+        "patch deployments.apps/rook-ceph-operator in rook-ceph",
+        "get configmaps/rook-ceph-operator-config in rook-ceph",
+        "patch configmaps/rook-ceph-operator-config in rook-ceph",
+        "get cephclusters.ceph.rook.io/rook-ceph in rook-ceph",
+        "patch cephclusters.ceph.rook.io/rook-ceph in rook-ceph",
+    }
+
+
+def test_blocked_plan_needs_nothing_and_is_returned_with_its_findings() -> None:
+    cluster = FakeCluster()
+    cluster.denied = frozenset({"patch deployments"})
+    _, plan = prepare(cluster.kubectl(), [makers.operator_patch()])
+    assert [finding.level for finding in plan.findings] == ["blocker"]
+
+
+def test_preview_decides_what_server_side_apply_changes() -> None:
+    cluster = installed()
+    spelled = makers.config_map(cpu="1000m")
+    cluster.on_store = lambda item: cluster.objects[key_of(item, "an object")]  # the server calls it the same
+    _, plan = prepare(cluster.kubectl(), [makers.manifests(spelled)])
+    assert [(change.action, change.diff, change.body) for change in plan.changes] == [("unchanged", "", None)]
+
+
+def test_preview_finds_a_change_that_an_overlay_does_not_see() -> None:
+    cluster = installed()
+
+    def without_the_old_key(item: dict[str, Any]) -> dict[str, Any]:
+        return {**item, "data": {}}
+
+    cluster.on_store = without_the_old_key
+    _, plan = prepare(cluster.kubectl(), [makers.manifests(makers.config_map())])
+    assert plan.changes[0].action == "patch"
+    assert plan.changes[0].body == makers.config_map()
+    assert '-    "ROOK_LOG_LEVEL": "INFO"' in plan.changes[0].diff
+
+
+def test_ownership_conflict_shows_before_anything_is_written() -> None:
+    cluster = installed()
+    cluster.broken = {"apply": 'error: Apply failed with 1 conflict: conflict with "helm" using v1: .data.x'}
+    with pytest.raises(ClusterError) as caught:
+        prepare(cluster.kubectl(), [*makers.article(), makers.manifests(makers.config_map(a="b"))])
+    assert 'conflict with "helm"' in caught.value.why
+    assert cluster.writes == []
