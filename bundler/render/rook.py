@@ -6,6 +6,7 @@ The one place that knows which Rook version reads which key. Source: rook/rook `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
@@ -19,6 +20,7 @@ from loader.oci.model import ImageRef
 OLDEST: Version = (1, 4, 0)
 # From here on no code in Rook reads ROOK_CSI_*_IMAGE: patching it succeeds and changes nothing.
 IMAGE_SET: Version = (1, 20, 0)
+_RELEASE = re.compile(r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(?:-[0-9A-Za-z.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class RookConfig:
 
 def version_problem(text: str) -> Optional[str]:
     """Return why ``text`` is no Rook release we have rules for, or None."""
-    version = parse_version(text)
+    version = parse_version(text) if _RELEASE.fullmatch(text) else None
     if version is None:
         return f"{text!a} is not a Rook release such as v1.5.0; name the release the images belong to"
     if version < OLDEST or version[0] != OLDEST[0]:
