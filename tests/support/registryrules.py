@@ -1,0 +1,60 @@
+"""How a test registry behaves, what it saw, and what goes wrong in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Fault:
+    """What goes wrong, for the next ``times`` requests that match ``method`` and the regex ``path``.
+
+    ``kind``: status, reset, hang, truncate, length, corrupt, html, no-range, lie, junk.
+    """
+
+    kind: str
+    method: str = "GET"
+    path: str = ".*"
+    times: int = 1
+    status: int = 500
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    after: int = 0
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it came."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    at: float
+
+    @property
+    def authorization(self) -> str:
+        return self.headers.get("authorization", "")
+
+
+@dataclass
+class Rules:
+    """How a server behaves. ``login``: user and password; ``auth``: none, basic or bearer."""
+
+    auth: str = "none"
+    login: tuple[str, str] = ("user", "s3cret-Password")
+    identity_token: str = ""
+    token_life: float = 300.0
+    anonymous_pull: bool = False
+    realm: str = ""
+    redirect_blobs_to: str = ""
+    uploads_to: str = ""
+    relative_location: bool = True
+    location_scheme: str = ""
+    mounts: bool = True
+    sparse: bool = False
+    max_body: int = 0
+    digest_header: bool = True
+    head_manifests: bool = True
+    by_digest: bool = True
