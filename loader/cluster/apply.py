@@ -11,7 +11,7 @@ from typing import Any, Optional
 from loader.bundle.errors import ClusterError
 from loader.cluster.diff import essence
 from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import JsonObject, Key, key_of, objects_in, resource_version
+from loader.cluster.objects import JsonObject, Key, key_of, objects_in, resource_version, with_version
 from loader.cluster.patches import overlaid, patched
 from loader.cluster.plan import Change, Plan, decide
 from loader.cluster.wishes import Wish
@@ -96,7 +96,7 @@ def rehearse(kubectl: Kubectl, plan: Plan) -> None:
         if (change.action == "patch" and change.resource_version is None) or (new_kinds and change.wish.wave):
             continue
         if change.patch_type == "apply":
-            kubectl.apply([change.body], str(change), dry_run=True)
+            kubectl.apply([change.body], [change.resource_version], str(change), dry_run=True)
         elif change.patch_type is None:
             kubectl.create(change.body, str(change), dry_run=True)
         else:
@@ -137,7 +137,8 @@ class _Run:
 
     def _apply(self, batch: tuple[Change, ...]) -> None:
         what = str(batch[0]) + (f" and {len(batch) - 1} more of {batch[0].document}" if len(batch) > 1 else "")
-        answers = self._kubectl.apply([change.body for change in batch if change.body is not None], what)
+        versions = [change.resource_version for change in batch]
+        answers = self._kubectl.apply([change.body or {} for change in batch], versions, what)
         stored = {key_of(item, f"an answer to applying {what}"): item for item in answers}
         for change in batch:
             self._accepted(change, stored.get(_key(change)))
@@ -168,7 +169,7 @@ class _Run:
         if change.patch_type is None:
             return self._kubectl.create(change.body, str(change))
         current = change.resource_version or resource_version(self._read(_key(change)))
-        return self._kubectl.patch(_key(change), change.patch_type, _guarded(change.body, current))
+        return self._kubectl.patch(_key(change), change.patch_type, with_version(change.body, current))
 
     def _read(self, key: Key) -> Optional[JsonObject]:
         return read_current(self._kubectl, [key]).get(key)
@@ -237,14 +238,6 @@ def _batches(changes: Iterable[Change]) -> Iterable[tuple[Change, ...]]:
         return change.writes, change.patch_type or "", change.document, wave
 
     return (tuple(batch) for _, batch in itertools.groupby(changes, group))
-
-
-def _guarded(body: Mapping[str, Any], version: Optional[str]) -> dict[str, Any]:
-    """Return ``body`` so that the API server answers Conflict where the object is no longer the one that was read."""
-    if version is None:
-        return dict(body)
-    metadata = body.get("metadata")
-    return {**body, "metadata": {**(metadata if isinstance(metadata, Mapping) else {}), "resourceVersion": version}}
 
 
 def _established(crd: Optional[JsonObject]) -> bool:

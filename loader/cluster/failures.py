@@ -16,6 +16,10 @@ _SECRET = re.compile(
     r"|\bbearer\s+)\S+"
 )
 _WARNING = re.compile(r"\s*(?:Warning:|W\d{4} )")
+_FAILURE = re.compile(r"(?i)error\b|unable to|the connection to|the \S+ \"[^\"]*\" is invalid")
+# What follows is kubectl's general advice on server-side apply, --force-conflicts first: not ours to give.
+_ADVICE = re.compile(r"Please review the fields above")
+_OWNER = re.compile(r'conflicts? with "([^"]*)"')
 _NOISE = re.compile(r"(?:[EIW]\d{4} .*memcache\.go.*|See '.*--help' for usage\.)")
 
 
@@ -62,7 +66,7 @@ _RULES = (
     _rule(
         Cause.NO_CONFIG,
         r"localhost:8080|no configuration has been provided|current-context must exist|context \S+ does not exist"
-        r"|context was not found|error loading config file|stat \S+: no such file",
+        r"|cannot locate context|context was not found|error loading config file|stat \S+: no such file",
         "log in with `oc login`, or name a kubeconfig with --kubeconfig and a context with --context",
     ),
     _rule(
@@ -79,8 +83,9 @@ _RULES = (
     ),
     _rule(
         Cause.UNAUTHORIZED,
-        r"must be logged in|\bUnauthorized\b|provide credentials|getting credentials: exec",
-        "the login has expired or is not accepted: run `oc login` (or renew the kubeconfig) and try again",
+        # Without any credentials the client prompts for a user name and meets the end of stdin.
+        r"must be logged in|\bUnauthorized\b|provide credentials|getting credentials: exec|\Aerror: EOF\s*\Z",
+        "the login is missing, has expired or is not accepted: run `oc login` (or renew the kubeconfig) and try again",
     ),
     _rule(
         Cause.FORBIDDEN, r"\(Forbidden\)|is forbidden|cannot \w+ resource", "ask a cluster-admin for this permission"
@@ -131,12 +136,23 @@ def _permission(stderr: str) -> str:
 
 
 def last_words(stderr: str) -> str:
-    """Return the last lines of ``stderr`` as one line: printable ASCII, capped, secrets and warnings removed."""
-    lines = [printable(line) for line in stderr.splitlines() if line.strip()]
+    """Return what ``stderr`` says of the failure as one line: printable ASCII, capped, secrets and warnings removed.
+
+    Programs print the failure last; from its first line on, six lines are kept.
+    """
+    lines = [printable(line.strip()) for line in _ADVICE.split(stderr)[0].splitlines() if line.strip()]
     spoken = [line for line in lines if not _WARNING.match(line) and not _NOISE.fullmatch(line)] or lines
     # klog repeats itself while it retries; the same sentence twice tells nothing.
     distinct = list(dict.fromkeys(spoken))
-    return " | ".join(distinct[-_LINES:]) or "it said nothing"
+    start = next(
+        (number for number, line in enumerate(distinct) if _FAILURE.match(line)), max(0, len(distinct) - _LINES)
+    )
+    return " | ".join(distinct[start : start + _LINES]) or "it said nothing"
+
+
+def owners_in_conflict(stderr: str) -> frozenset[str]:
+    """Return the field managers that a refused server-side apply names."""
+    return frozenset(_OWNER.findall(stderr))
 
 
 def warnings(stderr: str) -> tuple[str, ...]:

@@ -14,8 +14,17 @@ from pathlib import Path
 from typing import Any, Optional
 
 from loader.bundle.errors import ClusterError
-from loader.cluster.failures import RETRYABLE, Cause, diagnose, last_words, printable, shell_line, warnings
-from loader.cluster.objects import MANAGER, Key, listed
+from loader.cluster.failures import (
+    RETRYABLE,
+    Cause,
+    diagnose,
+    last_words,
+    owners_in_conflict,
+    printable,
+    shell_line,
+    warnings,
+)
+from loader.cluster.objects import MANAGER, Key, listed, with_version
 from loader.cluster.process import Finished, Runner
 
 PROGRAMS = ("oc", "kubectl")
@@ -129,13 +138,28 @@ class Kubectl:
         return _objects(_checked(finished, error), what)
 
     def apply(
-        self, items: Sequence[Mapping[str, Any]], what: str, *, dry_run: bool = False
+        self, items: Sequence[Mapping[str, Any]], versions: Sequence[Optional[str]], what: str, *, dry_run: bool = False
     ) -> tuple[dict[str, Any], ...]:
-        """Apply objects server-side under our field manager, never forcing, and return them as stored."""
-        argv = ["apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-", "-o", "json", *_dry(dry_run)]
-        body = _encode(listed([dict(item) for item in items]))
-        finished, _, error = self._call(argv, f"applying {what}", body, len(items))
+        """Apply objects server-side under our field manager and return them as stored.
+
+        ``versions`` are the resourceVersions that were read before, None for what was not there. A field of any other
+        manager is never forced. One that an earlier patch of ours owns is, guarded by the version: the API server
+        keeps the two ways of writing apart although the manager is the same.
+        """
+        finished, cause, error = self._apply(items, what, _dry(dry_run))
+        if cause is Cause.CONFLICT and owners_in_conflict(_words(finished)) == {MANAGER}:
+            if len(items) > 1:
+                pairs = zip(items, versions)
+                return tuple(self.apply([item], [version], what, dry_run=dry_run)[0] for item, version in pairs)
+            guarded = with_version(items[0], versions[0])
+            finished, cause, error = self._apply([guarded], what, ["--force-conflicts", *_dry(dry_run)])
         return _objects(_checked(finished, error), f"applying {what}")
+
+    def _apply(
+        self, items: Sequence[Mapping[str, Any]], what: str, flags: list[str]
+    ) -> tuple[Finished, Optional[Cause], Optional[ClusterError]]:
+        argv = ["apply", "--server-side", f"--field-manager={MANAGER}", "-f", "-", "-o", "json", *flags]
+        return self._call(argv, f"applying {what}", _encode(listed([dict(item) for item in items])), len(items))
 
     def patch(
         self, key: Key, patch_type: str, body: Mapping[str, Any], *, dry_run: bool = False
@@ -188,7 +212,7 @@ class Kubectl:
         started = time.monotonic()
         finished = self._run(full, stdin=stdin, timeout=2 * self._timeout + objects)
         seconds = time.monotonic() - started
-        stderr = finished.stderr.decode("utf-8", "replace")
+        stderr = _words(finished)
         line = shell_line(full)
         if self._trace is not None:
             self._trace(Call(line, seconds, finished.status, warnings(stderr)))
@@ -221,6 +245,10 @@ def _objects(finished: Finished, what: str, *, flatten: bool = True) -> tuple[di
     if not all(isinstance(item, dict) for item in found):
         raise _garbage(finished, what, "something else than JSON objects")
     return tuple(found)
+
+
+def _words(finished: Finished) -> str:
+    return finished.stderr.decode("utf-8", "replace")
 
 
 def _skip(text: str, position: int) -> int:

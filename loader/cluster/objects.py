@@ -93,6 +93,14 @@ def resource_version(item: JsonObject | None) -> Optional[str]:
     return text(item, "metadata", "resourceVersion") or None
 
 
+def with_version(body: JsonObject, version: Optional[str]) -> dict[str, Any]:
+    """Return ``body`` so that the API server answers Conflict (409) where the object is no longer at ``version``."""
+    if version is None:
+        return dict(body)
+    metadata = body.get("metadata")
+    return {**body, "metadata": {**(metadata if isinstance(metadata, Mapping) else {}), "resourceVersion": version}}
+
+
 def labels_of(item: JsonObject) -> Mapping[str, str]:
     """Return ``metadata.labels`` of ``item``."""
     labels = field(item, "metadata", "labels")

@@ -14,7 +14,7 @@ from loader.cluster.objects import MANAGED_BY, MANAGER, JsonObject, Key, labels_
 from loader.cluster.patches import overlaid, patched
 from loader.cluster.rookrange import in_range, parse_version
 from loader.cluster.survey import Survey
-from loader.cluster.wishes import Pair, Wish, defined_kinds, in_order, scoped, wishes_of
+from loader.cluster.wishes import Pair, Wish, defined_kinds, folded, in_order, scoped, wishes_of
 
 MODES = ("cluster", "manual", "none")
 _UNRECONCILED = "ceph.rook.io/do-not-reconcile"
@@ -94,7 +94,7 @@ def make_plan(
 
 
 class _Planner:
-    """Holds the state that the changes planned so far would lead to: a later patch may need an earlier object."""
+    """Holds the state that the changes planned so far lead to: a later patch may need an object made earlier."""
 
     def __init__(
         self, documents: tuple[Pair, ...], found: Survey, current: Mapping[Key, JsonObject], mirrors: str
@@ -114,12 +114,14 @@ class _Planner:
 
     def plan(self) -> Plan:
         wished = False
-        for document, parsed in self._documents:
-            wishes = wishes_of(document, parsed)
+        asked = [(document, wishes_of(document, parsed)) for document, parsed in self._documents]
+        reasons = {document: self._reason_against(document, wishes) for document, wishes in asked}
+        patches = [wish for document, wishes in asked if not reasons[document] for wish in wishes]
+        for document, wishes in asked:
             wished = wished or any(wish.key.kind in DIGEST_KINDS for wish in wishes if wish.method == "mirror")
-            reason = self._reason_against(document, wishes)
             for wish in wishes:
-                self._add(_skipped(wish, reason) if reason else self._decided(wish))
+                reason = reasons[document]
+                self._add(_skipped(wish, reason) if reason else self._decided(folded(wish, patches)))
         if wished and self._mirrors == "cluster" and self._kind is None:
             self._block(_no_mirror_kind(document for document, _ in self._documents))
         return Plan(tuple(self._changes), tuple(dict.fromkeys(self._findings)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from loader.cluster.apply import read_current
 from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import JsonObject, Key, key_of
+from loader.cluster.objects import JsonObject, Key, key_of, resource_version
 from loader.cluster.permissions import check_permissions
 from loader.cluster.plan import Change, Plan, make_plan, with_preview
 from loader.cluster.survey import Survey, survey
@@ -36,9 +36,11 @@ def preview(kubectl: Kubectl, plan: Plan, current: Mapping[Key, JsonObject]) -> 
     """
     previewed: dict[Key, JsonObject] = {}
     for document in dict.fromkeys(change.document for change in plan.changes):
-        bodies = [c.wish.body for c in plan.changes if c.document == document and _known(c, current) and c.wish]
-        if bodies:
-            answers = kubectl.apply(bodies, f"{document} (dry run)", dry_run=True)
+        wishes = [c.wish for c in plan.changes if c.document == document and _known(c, current) and c.wish]
+        if wishes:
+            versions = [resource_version(current[wish.key]) for wish in wishes]
+            bodies = [wish.body for wish in wishes]
+            answers = kubectl.apply(bodies, versions, f"{document} (dry run)", dry_run=True)
             previewed.update({key_of(item, f"an answer to {document}"): item for item in answers})
     return dataclasses.replace(plan, changes=tuple(_refined(c, current, previewed) for c in plan.changes))
 

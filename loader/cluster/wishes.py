@@ -11,10 +11,12 @@ from loader.bundle.errors import FormatError
 from loader.bundle.manifest import ACTIONS, PHASES, Document
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.objects import Key, items_of, key_of, text
+from loader.cluster.patches import patched
 from loader.cluster.survey import Survey
 
 # How a wish becomes a change: create-or-join a mirror object, server-side apply, merge or strategic merge patch.
-METHODS = ("mirror", "apply", "merge", "strategic")
+PATCHES = ("merge", "strategic")
+METHODS = ("mirror", "apply", *PATCHES)
 _EARLY_KINDS = frozenset({"Namespace", "CustomResourceDefinition"})
 
 Pair = tuple[Document, object]
@@ -118,6 +120,19 @@ def scoped(wish: Wish, found: Survey) -> Wish:
     if "metadata" in body:
         body["metadata"] = {name: value for name, value in body["metadata"].items() if name != "namespace"}
     return dataclasses.replace(wish, key=dataclasses.replace(wish.key, namespace=None), body=body)
+
+
+def folded(wish: Wish, all_wishes: Iterable[Wish]) -> Wish:
+    """Return an applied ``wish`` with the patches that the same bundle has for its object already in it.
+
+    A manifest names an image by tag and a patch by digest. Applied one after the other, they would change the object
+    twice in every run and restart what it runs, and a new operator would start from the tag first.
+    """
+    body = wish.body
+    for patch in all_wishes if wish.method == "apply" else ():
+        if patch.key == wish.key and patch.method in PATCHES:
+            body = patched(body, patch.body, patch.method)
+    return dataclasses.replace(wish, body=body)
 
 
 def defined_kinds(wishes: Sequence[Wish]) -> frozenset[tuple[str, str]]:

@@ -151,10 +151,40 @@ def test_garbage_is_an_error_not_a_crash(tmp_path: Path, stdout: str) -> None:
 
 def test_apply_is_server_side_and_never_forced(tmp_path: Path) -> None:
     oc, fake = client(tmp_path, Reply(stdout=ITEM))
-    oc.apply([json.loads(ITEM)], "ConfigMap/x", dry_run=True)
+    oc.apply([json.loads(ITEM)], [None], "ConfigMap/x", dry_run=True)
     argv = fake.calls()[0].argv
     assert {"apply", "--server-side", "--field-manager=airgap-loader", "--dry-run=server"} <= set(argv)
     assert not any("force" in word for word in argv)
+
+
+OWN = 'error: Apply failed with 1 conflict: conflict with "airgap-loader" using v1: .data.x'
+THEIRS = """error: Apply failed with 2 conflicts: conflicts with "airgap-loader" using v1:
+- .data.a
+conflicts with "gitops" using v1:
+- .data.b
+Please review the fields above--they currently have other managers. Here
+are the ways you can resolve this warning:
+* If you intend to manage all of these fields, please re-run the apply
+  command with the `--force-conflicts` flag.
+"""
+
+
+def test_field_of_our_own_earlier_patch_is_taken_over_guarded(tmp_path: Path) -> None:
+    oc, fake = client(tmp_path, Reply(("--force-conflicts",), stdout=ITEM), Reply(stderr=OWN, status=1))
+    item = json.loads(ITEM)
+    assert len(oc.apply([item, item], ["7", "8"], "two", dry_run=True)) == 2
+    sent = [json.loads(call.stdin)["items"] for call in fake.calls() if "--force-conflicts" in call.argv]
+    assert [[one["metadata"].get("resourceVersion") for one in items] for items in sent] == [["7"], ["8"]]
+    assert all("--dry-run=server" in call.argv for call in fake.calls())
+
+
+def test_field_of_anyone_else_is_never_forced(tmp_path: Path) -> None:
+    oc, fake = client(tmp_path, Reply(stderr=THEIRS, status=1))
+    with pytest.raises(ClusterError) as caught:
+        oc.apply([json.loads(ITEM)], ["7"], "ConfigMap/x")
+    assert 'conflicts with "gitops" using v1: | - .data.b' in caught.value.why
+    assert "force-conflicts" not in caught.value.why
+    assert len(fake.calls()) == 1
 
 
 def test_slow_answer_is_cut_off(tmp_path: Path) -> None:

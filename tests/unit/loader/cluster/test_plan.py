@@ -192,14 +192,25 @@ def test_api_that_is_not_served_skips_or_refuses() -> None:
         assert (found.changes[0].action, blockers(found)) == ("skip", blocked)
 
 
-def test_patch_after_the_manifest_that_brings_the_object() -> None:
+def test_patch_of_an_object_that_a_manifest_brings_is_folded_into_it() -> None:
     operator = (makers.document("documents/manifests/operator.json", "before-rook", "apply"), makers.deployment())
     found = plan(makers.operator_patch(), operator, at=())
     assert [(change.action, change.patch_type) for change in found.changes] == [
         ("create", "apply"),
-        ("patch", "strategic"),
+        ("unchanged", "strategic"),
     ]
+    body = found.changes[0].body
+    assert body is not None
+    assert body["spec"]["template"]["spec"]["containers"][0]["image"] == makers.OPERATOR_IMAGE
     assert blockers(found) == ""
+
+
+def test_patch_that_is_skipped_is_not_folded() -> None:
+    operator = (makers.document("documents/manifests/operator.json", "after-rook", "apply"), makers.deployment())
+    found = plan(makers.operator_patch(), operator, at=(), cluster=makers.survey(rook=("v1.9.0",)))
+    body = found.changes[1].body
+    assert body is not None
+    assert body["spec"] == makers.deployment()["spec"]
 
 
 def test_crds_and_namespaces_of_a_list_come_first() -> None:
