@@ -82,20 +82,26 @@ def is_object_name(text: str) -> bool:
     return len(text) <= 253 and _NAME.fullmatch(text) is not None
 
 
-def contains(scope: str, location: str) -> bool:
-    """Tell whether registries.conf entry ``scope`` covers ``location``: the same, above it, or ``*.`` its host."""
-    if scope.startswith("*."):
-        return location.partition("/")[0].partition(":")[0].endswith(scope[1:])
-    return location == scope or location.startswith(scope + "/")
+def scopes_of(location: str) -> Iterator[str]:
+    """Yield every registries.conf entry that covers ``location``: itself, all above it, and ``*.`` of its host."""
+    while True:
+        yield location
+        above, slash, _ = location.rpartition("/")
+        if not slash:
+            break
+        location = above
+    labels = location.partition(":")[0].split(".")
+    yield from (f"*.{'.'.join(labels[count:])}" for count in range(1, len(labels)))
 
 
-def swallows_port(scope: str, location: str) -> bool:
-    """Tell whether bare host ``scope`` would match ``host:port`` of ``location`` and cut the name at the colon.
+def bare_host(location: str) -> Optional[str]:
+    """Return the host of a ``location`` with a port: as a mirror's source it would break that location's names.
 
     containers/image takes ``example.com`` as a prefix of ``example.com:5000/x`` and asks the mirror for
     ``MIRROR:5000/x``, which is no reference: the pull fails before the source is tried.
     """
-    return "/" not in scope and ":" not in scope and location.startswith(scope + ":")
+    host, colon, _ = location.partition("/")[0].partition(":")
+    return host if colon else None
 
 
 def table_faults(table: Sequence[Mirror]) -> list[tuple[str, str]]:
@@ -128,19 +134,16 @@ def _row_faults(row: Mirror) -> Iterator[str]:
 
 
 def _pair_faults(table: Sequence[Mirror]) -> Iterator[tuple[str, str]]:
-    blocked = sorted({row.source for row in table if row.policy == NEVER_CONTACT})
-    bare = sorted({row.source for row in table if "/" not in row.source and ":" not in row.source})
+    blocked = {row.source for row in table if row.policy == NEVER_CONTACT}
+    sources = {row.source for row in table}
     for row in table:
-        for scope in blocked:
-            if row.mirror != scope and contains(scope, row.mirror):
+        for scope in scopes_of(row.mirror):
+            if scope in blocked and scope != row.mirror:
                 yield scope, f"is never contacted, and the mirror {row.mirror} lies inside it"
-        for scope in bare:
-            for location in (row.source, row.mirror):
-                if swallows_port(scope, location):
-                    yield (
-                        scope,
-                        f"would also match {location} and break its name; name repositories instead of the host",
-                    )
+        for location in (row.source, row.mirror):
+            host = bare_host(location)
+            if host in sources:
+                yield host, f"would also match {location} and break its name; name repositories instead of the host"
 
 
 def retarget(table: Sequence[Mirror], old_registry: str, new_registry: str) -> tuple[Mirror, ...]:
@@ -157,7 +160,7 @@ def retarget(table: Sequence[Mirror], old_registry: str, new_registry: str) -> t
         )
     moved = []
     for row in table:
-        if not contains(old_registry, row.mirror):
+        if row.mirror != old_registry and not row.mirror.startswith(f"{old_registry}/"):
             raise FormatError(
                 f"mirror {row.mirror!a} of {row.source!a} is not under the bundle's registry", why=f"{old_registry!a}"
             )

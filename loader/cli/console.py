@@ -129,7 +129,7 @@ class Console:
             raise ConfigError(
                 "this would change a cluster and nobody can be asked",
                 why="stdin is not a terminal",
-                hint="--yes answers the question, --dry-run shows what would happen",
+                hint="--yes answers the question, --dry-run shows what would happen, --no-apply only pushes",
             )
         print(f"{question} [y/N] ", end="", file=self._err, flush=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

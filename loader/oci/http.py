@@ -116,6 +116,9 @@ class Transport:
         self._context = context
         self._proxy_for = proxy_for
         self._timeout = urllib3.Timeout(connect=min(timeout, 30.0), read=timeout)
+        if context.verify_mode is ssl.CERT_NONE:
+            # Asked for by --tls-verify=false or insecure = true: no need to warn on every connection.
+            urllib3.disable_warnings(foreign.InsecureRequestWarning)
         self._lock = threading.Lock()
         self._pools: dict[Optional[str], urllib3.PoolManager] = {}
 
@@ -204,6 +207,10 @@ def foreign_errors(method: str, url: str) -> Iterator[None]:
         raise _mapped(error, method, url) from error
 
 
+_TIMEOUTS = (foreign.ReadTimeoutError, foreign.ConnectTimeoutError, TimeoutError, socket.timeout)
+_OUR_FAULTS = (foreign.LocationParseError, foreign.URLSchemeUnknown, foreign.InvalidHeader)
+
+
 def _mapped(error: Exception, method: str, url: str) -> RegistryError:
     where = shown_url(url)
     host = where.partition("://")[2].partition("/")[0]
@@ -215,13 +222,11 @@ def _mapped(error: Exception, method: str, url: str) -> RegistryError:
     retryable = True
     hint = ""
     why = printable(str(chain[-1]) or type(chain[-1]).__name__)
-    if any(isinstance(one, (foreign.ReadTimeoutError, foreign.ConnectTimeoutError, TimeoutError)) for one in chain):
-        why = "timed out: no byte moved"
-    elif any(isinstance(one, (foreign.NameResolutionError, socket.gaierror)) for one in chain):
+    if any(isinstance(one, (foreign.NameResolutionError, socket.gaierror)) for one in chain):
         hint = "check the name and the DNS of this machine, or NO_PROXY"
-    elif any(
-        isinstance(one, (foreign.LocationParseError, foreign.URLSchemeUnknown, foreign.InvalidHeader)) for one in chain
-    ):
+    elif any(isinstance(one, _TIMEOUTS) and not isinstance(one, foreign.NewConnectionError) for one in chain):
+        why = "timed out: no byte moved"
+    elif any(isinstance(one, _OUR_FAULTS) for one in chain):
         retryable = False
     elif any(isinstance(one, foreign.ProxyError) for one in chain):
         hint = "the proxy of HTTP_PROXY or HTTPS_PROXY answered; NO_PROXY names hosts that need none"

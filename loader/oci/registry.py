@@ -199,6 +199,14 @@ class Registry:
         """
         upload.send(self._exchange, _push(repository), repository, digest, Upload(size, open_body))
 
+    def try_push(self, repository: str) -> None:
+        """Open an upload and cancel it: ``RegistryError`` when this login may not push to ``repository``."""
+        request = Request("POST", self._exchange.url(f"/v2/{repository}/blobs/uploads/"), _NO_BODY, b"")
+        reply = self._exchange.call(request, _push(repository), repository)
+        if reply.status != 202:
+            raise reply.failure(f"cannot push to {self.host}/{repository}")
+        upload.cancel(self._exchange, reply, _push(repository), repository)
+
     def close(self) -> None:
         """Close all idle connections."""
         self._exchange.close()

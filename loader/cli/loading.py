@@ -1,0 +1,339 @@
+"""``load``, ``push`` and ``apply``: the verbs that change a registry and a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from loader import __version__
+from loader.bundle.errors import ConfigError
+from loader.cli.app import app
+from loader.cli.console import Console, run
+from loader.cli.options import (
+    AccessFlags,
+    Authfile,
+    CaFile,
+    CertDir,
+    Crypto,
+    CryptoOption,
+    Jobs,
+    JsonOption,
+    PlainHttp,
+    Quiet,
+    Signatures,
+    Source,
+    StateOption,
+    TlsVerify,
+    TrustOption,
+    Verbose,
+    make_trust,
+    open_registries,
+    state_folder,
+    utc_now,
+)
+
+if TYPE_CHECKING:
+    from loader.cluster.kubectl import Call, Kubectl
+    from loader.load import LoadOptions, State
+
+
+class Mirrors(str, Enum):
+    """Who puts the mirror policy on the nodes."""
+
+    cluster = "cluster"
+    manual = "manual"
+    none = "none"
+
+
+RegistryOption = Annotated[
+    Optional[str], typer.Option("--registry", metavar="R", help="host[:port][/prefix] here, if not the bundle's own")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the whole effect, write nothing")]
+Only = Annotated[
+    Optional[str], typer.Option("--only", metavar="mirrors,manifests,rook", help="apply only these documents")
+]
+MirrorsOption = Annotated[
+    Mirrors, typer.Option("--mirrors", help="cluster: by a cluster object; manual: they are on every node; none")
+]
+Kubeconfig = Annotated[Optional[Path], typer.Option("--kubeconfig", metavar="F", help="kubeconfig file")]
+Context = Annotated[Optional[str], typer.Option("--context", metavar="C", help="context of the kubeconfig")]
+Yes = Annotated[bool, typer.Option("--yes", help="answer the question before the cluster changes")]
+ReportDir = Annotated[Path, typer.Option("--report", metavar="DIR", help="folder for the report")]
+AllowOlder = Annotated[bool, typer.Option("--allow-older", help="load an older bundle; needs --reason")]
+Reason = Annotated[Optional[str], typer.Option("--reason", metavar="TEXT", help="why, for the record")]
+ImageGlobs = Annotated[
+    Optional[list[str]], typer.Option("--image", metavar="GLOB", help="only images of this name (repeatable)")
+]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Everything one of the three commands was given."""
+
+    console: Console
+    source: Path
+    trust: Optional[Path]
+    signatures: list[Path]
+    crypto: Crypto
+    state: Optional[Path]
+    access: AccessFlags
+    report: Path
+    options: LoadOptions
+    kubeconfig: Optional[Path] = None
+    context: Optional[str] = None
+    yes: bool = False
+    documents_only: bool = False
+
+
+@app.command("load")
+def load_command(
+    source: Source,
+    trust: TrustOption = None,
+    registry: RegistryOption = None,
+    no_apply: Annotated[
+        bool, typer.Option("--no-apply", help="push only; write the documents and print the oc lines")
+    ] = False,
+    dry_run: DryRun = False,
+    only: Only = None,
+    mirrors: MirrorsOption = Mirrors.cluster,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    yes: Yes = False,
+    report: ReportDir = Path(),
+    signature: Signatures = None,
+    crypto: CryptoOption = Crypto.auto,
+    state: StateOption = None,
+    allow_older: AllowOlder = False,
+    reason: Reason = None,
+    jobs: Jobs = 3,
+    authfile: Authfile = None,
+    cert_dir: CertDir = None,
+    tls_verify: TlsVerify = None,
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Verify, preflight, push, apply, report. A second run changes nothing."""
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+
+    def verb() -> None:
+        from loader.load import LoadOptions
+
+        options = LoadOptions(
+            registry=registry,
+            apply=not no_apply,
+            dry_run=dry_run,
+            only=_only(only),
+            mirrors=mirrors.value,
+            jobs=jobs,
+            override=_override(allow_older, reason),
+        )
+        access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
+        given = (console, source, trust, signature or [], crypto, state, access, report, options)
+        _carry_out(_Run(*given, kubeconfig, context, yes, documents_only=no_apply))
+
+    raise typer.Exit(run(console, verb))
+
+
+@app.command("push")
+def push_command(
+    source: Source,
+    trust: TrustOption = None,
+    registry: RegistryOption = None,
+    dry_run: DryRun = False,
+    image: ImageGlobs = None,
+    report: ReportDir = Path(),
+    signature: Signatures = None,
+    crypto: CryptoOption = Crypto.auto,
+    state: StateOption = None,
+    allow_older: AllowOlder = False,
+    reason: Reason = None,
+    jobs: Jobs = 3,
+    authfile: Authfile = None,
+    cert_dir: CertDir = None,
+    tls_verify: TlsVerify = None,
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """The first half of load: verify and push."""
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+
+    def verb() -> None:
+        from loader.load import LoadOptions
+
+        options = LoadOptions(
+            registry=registry,
+            apply=False,
+            dry_run=dry_run,
+            jobs=jobs,
+            images=tuple(image or ()),
+            override=_override(allow_older, reason),
+        )
+        access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
+        _carry_out(_Run(console, source, trust, signature or [], crypto, state, access, report, options))
+
+    raise typer.Exit(run(console, verb))
+
+
+@app.command("apply")
+def apply_command(
+    source: Source,
+    trust: TrustOption = None,
+    registry: RegistryOption = None,
+    dry_run: DryRun = False,
+    only: Only = None,
+    mirrors: MirrorsOption = Mirrors.cluster,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    yes: Yes = False,
+    report: ReportDir = Path(),
+    signature: Signatures = None,
+    crypto: CryptoOption = Crypto.auto,
+    state: StateOption = None,
+    allow_older: AllowOlder = False,
+    reason: Reason = None,
+    authfile: Authfile = None,
+    cert_dir: CertDir = None,
+    tls_verify: TlsVerify = None,
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """The second half of load: check that every digest is in the registry, then apply."""
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+
+    def verb() -> None:
+        from loader.load import LoadOptions
+
+        options = LoadOptions(
+            registry=registry,
+            push=False,
+            dry_run=dry_run,
+            only=_only(only),
+            mirrors=mirrors.value,
+            override=_override(allow_older, reason),
+        )
+        access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
+        given = (console, source, trust, signature or [], crypto, state, access, report, options)
+        _carry_out(_Run(*given, kubeconfig, context, yes))
+
+    raise typer.Exit(run(console, verb))
+
+
+def _only(text: Optional[str]) -> tuple[str, ...]:
+    from loader.site import ONLY
+
+    names = tuple(text.split(",")) if text else ()
+    unknown = [name for name in names if name not in ONLY]
+    if unknown:
+        raise ConfigError(f"--only {unknown[0][:60]} is not known", hint=f"one or more of {','.join(ONLY)}")
+    return names
+
+
+def _override(allow_older: bool, reason: Optional[str]) -> Optional[str]:
+    if allow_older != bool(reason):
+        raise ConfigError("--allow-older and --reason TEXT go together", why="the reason is kept in the history")
+    return reason
+
+
+def _carry_out(given: _Run) -> None:
+    from loader.history import History
+    from loader.load import LoadPorts, load
+    from loader.report import Report
+
+    console, options = given.console, given.options
+    folder = state_folder(given.state)
+    if not options.dry_run:
+        console.open_log(folder / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log")
+    registries = open_registries(given.access)
+    report = Report(given.report, _who())
+    with contextlib.closing(registries), _scratch() as scratch:
+        ports = LoadPorts(
+            registries=registries,
+            kubectl=lambda: _kubectl(given, scratch),
+            history=History(folder),
+            say=console.result,
+            progress=console.progress,
+            confirm=(lambda _: None) if given.yes else console.confirm,
+            now=utc_now,
+            report=report,
+        )
+        trust = make_trust(given.trust, given.crypto)
+        state = load(given.source, trust, options, ports, signatures=given.signatures)
+    _conclude(given, state, report.record)
+
+
+def _conclude(given: _Run, state: State, record: dict[str, Any]) -> None:
+    from loader.effect import effect_document, effect_lines
+
+    console = given.console
+    if given.documents_only:
+        _by_hand(given, state)
+    if given.options.dry_run:
+        console.text(effect_lines(state))
+        console.document(effect_document(state))
+        return
+    console.result("report", f"{given.report / f'{state.name}.load.json'}, .html")
+    console.document(record)
+
+
+def _by_hand(given: _Run, state: State) -> None:
+    from loader.cluster.oclines import oc_lines
+    from loader.extract import write_documents
+
+    folder = given.report / f"{state.name}.documents"
+    if not given.options.dry_run:
+        write_documents(state.documents, folder)
+    given.console.result("apply", f"not done: --no-apply. By hand, in {folder}:")
+    given.console.text("\n".join(oc_lines(item.document for item in state.documents)))
+
+
+def _who() -> dict[str, Any]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return {"host": socket.gethostname(), "loader": f"airgap-loader {__version__}", "user": user}
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for kubectl's discovery cache: a dry run must leave nothing in the user's own."""
+    with tempfile.TemporaryDirectory(prefix="airgap-loader-") as folder:
+        yield Path(folder)
+
+
+def _kubectl(given: _Run, scratch: Path) -> Kubectl:
+    from loader.cluster.kubectl import Kubectl, find_program
+    from loader.cluster.process import ProcessRunner
+
+    def trace(call: Call) -> None:
+        given.console.detail(str(call))
+
+    path = os.environ.get("PATH")
+    return Kubectl(
+        find_program(lambda name: shutil.which(name, path=path)),
+        ProcessRunner(dict(os.environ)),
+        kubeconfig=given.kubeconfig,
+        context=given.context,
+        cache_dir=scratch,
+        trace=trace,
+    )

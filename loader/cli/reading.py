@@ -1,0 +1,184 @@
+"""``verify``, ``inspect`` and ``extract``: the verbs that change nothing but their own output folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from loader.bundle.errors import AirgapError, ConfigError
+from loader.cli.app import app
+from loader.cli.console import Console, run
+from loader.cli.options import (
+    Crypto,
+    CryptoOption,
+    JsonOption,
+    Quiet,
+    Signatures,
+    Source,
+    StateOption,
+    TrustOption,
+    Verbose,
+    make_trust,
+    state_folder,
+    utc_now,
+)
+
+ReportOption = Annotated[
+    Optional[Path], typer.Option("--report", metavar="DIR", help="write what was checked to DIR (JSON and HTML)")
+]
+
+
+@app.command()
+def verify(
+    source: Source,
+    trust: TrustOption = None,
+    signature: Signatures = None,
+    crypto: CryptoOption = Crypto.auto,
+    report: ReportOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check everything: frames, signatures, manifest, graph, policy, every byte. No network."""
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+
+    def verb() -> None:
+        from loader import verdict
+        from loader.bundle.verify import verify_content
+        from loader.history import History
+        from loader.opening import open_bundle
+
+        with open_bundle(source, make_trust(trust, crypto), signatures=signature or ()) as bundle:
+            for step, text in verdict.head_lines(bundle):
+                console.result(step, text)
+            with console.progress("verify", bundle.size) as on_bytes:
+                verify_content(bundle, on_bytes=on_bytes)
+            for step, text in verdict.content_lines(bundle):
+                console.result(step, text)
+            replay = verdict.replay_line(bundle, History(state_folder(state)))
+            console.result("replay", replay)
+            found = verdict.document(bundle, replay, utc_now())
+        if report is not None:
+            for path in verdict.write_verdict(report, found):
+                console.result("report", str(path))
+        console.document(found)
+
+    raise typer.Exit(run(console, verb))
+
+
+@app.command()
+def inspect(
+    source: Source,
+    trust: TrustOption = None,
+    signature: Signatures = None,
+    crypto: CryptoOption = Crypto.auto,
+    documents: Annotated[bool, typer.Option("--documents", help="print the documents too")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is inside. Says UNVERIFIED loudly unless a trusted key signed it."""
+    console = Console(as_json=as_json)
+
+    def verb() -> None:
+        from loader import verdict
+        from loader.opening import read_unverified
+
+        claimed = read_unverified(source)
+        found = verdict.described(claimed.manifest, claimed.head)
+        found["documentTexts"] = None
+        found["verified"], found["why"] = False, None
+        texts: Optional[dict[str, str]] = None
+        try:
+            texts = _trusted_documents(source, signature or [], trust, crypto)
+            found["verified"] = True
+        except AirgapError as error:
+            found["why"] = str(error)
+        if documents:
+            if texts is None:
+                raise ConfigError(
+                    "documents are shown from a bundle that a trusted key signed",
+                    why=str(found["why"]),
+                    hint="give the key with --trust",
+                )
+            found["documentTexts"] = texts
+        _show(console, found)
+        console.document(found)
+
+    raise typer.Exit(run(console, verb))
+
+
+def _trusted_documents(source: Path, signatures: list[Path], trust: Optional[Path], crypto: Crypto) -> dict[str, str]:
+    from loader.opening import open_bundle
+
+    with open_bundle(source, make_trust(trust, crypto), signatures=signatures) as bundle:
+        return {
+            item.path: bundle.read(item.path).decode("utf-8", "backslashreplace") for item in bundle.manifest.documents
+        }
+
+
+def _show(console: Console, found: dict[str, Any]) -> None:
+    if found["verified"]:
+        console.result("verified", "a trusted key signed this; its content is checked by verify")
+    else:
+        console.result("UNVERIFIED", f"NOBODY TRUSTED VOUCHES FOR THIS: {found['why']}")
+    console.result("bundle", f"{found['name']} {found['version']}, sequence {found['sequence']}, {found['created']}")
+    console.result("id", found["id"])
+    console.result("registry", found["registry"])
+    for image in found["images"]:
+        name = f"{image['source']}:{image['tag']}" if image["tag"] else image["source"]
+        console.result("image", f"{name} {image['digest']} ({', '.join(image['platforms']) or 'no platform'})")
+    for row in found["mirrors"]:
+        console.result("mirror", f"{row['source']} -> {row['mirror']}")
+    for item in found["documents"]:
+        console.result("document", f"{item['path']} ({item['phase']}, {item['action']})")
+    for path, text in (found["documentTexts"] or {}).items():
+        console.text(f"--- {path}\n{text}")
+
+
+@app.command()
+def extract(
+    source: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="folder to write to")],
+    image: Annotated[
+        Optional[list[str]], typer.Option("--image", metavar="GLOB", help="only images of this name (repeatable)")
+    ] = None,
+    documents: Annotated[bool, typer.Option("--documents", help="the documents instead of the images")] = False,
+    registry: Annotated[
+        Optional[str], typer.Option("--registry", metavar="R", help="with --documents: render them for R")
+    ] = None,
+    trust: TrustOption = None,
+    signature: Signatures = None,
+    crypto: CryptoOption = Crypto.auto,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write verified skopeo dir layouts, or the documents."""
+    console = Console(as_json=as_json, quiet=quiet)
+
+    def verb() -> None:
+        from loader.bundle.verify import verify_content
+        from loader.extract import extract_images, write_documents
+        from loader.oci.model import RegistryTarget
+        from loader.opening import open_bundle
+        from loader.site import chosen_images, site_documents
+
+        if registry is not None and not documents:
+            raise ConfigError("--registry goes with --documents", hint="layouts name no registry")
+        with open_bundle(source, make_trust(trust, crypto), signatures=signature or ()) as bundle:
+            images = chosen_images(bundle.manifest.images, image or [])
+            with console.progress("verify", bundle.size) as on_bytes:
+                complete = verify_content(bundle, on_bytes=on_bytes)
+            if documents:
+                target = str(RegistryTarget.parse(registry or bundle.manifest.registry))
+                paths = write_documents(site_documents(bundle, target), output)
+            else:
+                total = sum(file.size for file in bundle.files.values() if file.link_to is None)
+                with console.progress("extract", total) as on_bytes:
+                    paths = extract_images(complete, images, output, on_bytes)
+        for path in paths:
+            console.result("wrote", str(path))
+        console.document({"written": [str(path) for path in paths]})
+
+    raise typer.Exit(run(console, verb))

@@ -1,0 +1,51 @@
+"""What a load would do, for ``--dry-run``: as the JSON document of cli.md, and as lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loader.load import State
+
+
+def effect_document(state: State) -> dict[str, Any]:
+    """Blobs to send and to skip, tags that would move, objects with their diffs, findings."""
+    plan = state.plan
+    return {
+        "blobs": {"bytes": state.survey.bytes_to_send, "send": state.survey.send, "skip": state.survey.skip},
+        "findings": [
+            {"hint": finding.hint, "level": finding.level, "text": finding.text}
+            for finding in (plan.findings if plan else ())
+        ],
+        "images": [
+            {"digest": image.top.digest, "repository": image.repository, "tag": image.tag}
+            for image in state.push.images
+        ],
+        "nodes": [],
+        "objects": [
+            {
+                "action": change.action,
+                "diff": change.diff,
+                "kind": change.kind,
+                "name": change.name,
+                "namespace": change.namespace,
+            }
+            for change in (plan.changes if plan else ())
+        ],
+        "tags": [
+            {"from": move.before, "ref": f"{state.target.host}/{move.repository}:{move.tag}", "to": move.after}
+            for move in state.survey.tags
+            if move.before != move.after
+        ],
+    }
+
+
+def effect_lines(state: State) -> str:
+    """The same for a person: one line a tag and an object, the diffs below."""
+    document = effect_document(state)
+    lines = [f"tag       {move['ref']}: {move['from'] or 'new'} -> {move['to']}" for move in document["tags"]]
+    for item in document["objects"]:
+        where = f" in {item['namespace']}" if item["namespace"] else ""
+        lines.append(f"object    {item['kind']}/{item['name']}{where}: {item['action']}")
+        lines += [f"  {line}" for line in item["diff"].splitlines()]
+    lines.append("dry run   nothing was written; what nodes will do is not predicted by this version")
+    return "\n".join(lines)

@@ -1,0 +1,220 @@
+"""The one command's story: verify, preflight, ask, push, apply, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from loader.bundle.errors import AirgapError, RegistryError
+from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content
+from loader.cluster.apply import Applied, apply_plan, rehearse
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.plan import Plan
+from loader.cluster.prepare import prepare
+from loader.cluster.survey import Survey as Cluster
+from loader.history import History
+from loader.oci.connect import Registries
+from loader.oci.model import RegistryTarget
+from loader.oci.pushplan import PushReport
+from loader.oci.registry import Registry
+from loader.oci.survey import Survey, survey_push
+from loader.opening import open_bundle
+from loader.push import push_bundle, require_whole, summary
+from loader.report import Report
+from loader.site import PushSet, SiteDocument, pairs, push_set, site_documents
+from loader.units import counted, human
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What was asked for. ``push`` and ``apply`` choose the halves; ``mirrors`` is cluster, manual or none."""
+
+    registry: Optional[str] = None
+    push: bool = True
+    apply: bool = True
+    dry_run: bool = False
+    only: tuple[str, ...] = ()
+    mirrors: str = "cluster"
+    jobs: int = 3
+    images: tuple[str, ...] = ()
+    override: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class LoadPorts:
+    """What a load needs from outside; ``now`` gives UTC as text."""
+
+    registries: Registries
+    kubectl: Callable[[], Kubectl]
+    history: History
+    say: Callable[[str, str], None]
+    progress: Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+    confirm: Callable[[str], None]
+    now: Callable[[], str]
+    report: Report
+
+
+_PAST = {"create": "created", "patch": "patched", "unchanged": "unchanged", "skip": "skipped"}
+
+
+@dataclass
+class State:
+    """What the run knows so far; each verb of the story adds to it."""
+
+    bundle: VerifiedBundle
+    complete: Complete
+    target: RegistryTarget
+    documents: tuple[SiteDocument, ...]
+    push: PushSet
+    registry: Registry
+    survey: Survey
+    kubectl: Optional[Kubectl] = None
+    cluster: Optional[Cluster] = None
+    plan: Optional[Plan] = None
+    pushed: Optional[PushReport] = None
+
+    @property
+    def name(self) -> str:
+        """``NAME-VERSION``."""
+        return f"{self.bundle.manifest.name}-{self.bundle.manifest.version}"
+
+
+def load(
+    archive: Path, trust: Trust, options: LoadOptions, ports: LoadPorts, *, signatures: Sequence[Path] = ()
+) -> State:
+    """Bring the bundle to its registry and its cluster; a second run changes nothing.
+
+    Returns what the run found and did. Raises the error of the first step that fails; ``ports.report``
+    says what was done until then. With ``dry_run`` nothing is written anywhere.
+    """
+    with open_bundle(archive, trust, signatures=signatures) as bundle:
+        state = _verified(bundle, options, ports)
+        _preflight_registry(state, options, ports)
+        _preflight_cluster(state, options, ports)
+        _tell_effect(state, options, ports)
+        if options.dry_run:
+            _rehearse(state)
+            return state
+        _ask(state, ports)
+        ports.history.record(bundle, when=ports.now(), reason=options.override)
+        ports.report.begin(bundle, str(state.target), ports.now())
+        try:
+            _push(state, options, ports)
+            _apply(state, options, ports)
+            ports.report.succeeded()
+        except AirgapError as error:
+            ports.report.failed(error)
+            raise
+        finally:
+            ports.report.finish(ports.now())
+        return state
+
+
+def _verified(bundle: VerifiedBundle, options: LoadOptions, ports: LoadPorts) -> State:
+    with ports.progress("verify", bundle.size) as on_bytes:
+        complete = verify_content(bundle, on_bytes=on_bytes)
+    before = ports.history.newest(bundle) if options.override else ports.history.check(bundle)
+    signers = ", ".join(signer.key.name for signer in bundle.signers)
+    seen = "first of its name" if before is None else f"after {before.sequence}"
+    ports.say(
+        "verify",
+        f"signature ok ({signers}: {len(bundle.signers)} of {bundle.threshold}) · "
+        f"{counted(len(bundle.files), 'file')} · sequence {bundle.manifest.sequence}, {seen}",
+    )
+    for warning in bundle.warnings:
+        ports.say("warning", warning)
+    target = RegistryTarget.parse(options.registry or bundle.manifest.registry)
+    documents = site_documents(bundle, str(target), only=options.only)
+    images = push_set(bundle, target, options.images)
+    registry = ports.registries.push(target.host)
+    return State(bundle, complete, target, documents, images, registry, Survey(0, 0, 0, ()))
+
+
+def _preflight_registry(state: State, options: LoadOptions, ports: LoadPorts) -> None:
+    found = state.registry.ping()
+    state.survey = survey_push(state.push.images, state.push.blobs, state.registry, jobs=options.jobs)
+    words = [found.scheme, *([found.server] if found.server else [])]
+    if options.push and not options.dry_run and state.survey.send and state.push.images:
+        state.registry.try_push(state.push.images[0].repository)
+        words.append("push allowed")
+    ports.say("preflight", f"registry {state.target} ok ({', '.join(words)})")
+    missing = [move for move in state.survey.tags if move.before != move.after]
+    if not options.push and (missing or state.survey.send):
+        raise RegistryError(
+            f"{counted(len(missing), 'image')} of the bundle not found in {state.target}",
+            why=", ".join(f"{move.repository}:{move.tag}" for move in missing[:5]) or "blobs are missing",
+            hint="push them first: airgap-loader push, or load",
+        )
+
+
+def _preflight_cluster(state: State, options: LoadOptions, ports: LoadPorts) -> None:
+    if not options.apply:
+        return
+    state.kubectl = ports.kubectl()
+    state.cluster, state.plan = prepare(state.kubectl, pairs(state.documents), mirrors=options.mirrors)
+    cluster = state.cluster
+    version = f"OpenShift {cluster.openshift}" if cluster.openshift else f"Kubernetes {cluster.kubernetes}"
+    ports.say("preflight", f"cluster {cluster.server} {version} (context {cluster.context}, user {cluster.user})")
+    for finding in state.plan.findings:
+        ports.say(finding.level, f"{finding.text} ({finding.hint})" if finding.hint else finding.text)
+    if not options.dry_run:
+        state.plan.require_clear()
+
+
+def _tell_effect(state: State, options: LoadOptions, ports: LoadPorts) -> None:
+    survey = state.survey
+    moves = [move for move in survey.tags if move.before != move.after]
+    if options.push:
+        ports.say(
+            "effect",
+            f"{counted(survey.send, 'blob')} to send ({human(survey.bytes_to_send)}), {survey.skip} present · "
+            f"{counted(len(moves), 'tag')} to move",
+        )
+    if state.plan is not None:
+        writes = [f"{change} {change.action}" for change in state.plan.writes]
+        ports.say("effect", ", ".join(writes) if writes else "no cluster object changes")
+
+
+def _rehearse(state: State) -> None:
+    if state.kubectl is not None and state.plan is not None and not _blocked(state.plan):
+        rehearse(state.kubectl, state.plan)
+
+
+def _blocked(plan: Plan) -> bool:
+    return any(finding.level == "blocker" for finding in plan.findings)
+
+
+def _ask(state: State, ports: LoadPorts) -> None:
+    if state.plan is not None and state.plan.writes and state.cluster is not None:
+        cluster = state.cluster
+        ports.confirm(
+            f"{counted(len(state.plan.writes), 'object')} of cluster {cluster.server} "
+            f"(context {cluster.context}, user {cluster.user}) will change. Go on?"
+        )
+
+
+def _push(state: State, options: LoadOptions, ports: LoadPorts) -> None:
+    if not options.push:
+        return
+    with ports.progress("push", state.survey.bytes_to_send) as on_bytes:
+        state.pushed = push_bundle(state.complete, state.push, state.registry, jobs=options.jobs, on_bytes=on_bytes)
+    ports.report.pushed(state.pushed)
+    ports.say("push", summary(state.pushed))
+    require_whole(state.pushed, str(state.target))
+
+
+def _apply(state: State, options: LoadOptions, ports: LoadPorts) -> None:
+    """Apply what the plan holds; images come first, so that nothing names one that is not there."""
+    if not options.apply or state.kubectl is None or state.plan is None:
+        return
+
+    def tell(applied: Applied) -> None:
+        ports.report.applied(applied)
+        ports.say("apply", f"{applied} {_PAST[applied.action]}{f' ({applied.reason})' if applied.reason else ''}")
+
+    apply_plan(state.kubectl, state.plan, on_applied=tell)
+    if not state.plan.writes:
+        ports.say("apply", "nothing to change: the cluster has it all")

@@ -1,0 +1,65 @@
+"""Images from a complete bundle into a registry: blobs, manifests, tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from loader.bundle.errors import RegistryError
+from loader.bundle.verify import Complete
+from loader.oci.pushplan import BlobDone, BlobProgress, Event, PushReport
+from loader.oci.registry import Registry
+from loader.oci.transfer import push_blobs, push_manifests
+from loader.site import BundleBodies, PushSet
+from loader.units import counted, human
+
+
+def push_bundle(
+    complete: Complete, what: PushSet, registry: Registry, *, jobs: int, on_bytes: Callable[[int], None]
+) -> PushReport:
+    """Send what the registry lacks. Manifests and tags need the proof that the whole bundle was verified.
+
+    One image that fails stops no other; the report names it. ``TrustError`` if the medium changes meanwhile.
+    """
+    bodies = BundleBodies(complete.bundle)
+    blobs = push_blobs(what.images, what.blobs, bodies, registry, jobs=jobs, on_event=_Forward(on_bytes))
+    return push_manifests(what.images, blobs, registry, jobs=jobs)
+
+
+def summary(report: PushReport) -> str:
+    """One line: images, blobs sent, mounted and present, and whether all is confirmed."""
+    blobs = report.blobs
+    verdict = f"{len(report.failed)} FAILED" if report.failed else "digests confirmed"
+    return (
+        f"{counted(len(report.images), 'image')}: {counted(blobs.count('sent'), 'blob')} sent "
+        f"({human(blobs.bytes_sent)}), {blobs.count('mounted')} mounted, {blobs.count('present')} present · {verdict}"
+    )
+
+
+def require_whole(report: PushReport, target: str) -> None:
+    """Raise one ``RegistryError`` with every image that failed and why, if any did."""
+    if report.failed:
+        raise RegistryError(
+            f"{len(report.failed)} of {counted(len(report.images), 'image')} could not be pushed to {target}",
+            why="; ".join(f"{image.repository}:{image.tag}: {image.error}" for image in report.failed),
+            hint="mend the cause and run the same command again: only what is missing is sent",
+        )
+
+
+class _Forward:
+    """Turns push events into bytes done; a retry that starts a blob again moves nothing until it is past."""
+
+    def __init__(self, on_bytes: Callable[[int], None]) -> None:
+        self._on_bytes = on_bytes
+        self._done: dict[tuple[str, str], int] = {}
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, BlobProgress):
+            self._reach((event.repository, event.digest), event.done)
+        elif isinstance(event, BlobDone) and event.outcome == "sent":
+            self._reach((event.repository, event.digest), event.size)
+
+    def _reach(self, key: tuple[str, str], done: int) -> None:
+        before = self._done.get(key, 0)
+        if done > before:
+            self._done[key] = done
+            self._on_bytes(done - before)

@@ -1,0 +1,145 @@
+"""A verified bundle as one site gets it: where its images go, which documents hold for this registry."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Optional
+
+from loader.bundle.errors import ConfigError, FormatError
+from loader.bundle.manifest import Document, Image, Mirror
+from loader.bundle.strictjson import loads
+from loader.bundle.verify import VerifiedBundle
+from loader.cluster.wishes import Pair
+from loader.mirrors import render_mirrors, retarget
+from loader.oci.model import RegistryTarget, tag_in_airgap
+from loader.oci.pushplan import PushBlob, PushImage, PushManifest
+
+_MAX_DEPTH = 64  # a CRD's schema nests deeper than bundle.json ever does
+# ``--only`` names to the phases they mean.
+ONLY = {"mirrors": ("mirrors",), "manifests": ("before-rook", "after-rook"), "rook": ("rook",)}
+
+
+@dataclass(frozen=True)
+class SiteDocument:
+    """A document with the bytes it has here, and its parsed object; None for files that are not applied."""
+
+    document: Document
+    content: bytes
+    parsed: object
+
+
+@dataclass(frozen=True)
+class PushSet:
+    """What a push takes: images, and all blobs in archive order."""
+
+    images: tuple[PushImage, ...]
+    blobs: tuple[PushBlob, ...]
+
+
+class BundleBodies:
+    """Blobs straight out of the archive, each block checked before it is handed on."""
+
+    def __init__(self, bundle: VerifiedBundle) -> None:
+        self._bundle = bundle
+
+    def open(self, digest: str, /) -> AbstractContextManager[Iterator[memoryview]]:
+        """Open a blob from its first byte."""
+        return self._opened(digest)
+
+    @contextmanager
+    def _opened(self, digest: str) -> Iterator[Iterator[memoryview]]:
+        yield self._bundle.open_blob(digest)
+
+
+def push_set(bundle: VerifiedBundle, target: RegistryTarget, globs: Sequence[str] = ()) -> PushSet:
+    """Return what to push where: every image under ``target``, its children before it.
+
+    With ``globs`` only the images whose name one of them matches; ``ConfigError`` when none does.
+    """
+    images = []
+    blobs: dict[str, PushBlob] = {}
+    for image in chosen_images(bundle.manifest.images, globs):
+        nodes = bundle.graphs[image.path].nodes
+        manifests = tuple(PushManifest(node.digest, node.media_type, bundle.read(node.path)) for node in nodes)
+        named = [blob for node in nodes for blob in node.blobs]
+        images.append(
+            PushImage(
+                target.repository(image.repository),
+                tag_in_airgap(image.tag, image.digest),
+                manifests,
+                tuple(dict.fromkeys(blob.digest for blob in named)),
+            )
+        )
+        blobs.update((b.digest, PushBlob(b.digest, b.size, bundle.has_blob(b.digest))) for b in named)
+    ordered = sorted(blobs.values(), key=lambda blob: bundle.position(blob.digest) if blob.at_hand else -1)
+    return PushSet(tuple(images), tuple(ordered))
+
+
+def chosen_images(images: Sequence[Image], globs: Sequence[str]) -> list[Image]:
+    """The images that a glob matches by ``source:tag``, ``source`` or repository; all without globs."""
+    if not globs:
+        return list(images)
+    chosen = [
+        image
+        for image in images
+        for names in [(f"{image.source}:{image.tag}", image.source, image.repository)]
+        if any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)
+    ]
+    if not chosen:
+        raise ConfigError(
+            f"no image matches {', '.join(globs)[:200]}", hint="airgap-loader inspect lists the images of a bundle"
+        )
+    return chosen
+
+
+def site_mirrors(bundle: VerifiedBundle, registry: str) -> tuple[Mirror, ...]:
+    """The mirror table for ``registry``: the signed one, its registry replaced where the site's is another."""
+    return retarget(bundle.manifest.mirrors, bundle.manifest.registry, registry)
+
+
+def site_documents(bundle: VerifiedBundle, registry: str, *, only: Sequence[str] = ()) -> tuple[SiteDocument, ...]:
+    """Return the bundle's documents for ``registry``, those of ``only`` if it is not empty.
+
+    Mirror documents are rendered from the signed table with the builder's own code; for the bundle's own
+    registry they must come out as the signed bytes, else ``FormatError``.
+    """
+    phases = {phase for name in only for phase in ONLY[name]}
+    name = _policy_name(bundle)
+    rendered = {item.path: item for item in render_mirrors(site_mirrors(bundle, registry), name=name)} if name else {}
+    documents = []
+    for document in bundle.manifest.documents:
+        if phases and document.phase not in phases:
+            continue
+        signed = bundle.read(document.path)
+        mirror = rendered.get(document.path)
+        if mirror is not None:
+            if registry == bundle.manifest.registry and mirror.content != signed:
+                raise FormatError(
+                    f"{document.path} is not what its mirror table gives",
+                    why="the signed document and the signed table differ, or another version rendered it",
+                    hint=f"use the loader of the bundle's own version ({bundle.manifest.builder.program})",
+                )
+            documents.append(SiteDocument(document, mirror.content, mirror.object))
+        elif document.phase in {"mirrors", "nodes"}:
+            raise FormatError(
+                f"{document.path} is no rendering of the mirror table", why="this loader does not know it"
+            )
+        else:
+            parsed = loads(signed, document.path, max_depth=_MAX_DEPTH) if document.action != "file" else None
+            documents.append(SiteDocument(document, signed, parsed))
+    return tuple(documents)
+
+
+def _policy_name(bundle: VerifiedBundle) -> Optional[str]:
+    names = {d.target.name for d in bundle.manifest.documents if d.phase == "mirrors" and d.target is not None}
+    if len(names) > 1:
+        raise FormatError("the mirror documents do not have one name", why=", ".join(sorted(names)))
+    return names.pop() if names else None
+
+
+def pairs(documents: Sequence[SiteDocument]) -> list[Pair]:
+    """The documents as the cluster side takes them."""
+    return [(item.document, item.parsed) for item in documents]
