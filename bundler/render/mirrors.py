@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from bundler.render.model import PinnedImage
 from loader.bundle.errors import ConfigError
 from loader.bundle.manifest import POLICIES, Mirror
-from loader.mirrors import NEVER_CONTACT, swallows_port, table_faults
+from loader.mirrors import NEVER_CONTACT, bare_host, table_faults
 from loader.oci.model import ImageRef, repository_in_airgap
 
 SCOPES = ("namespace", "repository", "registry")
@@ -67,8 +67,8 @@ def _row(image: PinnedImage, registry: str, paths: str, scope: str) -> tuple[str
 def _bare_hosts(images: Sequence[PinnedImage], registry: str, scope: str) -> Iterator[tuple[str, str]]:
     if scope != "registry":
         return
-    hosts = sorted({image.source.partition("/")[0] for image in images})
-    for host in hosts:
-        for other in (*hosts, registry.partition("/")[0]):
-            if swallows_port(host, other):
-                yield host, f"as a mirror source would also match {other} and break its names; use scope: namespace"
+    hosts = {image.source.partition("/")[0] for image in images}
+    for other in sorted({*hosts, registry.partition("/")[0]}):
+        host = bare_host(other)
+        if host in hosts:
+            yield host, f"as a mirror source would also match {other} and break its names; use scope: namespace"

@@ -315,3 +315,20 @@ def test_retarget_refuses_a_registry_that_is_the_source() -> None:
     with pytest.raises(ConfigError) as caught:
         mirrors.retarget(ARTICLE, R, "docker.io")
     assert ("docker.io/ceph", "is its own mirror") in caught.value.faults
+
+
+def test_scopes_that_cover_a_location() -> None:
+    assert list(mirrors.scopes_of("a.b.io:5000/x/y")) == [
+        "a.b.io:5000/x/y",
+        "a.b.io:5000/x",
+        "a.b.io:5000",
+        "*.b.io",
+        "*.io",
+    ]
+
+
+def test_ten_thousand_rows_are_judged_in_no_time() -> None:
+    table = [row(f"q.io/n/{number}", f"n/{number}", NEVER) for number in range(10_000)]
+    start = time.perf_counter()
+    assert mirrors.table_faults(table) == []
+    assert time.perf_counter() - start < 5
