@@ -87,20 +87,26 @@ def rehearse(kubectl: Kubectl, plan: Plan) -> None:
     What stands on objects that only the real run makes (a new namespace, a new kind) is left out.
     """
     plan.require_clear()
-    created: set[Key] = {c.wish.key for c in plan.writes if c.wish is not None and c.action == "create"}
-    namespaces = {key.name for key in created if key.kind == "Namespace"}
-    new_kinds = any(key.kind == "CustomResourceDefinition" for key in created)
-    for change in plan.writes:
-        if change.wish is None or change.body is None or change.namespace in namespaces:
+    for batch in _batches(change for change in plan.writes if _stands_alone(change, plan)):
+        if batch[0].patch_type == "apply":
+            versions = [change.resource_version for change in batch]
+            kubectl.apply([change.body or {} for change in batch], versions, _several(batch), dry_run=True)
             continue
-        if (change.action == "patch" and change.resource_version is None) or (new_kinds and change.wish.wave):
-            continue
-        if change.patch_type == "apply":
-            kubectl.apply([change.body], [change.resource_version], str(change), dry_run=True)
-        elif change.patch_type is None:
-            kubectl.create(change.body, str(change), dry_run=True)
-        else:
-            kubectl.patch(change.wish.key, change.patch_type, change.body, dry_run=True)
+        for change in batch:
+            if change.patch_type is None:
+                kubectl.create(change.body or {}, str(change), dry_run=True)
+            else:
+                kubectl.patch(_key(change), change.patch_type, change.body or {}, dry_run=True)
+
+
+def _stands_alone(change: Change, plan: Plan) -> bool:
+    """Tell whether nothing that ``change`` needs is itself still to be made by ``plan``."""
+    created = [_key(other) for other in plan.writes if other.action == "create"]
+    if change.namespace in {key.name for key in created if key.kind == "Namespace"}:
+        return False
+    if change.action == "patch" and change.resource_version is None:
+        return False
+    return not (_wish(change).wave and any(key.kind == "CustomResourceDefinition" for key in created))
 
 
 def holds(change: Change, stored: JsonObject) -> bool:
@@ -136,7 +142,7 @@ class _Run:
                 self._write(change)
 
     def _apply(self, batch: tuple[Change, ...]) -> None:
-        what = str(batch[0]) + (f" and {len(batch) - 1} more of {batch[0].document}" if len(batch) > 1 else "")
+        what = _several(batch)
         versions = [change.resource_version for change in batch]
         answers = self._kubectl.apply([change.body or {} for change in batch], versions, what)
         stored = {key_of(item, f"an answer to applying {what}"): item for item in answers}
@@ -238,6 +244,10 @@ def _batches(changes: Iterable[Change]) -> Iterable[tuple[Change, ...]]:
         return change.writes, change.patch_type or "", change.document, wave
 
     return (tuple(batch) for _, batch in itertools.groupby(changes, group))
+
+
+def _several(batch: tuple[Change, ...]) -> str:
+    return str(batch[0]) + (f" and {len(batch) - 1} more of {batch[0].document}" if len(batch) > 1 else "")
 
 
 def _established(crd: Optional[JsonObject]) -> bool:

@@ -314,6 +314,7 @@ def test_secret_stays_out_of_lines_diffs_and_errors(site: Site) -> None:
     _, plan = prepare(site.oc, [makers.manifests(secret)])
     apply_plan(site.oc, plan)
     assert site.exists("secret", "login")
+    assert site.load([makers.manifests(secret)])[0].action == "unchanged"
     told = "".join(change.diff for change in plan.changes) + "".join(call.line for call in site.calls)
     assert "correct-horse" not in told
     assert "(hidden, changed)" in told
