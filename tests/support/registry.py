@@ -36,6 +36,7 @@ class RegistryServer:
         self.store = store or BlobStore()
         self.rules = rules or Rules()
         self.faults: list[Fault] = []
+        self.connections = 0
         self.requests: list[Seen] = []
         self.tokens: dict[str, tuple[float, frozenset[str]]] = {}
         self.uploads: dict[str, Path] = {}
@@ -87,6 +88,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(*arguments)
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        self.registry.connections += 1
         self._open.add(request)
         super().process_request(request, client_address)
 

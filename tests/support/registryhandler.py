@@ -315,7 +315,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: int, headers: Mapping[str, str]) -> None:
         self.send_response(status)
-        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        if self.fault is None or self.fault.kind not in {"status", "html"}:
+            self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
