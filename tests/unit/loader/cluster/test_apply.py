@@ -117,6 +117,7 @@ def test_race_lost_every_time_ends_and_is_never_forced() -> None:
     with pytest.raises(ClusterError, match=f"each of {TRIES} times") as caught:
         run(cluster, makers.operator_patch())
     assert caught.value.retryable
+    assert len(cluster.writes) == TRIES
     assert image(cluster) == "rook/ceph:v1.5.0"
 
 
@@ -170,7 +171,8 @@ def test_webhook_that_puts_the_image_back_is_found_out() -> None:
     cluster = installed()
     cluster.on_store = lambda item: makers.deployment() if item["kind"] == "Deployment" else item
     with pytest.raises(ClusterError, match="accepted but does not hold"):
-        run(cluster, makers.operator_patch())
+        run(cluster, *makers.article())
+    assert not any("cephcluster" in line for line in cluster.writes)
 
 
 def test_operator_that_puts_the_image_back_before_the_end_is_found_out() -> None:

@@ -30,13 +30,14 @@ def test_bookkeeping_and_status_are_no_difference() -> None:
     assert diff(item, makers.config_map()) == ""
 
 
-def secret(value: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": {"k": value}}
+def secret(field: str, value: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, field: {"k": value}}
 
 
-@pytest.mark.parametrize("before", [None, secret("b2xk")])
-def test_secrets_are_never_shown_but_their_change_is(before: Any) -> None:
-    text = diff(before, secret("aHVudGVyMg=="))
+@pytest.mark.parametrize("field", ["data", "stringData"])
+@pytest.mark.parametrize("old", [None, "b2xk"])
+def test_secrets_are_never_shown_but_their_change_is(field: str, old: str | None) -> None:
+    text = diff(secret(field, old) if old else None, secret(field, "aHVudGVyMg=="))
     assert "hidden, changed" in text
     assert "aHVudGVyMg" not in text
     assert "b2xk" not in text

@@ -85,6 +85,12 @@ def test_last_words_leave_warnings_and_repetitions_out() -> None:
     assert said == "error: no"
 
 
+def test_advice_to_force_is_not_repeated() -> None:
+    conflict = 'error: Apply failed with 1 conflict: conflict with "helm" using v1: .data.x'
+    advice = "Please review the fields above--they currently have other managers.\n* re-run with --force-conflicts\n"
+    assert last_words(f"{conflict}\n{advice}") == conflict
+
+
 def test_silence_is_said() -> None:
     assert last_words(" \n") == "it said nothing"
 

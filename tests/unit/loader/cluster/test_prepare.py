@@ -72,6 +72,14 @@ def test_every_missing_permission_is_listed_at_once() -> None:
     assert cluster.lines.count("review") == 1
 
 
+@pytest.mark.parametrize("answer", [{}, {"status": {}}, {"status": {"allowed": "true"}}, {"status": {"denied": False}}])
+def test_answer_without_a_clear_yes_is_a_no(answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = installed()
+    monkeypatch.setattr(cluster, "_reviewed", lambda review: answer)
+    with pytest.raises(ClusterError, match="may not make 2 of the requests"):
+        prepare(cluster.kubectl(), [makers.operator_patch()])
+
+
 def test_permissions_are_asked_only_for_what_changes() -> None:
     cluster = installed()
     found, plan = prepare(cluster.kubectl(), [*makers.article(), makers.manifests(makers.config_map())])

@@ -40,12 +40,17 @@ def test_only_the_given_environment_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
     assert b"LEAK" not in finished.stdout
 
 
-def test_timeout_ends_the_program_and_its_children() -> None:
+def test_timeout_ends_the_program_and_its_children(tmp_path: Path) -> None:
+    note = tmp_path / "child"
     started = time.monotonic()
     with pytest.raises(ClusterError, match="did not finish in time") as caught:
-        RUN(["/bin/sh", "-c", "sleep 60 & echo $!; wait"], stdin=b"", timeout=0.3)
-    assert time.monotonic() - started < 10
+        RUN(["/bin/sh", "-c", f"sleep 60 & echo $! > {note}; wait"], stdin=b"", timeout=0.5)
     assert caught.value.retryable
+    child = Path("/proc") / note.read_text().strip() / "stat"
+    # Ended, or dead and waiting for its parent to look.
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() - started < 10
+        time.sleep(0.05)
 
 
 def test_timeout_with_closed_outputs() -> None:
