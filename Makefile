@@ -43,6 +43,10 @@ lint: venv ## ruff: rules and format
 type: venv ## mypy --strict
 	$(RUN) mypy -p loader -p bundler -p tests
 
+.PHONY: schemas
+schemas: venv ## write the JSON schemas anew from the types
+	@$(RUN) schemas.generate
+
 .PHONY: bench
 bench: venv ## measurements, side by side with the usual tools
 	$(RUN) bench.run

@@ -30,14 +30,13 @@ from bundler.render.rook import (
 from bundler.settings import LATER, Faults, Value
 from bundler.yamlpos import Caps, parse
 from loader.bundle.errors import ConfigError
+from loader.bundle.rules import NAME, VERSION
 from loader.bundle.strictjson import MAX_INTEGER
 from loader.mirrors import is_location, is_object_name
 from loader.oci.model import ImageRef, RegistryTarget
 
 # A config of 1 MiB names about 10,000 images.
 CAPS = Caps(size=1 << 20, depth=16, nodes=50_000)
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
@@ -130,8 +129,8 @@ def _config(root: Value, directory: Path, read: ReadFile) -> Optional[BuildConfi
     """Read every field, so that every fault is found; None after any."""
     known = [field for field in BuildConfig.__dataclass_fields__ if field != "not_after"]
     top = root.section([*known, "notAfter"], required=("name", "version", "registry", "images"))
-    name = _form(top, "name", _NAME, "1 to 48 of a-z, 0-9 and - inside")
-    version = _form(top, "version", _VERSION, "1 to 64 of letters, digits and . _ - inside")
+    name = _form(top, "name", NAME, "1 to 48 of a-z, 0-9 and - inside")
+    version = _form(top, "version", VERSION, "1 to 64 of letters, digits and . _ - inside")
     sequence = top["sequence"].integer(MAX_INTEGER) if "sequence" in top else None
     not_after = top["notAfter"].matching(_is_time, _TIME_FORM) if "notAfter" in top else None
     registry = _registry(top["registry"]) if "registry" in top else None

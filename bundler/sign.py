@@ -9,13 +9,12 @@ from typing import Optional
 
 from bundler.output import write_file
 from loader.bundle.errors import ConfigError, StorageError, TrustError
-from loader.bundle.head import Head, read_head
+from loader.bundle.head import LABEL, Head, read_head
 from loader.bundle.keys import PublicKey, parse_public_key
 from loader.bundle.limits import MAX_SIGNATURE
 from loader.bundle.volumes import FileSource
 from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair, read_small_file
 
-_LABEL = re.compile(r"[a-z0-9-]{1,32}")
 _SCHEME = re.compile(r"[a-z0-9]{2,16}:")
 
 
@@ -44,7 +43,7 @@ def open_signer(
 
 def check_label(label: str) -> str:
     """Return ``label`` if a signature file can bear it, else raise ``ConfigError``."""
-    if _LABEL.fullmatch(label) is None:
+    if LABEL.fullmatch(label) is None:
         raise ConfigError(
             f"{label[:60]!a} can't name a signature", why="1 to 32 of a-z 0-9 -", hint="give one with --signer NAME"
         )

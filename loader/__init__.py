@@ -15,6 +15,4 @@ The errors of both programs, each with its exit code::
     └─ Interrupted            130   Ctrl-C, or no at a prompt
 """
 
-from __future__ import annotations
-
 __version__ = "0.1.0"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from loader.bundle import manifest as manifests
 from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import FormatError, StorageError
-from loader.bundle.head import Head, read_head
+from loader.bundle.head import LABEL, Head, read_head
 from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.rules import check_manifest
@@ -20,8 +19,6 @@ from loader.bundle.verify import Trust, VerifiedBundle, verify_head
 from loader.bundle.volumes import FileSource
 from loader.signing import read_small_file
 from loader.zstd import find_decoder
-
-_LABEL = re.compile(r"[a-z0-9-]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def signatures_beside(archive: Path, extra: Sequence[Path] = ()) -> list[tuple[s
     found = []
     for name in names:
         label = name[len(archive.name) + 1 : -len(".sig")]
-        if name.startswith(f"{archive.name}.") and _LABEL.fullmatch(label):
+        if name.startswith(f"{archive.name}.") and LABEL.fullmatch(label):
             found.append((label, read_small_file(archive.parent / name, MAX_SIGNATURE)))
     found += [(path.name, read_small_file(path, MAX_SIGNATURE)) for path in extra]
     if len(found) > 4 * MAX_SIGNATURES:

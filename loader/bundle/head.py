@@ -19,7 +19,8 @@ from loader.bundle.tarlayout import RECORD, Member, padding, parse_name_and_size
 
 SUMS = "SHA256SUMS"
 MANIFEST = "bundle.json"
-_SIGNATURE = re.compile(r"SHA256SUMS\.([a-z0-9-]{1,32})\.sig")
+LABEL = re.compile(r"[a-z0-9-]{1,32}")
+_SIGNATURE = re.compile(rf"SHA256SUMS\.({LABEL.pattern})\.sig")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ nothing that verifies, all refuse.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -14,8 +13,7 @@ from typing import Any, Optional
 from loader.bundle.digest import is_digest
 from loader.bundle.errors import ConfigError, TrustError
 from loader.bundle.keys import ALGORITHMS, PublicKey
-
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
+from loader.bundle.rules import NAME
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def parse_policy(document: Mapping[str, Any], keys: Sequence[PublicKey]) -> Trus
         reader.faults.append(("names", "must be a table"))
         tables = {}
     for name, table in tables.items():
-        if not isinstance(table, Mapping) or _NAME.fullmatch(name) is None:
+        if not isinstance(table, Mapping) or NAME.fullmatch(name) is None:
             reader.faults.append((f"names.{name[:60]!a}", "must be a table under a bundle name"))
             continue
         names[name] = reader.rule(f"names.{name}.", table, fallback=rule)

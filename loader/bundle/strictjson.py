@@ -39,7 +39,7 @@ def encode(value: object) -> bytes:
 def to_plain(value: object) -> Any:
     """Turn dataclasses into dicts with camel-case keys and tuples into lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {_json_name(f.name): to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {json_name(f.name): to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [to_plain(item) for item in value]
     return value
@@ -91,7 +91,8 @@ def _no_constant(what: str, name: str) -> Any:
 
 
 @functools.cache
-def _json_name(name: str) -> str:
+def json_name(name: str) -> str:
+    """The JSON name of a field: camel case."""
     head, *rest = name.split("_")
     return head + "".join(part.capitalize() for part in rest)
 
@@ -99,7 +100,7 @@ def _json_name(name: str) -> str:
 @functools.cache
 def _schema(cls: type) -> Mapping[str, tuple[str, Any]]:
     hints = typing.get_type_hints(cls)
-    return {_json_name(f.name): (f.name, hints[f.name]) for f in dataclasses.fields(cls)}
+    return {json_name(f.name): (f.name, hints[f.name]) for f in dataclasses.fields(cls)}
 
 
 def _build(hint: Any, plain: Any, where: str) -> Any:

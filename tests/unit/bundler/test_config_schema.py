@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 import yaml
 
-from bundler import config as bundler_config
 from bundler.config import parse_config
 from bundler.render.mirrors import PATHS, SCOPES
 from bundler.render.rook import ROLES
+from loader.bundle import rules
 from loader.bundle.errors import ConfigError
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -130,5 +130,5 @@ def test_the_schema_has_the_words_of_the_types() -> None:
     assert properties["paths"]["enum"] == list(PATHS)
     assert properties["mirrors"]["properties"]["scope"]["enum"] == list(SCOPES)
     assert list(properties["rook"]["properties"]["images"]["properties"]) == list(ROLES)
-    assert properties["name"]["pattern"] == f"^{bundler_config._NAME.pattern.replace('(?:', '(')}$"
-    assert properties["version"]["pattern"] == f"^{bundler_config._VERSION.pattern}$"
+    assert properties["name"]["pattern"] == f"^{rules.NAME.pattern.replace('(?:', '(')}$"
+    assert properties["version"]["pattern"] == f"^{rules.VERSION.pattern}$"
