@@ -20,6 +20,7 @@ from bundler.lock import Lock, changes
 from bundler.output import Partial, partial_file, write_file
 from bundler.pack import ArchiveWriter, PackedImage, head_members, head_tar, layout_members
 from bundler.render.documents import summary
+from bundler.report import build_page
 from bundler.resolve import ImageSource, OpenSource, ResolvedImage, resolve
 from loader.bundle import frames
 from loader.bundle.errors import BundleError, ConfigError, StorageError
@@ -92,7 +93,7 @@ def build(
             sha256 = _pack(partial, planned, resolved, ports)
             _self_verify(partial, planned.head, signers, ports)
             partial.keep(path)
-        _write_sidecars(path, sha256, planned.head, signers)
+        _write_sidecars(path, sha256, planned, signers)
     built = Built(path, path.stat().st_size, sha256, planned, unchanged)
     took = "there already, verified" if unchanged else duration(ports.clock() - started)
     ports.say("packed", f"{path}  {human(built.size)}  {took}")
@@ -274,12 +275,16 @@ def _sha256_of(path: Path) -> str:
     return running.hexdigest()
 
 
-def _write_sidecars(path: Path, sha256: str, head: Head, signers: Sequence[Signer]) -> None:
-    """Write what stands beside the archive: its checksum, the checksum's signatures, the head."""
+def _write_sidecars(path: Path, sha256: str, planned: Composition, signers: Sequence[Signer]) -> None:
+    """Write what stands beside the archive: its checksum, the checksum's signatures, the head, the page."""
     checksum = f"{sha256}  {path.name}\n".encode("ascii")
-    beside = {f"{path.name}.sha256": checksum}
-    for signer in signers:
-        beside[f"{path.name}.sha256.{signer.label}.sig"] = signer.sign(checksum)
-    beside[f"{path.name[: -len('.tar.zst')]}.head.tar"] = head_tar(head)
+    facts = {"archive": path.name, "size": human(path.stat().st_size), "SHA-256 of the archive": sha256}
+    stem = path.name[: -len(".tar.zst")]
+    beside = {
+        f"{path.name}.sha256": checksum,
+        **{f"{path.name}.sha256.{signer.label}.sig": signer.sign(checksum) for signer in signers},
+        f"{stem}.head.tar": head_tar(planned.head),
+        f"{stem}.report.html": build_page(planned.manifest, planned.head, signers, facts),
+    }
     for name, data in beside.items():
         write_file(path.with_name(name), data)
