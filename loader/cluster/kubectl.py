@@ -24,7 +24,7 @@ from loader.cluster.failures import (
     shell_line,
     warnings,
 )
-from loader.cluster.objects import MANAGER, Key, listed, with_version
+from loader.cluster.objects import MANAGER, Key, listed, text, with_version
 from loader.cluster.process import Finished, Runner
 
 PROGRAMS = ("oc", "kubectl")
@@ -89,8 +89,16 @@ class Kubectl:
         self._patch_file = True
 
     def config(self) -> dict[str, Any]:
-        """Return the part of the kubeconfig in use, credentials already blanked by the client."""
-        return self._single(["config", "view", "--minify", "-o", "json"], "reading the kubeconfig")
+        """Return the part of the kubeconfig in use, credentials already blanked by the client; keep its context.
+
+        A later `oc login` or `oc project` in another terminal changes the current context of the same file: what was
+        shown to a person and agreed to must stay the cluster that is written to.
+        """
+        found = self._single(["config", "view", "--minify", "-o", "json"], "reading the kubeconfig")
+        context = text(found, "current-context")
+        if context and not any(part.startswith("--context=") for part in self._base):
+            self._base.append(f"--context={context}")
+        return found
 
     def get_raw(self, path: str) -> Optional[dict[str, Any]]:
         """Return the JSON object at an API path; None where nothing is served there."""
@@ -233,11 +241,11 @@ def _objects(finished: Finished, what: str, *, flatten: bool = True) -> tuple[di
     """Return the JSON objects on stdout: ``create`` prints one after another, ``get`` and ``apply`` one List."""
     found: list[dict[str, Any]] = []
     try:
-        text = finished.stdout.decode("utf-8")
-        position = _skip(text, 0)
-        while position < len(text):
-            value, position = json.JSONDecoder().raw_decode(text, position)
-            position = _skip(text, position)
+        printed = finished.stdout.decode("utf-8")
+        position = _skip(printed, 0)
+        while position < len(printed):
+            value, position = json.JSONDecoder().raw_decode(printed, position)
+            position = _skip(printed, position)
             items = value.get("items") if flatten and isinstance(value, dict) and value.get("kind") == "List" else None
             found += items if isinstance(items, list) else [value]
     except (ValueError, RecursionError) as error:
@@ -251,8 +259,8 @@ def _words(finished: Finished) -> str:
     return finished.stderr.decode("utf-8", "replace")
 
 
-def _skip(text: str, position: int) -> int:
-    match = _BLANK.match(text, position)
+def _skip(printed: str, position: int) -> int:
+    match = _BLANK.match(printed, position)
     return match.end() if match else position
 
 

@@ -403,6 +403,20 @@ def test_expired_login_and_wrong_context(site: Site) -> None:
     assert "--context" in second.value.hint
 
 
+def test_login_elsewhere_between_question_and_apply_does_not_move_the_writes(site: Site) -> None:
+    kubeconfig = site.home / "kubeconfig"
+    config = json.loads(site.server.kubectl("config", "view", "--raw", "-o", "json"))
+    config["clusters"].append({"name": "other", "cluster": {"server": "https://127.0.0.1:1"}})
+    user = config["users"][0]["name"]
+    config["contexts"].append({"name": "other", "context": {"cluster": "other", "user": user}})
+    kubeconfig.write_text(json.dumps(config))
+    oc = site.client(kubeconfig, site.home)
+    _, plan = prepare(oc, [makers.operator_patch(site.namespace)])
+    kubeconfig.write_text(json.dumps(config | {"current-context": "other"}))
+    assert apply_plan(oc, plan)[0].action == "patch"
+    assert pod(site.object("deployment", "rook-ceph-operator"))["image"] == makers.OPERATOR_IMAGE
+
+
 def test_lines_for_a_person_do_the_same(site: Site, tmp_path: Path) -> None:
     """``--no-apply``: the printed lines, run by a shell, leave the cluster as ``load`` would."""
     site.server.kubectl("delete", "configmap", "rook-ceph-operator-config", "-n", site.namespace)

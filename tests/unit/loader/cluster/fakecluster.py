@@ -49,7 +49,7 @@ class FakeCluster:
         ]
 
     def __call__(self, argv: Sequence[str], *, stdin: bytes, timeout: float) -> Finished:
-        words = [word for word in argv[1:] if not word.startswith("--request-timeout")]
+        words = [word for word in argv[1:] if not word.startswith(("--request-timeout", "--context"))]
         line = " ".join(words)
         body = json.loads(stdin) if stdin else {}
         review = body.get("kind") == "List" and words[0] == "create"

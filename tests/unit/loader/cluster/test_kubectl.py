@@ -40,6 +40,13 @@ def test_flags_of_the_connection_come_first(tmp_path: Path) -> None:
     assert fake.calls()[0].argv == (*flags, "config", "view", "--minify", "-o", "json")
 
 
+def test_context_in_use_is_kept_whatever_becomes_current_later(tmp_path: Path) -> None:
+    oc, fake = client(tmp_path, Reply(stdout='{"current-context": "site7/api:6443/admin"}'))
+    oc.config()
+    oc.get_raw("/version")
+    assert "--context=site7/api:6443/admin" in fake.calls()[1].argv
+
+
 def test_get_raw_of_a_path_that_is_not_served(tmp_path: Path) -> None:
     words = "Error from server (NotFound): the server could not find the requested resource\n"
     oc, _ = client(tmp_path, Reply(("/apis/x",), stderr=words, status=1), Reply(stdout='{"a": 1}'))
