@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+
+from loader.bundle.errors import RegistryError, TrustError
+from loader.oci.parallel import in_parallel
+from loader.oci.pushplan import BlobDone, BlobProgress, Event, ManifestDone, PushBlob, PushImage, PushReport
+from loader.oci.registry import Registry
+from loader.oci.survey import survey_push
+from loader.oci.transfer import push_blobs, push_manifests
+from tests.support.images import MadeImage, make_image, make_layer
+from tests.support.registry import RegistryServer
+
+BASE = make_layer("base", 5000)
+ONE = make_image(name="one", layers=[BASE])
+TWO = make_image(name="two", layers=[BASE], oci_types=True)
+
+
+class Bodies:
+    """Blobs in memory; ``opened`` in order."""
+
+    def __init__(self, *images: MadeImage) -> None:
+        self.blobs: dict[str, bytes] = {}
+        for image in images:
+            self.blobs.update(image.blobs)
+        self.opened: list[str] = []
+        self.errors: Mapping[str, Exception] = {}
+
+    @contextmanager
+    def open(self, digest: str) -> Iterator[Iterator[memoryview]]:
+        self.opened.append(digest)
+        yield self._chunks(digest)
+
+    def _chunks(self, digest: str) -> Iterator[memoryview]:
+        if digest in self.errors:
+            raise self.errors[digest]
+        yield memoryview(self.blobs[digest])
+
+    def listed(self) -> list[PushBlob]:
+        return [PushBlob(digest, len(data)) for digest, data in self.blobs.items()]
+
+
+def push(registry: Registry, bodies: Bodies, *images: PushImage, jobs: int = 3) -> tuple[PushReport, list[Event]]:
+    events: list[Event] = []
+    blobs = push_blobs(images, bodies.listed(), bodies, registry, jobs=jobs, on_event=events.append)
+    return push_manifests(images, blobs, registry, jobs=jobs, on_event=events.append), events
+
+
+def holds(server: RegistryServer, image: MadeImage, repository: str, tag: str | None) -> bool:
+    stored = [server.store.manifest(repository, digest) == (data, kind) for digest, kind, data in image.manifests]
+    tagged = tag is None or server.store.manifest(repository, tag) == (image.data, image.media_type)
+    return all(stored) and tagged and all(server.store.has_blob(repository, digest) for digest in image.blobs)
+
+
+def test_each_blob_is_sent_once_and_mounted_elsewhere(registry: Registry, server: RegistryServer) -> None:
+    bodies = Bodies(ONE, TWO)
+    report, _ = push(registry, bodies, ONE.push_image("a/one", "v1"), TWO.push_image("b/two", "v2"))
+    assert report.failed == ()
+    assert holds(server, ONE, "a/one", "v1")
+    assert holds(server, TWO, "b/two", "v2")
+    assert sorted(bodies.opened) == sorted(bodies.blobs)
+    assert report.blobs.count("sent") == len(bodies.blobs)
+    assert report.blobs.count("mounted") == 1
+    assert report.blobs.bytes_sent == sum(map(len, bodies.blobs.values()))
+    one, two = report.images
+    assert (one.sent, one.mounted, one.present, one.tag_moved) == (len(ONE.blobs), 0, 0, True)
+    assert (two.sent, two.mounted, two.digest) == (len(TWO.blobs) - 1, 1, TWO.digest)
+
+
+def test_a_second_push_changes_nothing(registry: Registry, server: RegistryServer) -> None:
+    image = ONE.push_image("a", "v1")
+    push(registry, Bodies(ONE), image)
+    before = len(server.requests)
+    report, _ = push(registry, Bodies(ONE), image)
+    assert {one.method for one in server.requests[before:]} == {"HEAD"}
+    assert report.blobs.count("present") == len(ONE.blobs)
+    assert (report.images[0].tag_moved, report.images[0].manifests_sent) == (False, 0)
+
+
+def test_blobs_start_in_the_order_given(registry: Registry) -> None:
+    bodies = Bodies(ONE, TWO)
+    push(registry, bodies, TWO.push_image("b", "v"), ONE.push_image("a", "v"), jobs=1)
+    assert bodies.opened == list(bodies.blobs)
+
+
+def test_children_then_index_then_all_tags_together(registry: Registry, server: RegistryServer) -> None:
+    push(registry, Bodies(ONE, TWO), ONE.push_image("a", "v1"), TWO.push_image("b", "v2"), jobs=1)
+    put = [one.path.rpartition("/")[2] for one in server.seen("PUT", "manifests")]
+    digests = [digest for image in (ONE, TWO) for digest, _, _ in image.manifests]
+    assert put == [*digests, "v1", "v2"]
+    last_blob = max(server.requests.index(one) for one in server.seen("PUT", "uploads"))
+    assert last_blob < server.requests.index(server.seen("PUT", "manifests")[0])
+
+
+def test_a_failed_image_stops_no_other_and_moves_no_tag(registry: Registry, server: RegistryServer) -> None:
+    bodies = Bodies(ONE, TWO)
+    own = next(digest for digest in TWO.blobs if digest not in ONE.blobs)
+    server.fail("status", method="PUT", status=400, times=99, path=f"v2/b/blobs/uploads/.*{own[7:]}", body=b"no space")
+    report, events = push(registry, bodies, TWO.push_image("b", "v2"), ONE.push_image("a", "v1"))
+    assert [image.repository for image in report.failed] == ["b"]
+    assert "no space" in str(report.failed[0].error)
+    assert holds(server, ONE, "a", "v1")
+    assert not any(repository == "b" for repository, _ in server.store.manifests)
+    assert ("b", "v2") not in server.store.tags
+    assert BlobDone("b", own, len(TWO.blobs[own]), "failed") in events
+
+
+def test_a_refused_manifest_fails_its_image_alone(registry: Registry, server: RegistryServer) -> None:
+    child = TWO.manifests[1][0]
+    server.fail("status", method="PUT", status=403, times=9, path=child, body=b"not allowed")
+    report, events = push(registry, Bodies(ONE, TWO), ONE.push_image("a", "v1"), TWO.push_image("b", "v2"))
+    assert [image.tag for image in report.failed] == ["v2"]
+    assert server.store.manifest("b", "v2") is None
+    assert holds(server, ONE, "a", "v1")
+    assert ManifestDone("b", "v2", "failed") in events
+
+
+def test_a_registry_that_does_not_confirm_is_not_believed(registry: Registry, server: RegistryServer) -> None:
+    image = make_image(platforms=["linux/amd64"])
+    server.fail("lie", method="HEAD", times=9, path="manifests/sha256")
+    report, _ = push(registry, Bodies(image), image.push_image("a", "v1"))
+    assert "does not confirm" in str(report.failed[0].error)
+    assert ("a", "v1") not in server.store.tags
+
+
+def test_a_tag_moves_from_the_old_digest(registry: Registry, server: RegistryServer) -> None:
+    TWO.put(server.store, "a", "v1")
+    report, _ = push(registry, Bodies(ONE), ONE.push_image("a", "v1"))
+    assert report.images[0].tag_moved
+    assert server.store.tags["a", "v1"] == ONE.digest
+
+
+def test_an_image_without_tag_is_there_by_digest(registry: Registry, server: RegistryServer) -> None:
+    report, _ = push(registry, Bodies(ONE), ONE.push_image("a"))
+    assert holds(server, ONE, "a", None)
+    assert server.store.tags == {}
+    assert (report.failed, report.images[0].tag_moved) == ((), False)
+
+
+def test_a_registry_without_push_by_digest_gets_a_single_manifest_by_tag(
+    registry: Registry, server: RegistryServer
+) -> None:
+    server.rules.by_digest = False
+    image = make_image(platforms=["linux/amd64"])
+    report, _ = push(registry, Bodies(image, ONE), image.push_image("p/single", "v1"), ONE.push_image("p/list", "v1"))
+    assert holds(server, image, "p/single", "v1")
+    assert [failed.repository for failed in report.failed] == ["p/list"]
+
+
+def test_a_wrong_source_stops_everything(registry: Registry, server: RegistryServer) -> None:
+    bodies = Bodies(ONE, TWO)
+    bodies.errors = {next(iter(bodies.blobs)): TrustError("blob does not match its digest")}
+    with pytest.raises(TrustError, match="does not match"):
+        push(registry, bodies, ONE.push_image("a", "v1"), TWO.push_image("b", "v2"))
+    assert server.store.manifests == {}
+
+
+def test_a_source_that_breaks_once_the_registry_retries_is_opened_again(
+    registry: Registry, server: RegistryServer
+) -> None:
+    server.fail("reset", method="PUT", path="uploads", times=1)
+    bodies = Bodies(ONE)
+    report, _ = push(registry, bodies, ONE.push_image("a", "v1"), jobs=1)
+    assert report.failed == ()
+    assert len(bodies.opened) == len(ONE.blobs) + 1
+
+
+def test_a_registry_that_is_gone_is_not_asked_for_every_blob(registry: Registry, server: RegistryServer) -> None:
+    image = make_image(platforms=[f"linux/arch{number}" for number in range(10)])
+    server.fail("reset", method="HEAD", times=10_000)
+    report, _ = push(registry, Bodies(image), image.push_image("a", "v1"), jobs=1)
+    assert len(report.failed) == 1
+    assert report.blobs.count("failed") == len(image.blobs)
+    assert len(server.seen("HEAD")) <= 3 * 4
+
+
+def test_a_deltas_blob_is_mounted_or_missed(registry: Registry, server: RegistryServer) -> None:
+    bodies = Bodies(ONE)
+    digest = next(iter(ONE.blobs))
+    blobs = [
+        PushBlob(one.digest, one.size, at_hand=one.digest != digest, elsewhere=("old/place",))
+        for one in bodies.listed()
+    ]
+    image = ONE.push_image("a", "v1")
+    missed = push_manifests([image], push_blobs([image], blobs, bodies, registry), registry)
+    assert "delta" in str(missed.failed[0].error)
+    server.store.add_blob("old/place", ONE.blobs[digest])
+    report = push_manifests([image], push_blobs([image], blobs, bodies, registry), registry)
+    assert report.failed == ()
+    assert digest not in bodies.opened
+    assert report.blobs.count("mounted") == 1
+
+
+def test_an_image_whose_blobs_were_never_pushed_is_our_bug(registry: Registry) -> None:
+    with pytest.raises(RuntimeError, match="not among the blobs"):
+        push_blobs([ONE.push_image("a")], [], Bodies(ONE), registry)
+
+
+def test_manifests_without_their_blobs_are_not_put(registry: Registry, server: RegistryServer) -> None:
+    blobs = push_blobs([], [], Bodies(), registry)
+    report = push_manifests([ONE.push_image("a", "v1")], blobs, registry)
+    assert "not all of its blobs" in str(report.failed[0].error)
+    assert server.seen("PUT") == []
+
+
+def test_progress_is_told(registry: Registry) -> None:
+    _, events = push(registry, Bodies(ONE), ONE.push_image("a", "v1"))
+    for digest, data in ONE.blobs.items():
+        assert BlobProgress("a", digest, len(data), len(data)) in events
+        assert BlobDone("a", digest, len(data), "sent") in events
+    assert events[-1] == ManifestDone("a", "v1", "sent")
+
+
+def test_a_survey_writes_nothing_and_says_what_a_push_would_do(registry: Registry, server: RegistryServer) -> None:
+    TWO.put(server.store, "b", "v2")
+    server.store.tags["a", "v1"] = TWO.digest
+    server.store.manifests["a", TWO.digest] = (TWO.data, TWO.media_type)
+    bodies = Bodies(ONE, TWO)
+    images = [ONE.push_image("a", "v1"), TWO.push_image("b", "v2"), ONE.push_image("c", "new")]
+    survey = survey_push(images, bodies.listed(), registry)
+    missing = [data for digest, data in ONE.blobs.items() if digest not in TWO.blobs]
+    assert (survey.send, survey.skip) == (len(missing), len(TWO.blobs))
+    assert survey.bytes_to_send == sum(map(len, missing))
+    assert [(move.before, move.after) for move in survey.tags] == [
+        (TWO.digest, ONE.digest),
+        (TWO.digest, TWO.digest),
+        (None, ONE.digest),
+    ]
+    assert {one.method for one in server.requests} == {"HEAD"}
+
+
+def test_in_parallel_raises_the_first_error_and_stops() -> None:
+    done: list[int] = []
+    lock = threading.Lock()
+
+    def work(item: int) -> None:
+        if item == 5:
+            raise RegistryError("five")
+        with lock:
+            done.append(item)
+
+    with pytest.raises(RegistryError, match="five"):
+        in_parallel(work, range(10_000), 2)
+    assert {0, 1, 2, 3, 4} <= set(done)
+    assert len(done) < 10_000
