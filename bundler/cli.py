@@ -1,6 +1,7 @@
 """``airgap-bundler``: parse, call one verb, map errors to exit codes."""
 
-from __future__ import annotations
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
 
 import json
 import os

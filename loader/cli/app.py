@@ -1,6 +1,6 @@
 """The app of ``airgap-loader``; the commands register themselves on it."""
 
-from __future__ import annotations
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 
 import json
 import sys

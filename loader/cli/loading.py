@@ -1,6 +1,7 @@
 """``load``, ``push`` and ``apply``: the verbs that change a registry and a cluster."""
 
-from __future__ import annotations
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
 
 import contextlib
 import getpass
@@ -89,7 +90,7 @@ class _Run:
     state: Optional[Path]
     access: AccessFlags
     report: Path
-    options: LoadOptions
+    options: "LoadOptions"
     kubeconfig: Optional[Path] = None
     context: Optional[str] = None
     yes: bool = False
@@ -281,7 +282,7 @@ def _carry_out(given: _Run) -> None:
     _conclude(given, state, report.record)
 
 
-def _conclude(given: _Run, state: State, record: dict[str, Any]) -> None:
+def _conclude(given: _Run, state: "State", record: dict[str, Any]) -> None:
     from loader.effect import effect_document, effect_lines
 
     console = given.console
@@ -295,7 +296,7 @@ def _conclude(given: _Run, state: State, record: dict[str, Any]) -> None:
     console.document(record)
 
 
-def _by_hand(given: _Run, state: State) -> None:
+def _by_hand(given: _Run, state: "State") -> None:
     from loader.cluster.oclines import oc_lines
     from loader.extract import write_documents
 
@@ -321,11 +322,11 @@ def _scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _kubectl(given: _Run, scratch: Path) -> Kubectl:
+def _kubectl(given: _Run, scratch: Path) -> "Kubectl":
     from loader.cluster.kubectl import Kubectl, find_program
     from loader.cluster.process import ProcessRunner
 
-    def trace(call: Call) -> None:
+    def trace(call: "Call") -> None:
         given.console.detail(str(call))
 
     path = os.environ.get("PATH")

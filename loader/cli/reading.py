@@ -1,6 +1,7 @@
 """``verify``, ``inspect`` and ``extract``: the verbs that change nothing but their own output folder."""
 
-from __future__ import annotations
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
 
 from pathlib import Path
 from typing import Annotated, Any, Optional

@@ -1,0 +1,39 @@
+"""What typer made of our annotations, on every Python: names, metavars and help are the ones we wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+
+import bundler.cli
+from loader.cli import loading, reading  # noqa: F401 - they register their commands
+from loader.cli.app import app
+
+
+def commands() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for program, made in (("airgap-loader", app), ("airgap-bundler", bundler.cli.app)):
+        group: Any = typer.main.get_command(made)
+        found.update({f"{program} {name}": command for name, command in group.commands.items()})
+    return found
+
+
+def test_the_commands_of_the_contract_are_there() -> None:
+    loader = {f"airgap-loader {name}" for name in ("verify", "inspect", "extract", "load", "push", "apply")}
+    bundler = {f"airgap-bundler {name}" for name in ("build", "keygen", "sign", "attach-signature")}
+    assert loader | bundler <= set(commands())
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_parameter_is_as_it_was_declared(name: str) -> None:
+    parameters = {parameter.name: parameter for parameter in commands()[name].params}
+    assert [key for key, parameter in parameters.items() if not parameter.help] == []
+    options = {option for parameter in parameters.values() for option in parameter.opts}
+    # What typer makes of a parameter whose annotation it could not read.
+    assert [option for option in options if option.startswith(("--as-", "--no-quiet"))] == []
+    if "as_json" in parameters:
+        assert parameters["as_json"].opts == ["--json"]
+    if "output" in parameters:
+        assert parameters["output"].opts == ["-o", "--output"]
