@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Optional, TextIO
 
-from loader.bundle.errors import AirgapError, ConfigError, Interrupted
+from loader.bundle.errors import AirgapError, ConfigError, FormatError, Interrupted, TrustError
 
 
 def printable(text: str) -> str:
@@ -99,7 +99,7 @@ class Console:
         lines = [f"error: {error.message}"]
         lines.append(f"  why:  {error.why or 'see above'}" if not _faults(error) else f"  why:  {_count(error)}")
         lines += [f"    {place}: {problem}" for place, problem in _faults(error)]
-        lines.append(f"  next: {error.hint or 'run again with -v for the details'}")
+        lines.append(f"  next: {error.hint or _next(error)}")
         if self.log_path is not None:
             lines[-1] += f" (log: {self.log_path})"
         for line in lines:
@@ -138,6 +138,15 @@ class Console:
 
 def _faults(error: AirgapError) -> tuple[tuple[str, str], ...]:
     return error.faults if isinstance(error, ConfigError) else ()
+
+
+def _next(error: AirgapError) -> str:
+    """What to do where the error itself has no better word."""
+    if isinstance(error, FormatError):
+        return "get another copy of the file; if that is the same, airgap-bundler did not make it"
+    if isinstance(error, TrustError):
+        return "do not use it; compare what you have with the sender's record"
+    return "run again with -v for the details"
 
 
 def _count(error: AirgapError) -> str:
