@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from loader.bundle.errors import RegistryError
+from loader.oci.connect import Registries
+from loader.oci.environment import AccessOptions, Environment
+from loader.oci.retry import RetryPolicy
+from tests.support.certificates import PrivateAuthority
+from tests.support.clients import FakeTime, no_helper
+from tests.support.images import make_image
+from tests.support.proxy import ForwardProxy
+from tests.support.registry import RegistryServer
+
+
+def registries(root: Path, options: AccessOptions, **proxies: str) -> Registries:
+    time = FakeTime()
+    retry = RetryPolicy(sleep=time.sleep, random=lambda: 0.5, now=time.clock)
+    environment = replace(Environment(home=root, uid=0, etc=root / "etc", run=root), **proxies)
+    return Registries(options, environment, retry=retry, clock=time.clock, run_helper=no_helper)
+
+
+def test_plain_http_goes_through_the_proxy_with_its_login(tmp_path: Path, server: RegistryServer) -> None:
+    image = make_image().put(server.store, "a", "v1")
+    with ForwardProxy(server.host, login="me:se%cret") as proxy:
+        made = registries(tmp_path, AccessOptions(plain_http=True), http_proxy=f"http://me:se%25cret@{proxy.address}")
+        assert made.push("reg.invalid:5000").manifest("a", "v1").digest == image.digest
+        made.close()
+    assert proxy.asked == ["GET http://reg.invalid:5000/v2/a/manifests/v1"]
+
+
+def test_https_goes_through_a_tunnel_and_is_still_verified(tmp_path: Path) -> None:
+    authority = PrivateAuthority(tmp_path / "ca")
+    options = AccessOptions(ca_file=authority.certificate, timeout=5)
+    with RegistryServer(tls=authority.server_context()) as server, ForwardProxy(server.host) as proxy:
+        # The certificate is for localhost, which never takes a proxy; the name behind the tunnel is another.
+        made = registries(tmp_path, options, https_proxy=proxy.address)
+        with pytest.raises(RegistryError, match="not trusted"):
+            made.push("reg.invalid").ping()
+        lax = registries(tmp_path, replace(options, tls_verify=False), https_proxy=proxy.address)
+        assert lax.push("reg.invalid").ping().scheme == "https"
+        made.close()
+        lax.close()
+    assert set(proxy.asked) == {"CONNECT reg.invalid:443"}
+
+
+def test_a_proxy_that_refuses_is_named_without_its_login(tmp_path: Path, server: RegistryServer) -> None:
+    with ForwardProxy(server.host, login="me:right") as proxy:
+        made = registries(tmp_path, AccessOptions(), https_proxy=f"http://me:wrong-word@{proxy.address}")
+        with pytest.raises(RegistryError) as caught:
+            made.push("reg.invalid").ping()
+        made.close()
+    shown = f"{caught.value} {caught.value.hint}"
+    assert "proxy" in caught.value.hint
+    assert "407" in caught.value.why
+    assert "wrong-word" not in shown
+
+
+def test_no_proxy_goes_direct(tmp_path: Path, server: RegistryServer) -> None:
+    with ForwardProxy(server.host) as proxy:
+        made = registries(tmp_path, AccessOptions(plain_http=True), http_proxy=proxy.address, no_proxy="10.0.0.0/8")
+        assert made.push(server.host).ping().authorized
+        made.close()
+    assert proxy.asked == []
