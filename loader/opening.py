@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loader.bundle import manifest as manifests
+from loader.bundle.archive import read_exact
 from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import FormatError, StorageError
 from loader.bundle.head import LABEL, Head, read_head
@@ -17,8 +18,9 @@ from loader.bundle.rules import check_manifest
 from loader.bundle.sums import render_sums
 from loader.bundle.verify import Trust, VerifiedBundle, verify_head
 from loader.bundle.volumes import FileSource
-from loader.signing import read_small_file
 from loader.zstd import find_decoder
+
+_MAX_BESIDE = 4 * MAX_SIGNATURES  # counted before the first is read
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,23 @@ def signatures_beside(archive: Path, extra: Sequence[Path] = ()) -> list[tuple[s
         names = sorted(entry.name for entry in archive.parent.iterdir() if entry.name.endswith(".sig"))
     except OSError as error:
         raise StorageError(f"cannot read {archive.parent}", why=error.strerror or str(error)) from error
-    found = []
+    found: list[tuple[str, Path]] = []
     for name in names:
         label = name[len(archive.name) + 1 : -len(".sig")]
         if name.startswith(f"{archive.name}.") and LABEL.fullmatch(label):
-            found.append((label, read_small_file(archive.parent / name, MAX_SIGNATURE)))
-    found += [(path.name, read_small_file(path, MAX_SIGNATURE)) for path in extra]
-    if len(found) > 4 * MAX_SIGNATURES:
-        raise FormatError(f"too many signatures beside {archive.name}", why=f"{len(found)}")
-    return found
+            found.append((label, archive.parent / name))
+    found += [(path.name, path) for path in extra]
+    if len(found) > _MAX_BESIDE:
+        raise FormatError(f"too many signatures beside {archive.name}", why=f"{len(found)}; at most {_MAX_BESIDE}")
+    return [(label, _read_signature(path)) for label, path in found]
+
+
+def _read_signature(path: Path) -> bytes:
+    """Read a signature file; a FIFO on the medium would keep us waiting for ever, so regular files only."""
+    with FileSource(str(path)) as source:
+        if source.size > MAX_SIGNATURE:
+            raise FormatError(f"{path} is too large for a signature", why=f"{source.size} bytes")
+        return bytes(read_exact(source, 0, source.size))
 
 
 @contextlib.contextmanager

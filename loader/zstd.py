@@ -10,13 +10,16 @@ import ctypes
 import importlib
 import shutil
 import subprocess
+import tempfile
+import threading
 from collections.abc import Callable
 from typing import Any, Optional
 
-from loader.bundle.errors import AirgapError, FormatError
+from loader.bundle.errors import AirgapError, FormatError, StorageError
 from loader.bundle.frames import FrameDecoder
 
 _CLI_TIMEOUT = 60.0
+_MAX_WORDS = 400
 
 
 def find_decoder(path: Optional[str] = None) -> FrameDecoder:
@@ -58,12 +61,10 @@ def _zstandard() -> Optional[FrameDecoder]:
         return None
 
     def decode(frame: memoryview, size: int) -> bytes:
-        # A decompressor is not safe across threads, and cheap to make.
-        engine = module.ZstdDecompressor().decompressobj()
-        data = engine.decompress(frame)
-        if not engine.eof or engine.unused_data:
-            raise FormatError("a zstd frame does not decode", why="it is cut off or something follows it")
-        return bytes(data)
+        # A decompressor is not safe across threads, and cheap to make. One shot: the buffer is the declared size,
+        # where a streaming decoder would go on for as long as there are blocks.
+        data: bytes = module.ZstdDecompressor().decompress(frame, max_output_size=size, allow_extra_data=False)
+        return data
 
     return _Decoder(decode, (module.ZstdError,))
 
@@ -109,18 +110,33 @@ def _libzstd() -> Optional[FrameDecoder]:
 
 def _cli(program: str) -> Callable[[memoryview, int], bytes]:
     def decode(frame: memoryview, size: int) -> bytes:
-        done = subprocess.run(
-            [program, "-d", "-c", "-q", "--no-progress"],
-            input=bytes(frame),
-            capture_output=True,
-            timeout=_CLI_TIMEOUT,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise FormatError("a zstd frame does not decode", why=ascii(done.stderr[-200:].decode("ascii", "replace")))
-        return done.stdout
+        try:
+            return _run(program, frame, size)
+        except OSError as error:
+            raise StorageError(f"cannot run {program}", why=error.strerror or str(error)) from error
 
     return decode
+
+
+def _run(program: str, frame: memoryview, size: int) -> bytes:
+    """Decode by a process; at most one byte more than ``size`` is taken from it."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+        given.write(frame)
+        given.seek(0)
+        argv = [program, "-d", "-c", "-q", "--no-progress"]
+        with subprocess.Popen(argv, stdin=given, stdout=subprocess.PIPE, stderr=said) as process:
+            watchdog = threading.Timer(_CLI_TIMEOUT, process.kill)
+            watchdog.start()
+            data = process.stdout.read(size + 1) if process.stdout else b""
+            if len(data) > size:
+                process.kill()
+            status = process.wait()
+            watchdog.cancel()
+        if status != 0:
+            said.seek(0)
+            why = said.read(_MAX_WORDS).decode("ascii", "replace").strip() or f"more than {size} bytes, or no end"
+            raise FormatError("a zstd frame does not decode", why=ascii(why))
+    return data
 
 
 def _nothing(frame: memoryview, size: int) -> bytes:

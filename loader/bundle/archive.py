@@ -8,6 +8,7 @@ the changed frame are used.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from loader.bundle import frames
 from loader.bundle.errors import FormatError, TrustError
 from loader.bundle.frames import FrameDecoder
 from loader.bundle.limits import FRAME
-from loader.bundle.tarlayout import END, Layout, Span
+from loader.bundle.tarlayout import END, Layout, Span, padding
 
 
 class ByteSource(Protocol):
@@ -31,6 +32,40 @@ class ByteSource(Protocol):
     def read_into(self, offset: int, view: memoryview) -> int:
         """Fill ``view`` from ``offset`` and return how many bytes there were (fewer only at the end)."""
         ...
+
+
+@contextlib.contextmanager
+def naming(source: ByteSource, where: str = "") -> Iterator[None]:
+    """Name the archive, and the place in it, in errors about its bytes."""
+    try:
+        yield
+    except FormatError as error:
+        if error.message.startswith(source.name):
+            raise
+        why = f"{where}: {error.why}" if where and error.why else where or error.why
+        raise FormatError(f"{source.name}: {error.message}", why=why, hint=error.hint) from error
+
+
+class BlockStream:
+    """Blocks as one stream, taken in pieces of any size; whoever takes knows that there is enough."""
+
+    def __init__(self, blocks: Iterator[memoryview]) -> None:
+        self._blocks = blocks
+        self._rest = memoryview(b"")
+
+    def parts(self, size: int) -> Iterator[memoryview]:
+        """Yield the next ``size`` bytes in parts, each valid until the next."""
+        while size:
+            if not self._rest:
+                self._rest = next(self._blocks)
+            part = self._rest[:size]
+            self._rest = self._rest[len(part) :]
+            size -= len(part)
+            yield part
+
+    def take(self, size: int) -> bytes:
+        """Return the next ``size`` bytes."""
+        return b"".join(bytes(part) for part in self.parts(size))
 
 
 _BUFFER = max(frames.MAX_ZSTD_FRAME, frames.raw_size(FRAME))
@@ -81,7 +116,8 @@ class Archive:
                 f"{self._source.name} is truncated", why=f"{self._source.size} bytes; at least {smallest} are due"
             )
         table = bytes(read_exact(self._source, self._source.size - table_size, table_size))
-        offsets = [0, *accumulate(frames.parse_seek_table(table, self.layout.frames))]
+        with naming(self._source):
+            offsets = [0, *accumulate(frames.parse_seek_table(table, self.layout.frames))]
         if offsets[-1] + table_size != self._source.size:
             raise FormatError(
                 f"{self._source.name} does not have the predicted length",
@@ -93,10 +129,11 @@ class Archive:
         offset = self._offsets[index]
         data = read_exact(self._source, offset, self._offsets[index + 1] - offset, buffer)
         frame = self.layout.frames[index]
-        if frame.stored == "raw":
-            return frames.raw_blocks(data, frame.size)
-        frames.check_zstd_header(data, frame.size)
-        return [memoryview(self._decoder.decode(data, frame.size))]
+        with naming(self._source, f"frame {index} at byte {offset}"):
+            if frame.stored == "raw":
+                return frames.raw_blocks(data, frame.size)
+            frames.check_zstd_frame(data, frame.size)
+            return [memoryview(self._decoder.decode(data, frame.size))]
 
     def read_small(self, index: int) -> bytes:
         """Return the whole content of a member that stands in glue, checked against its SHA-256."""
@@ -115,7 +152,8 @@ class Archive:
             inner = (start - frame.offset, end - frame.offset)
             where, length = frames.raw_range(frame.size, *inner)
             data = bytes(read_exact(self._source, self._offsets[number] + where, length))
-            parts.append(frames.strip_blocks(data, frame.size, *inner))
+            with naming(self._source, f"frame {number}"):
+                parts.append(frames.strip_blocks(data, frame.size, *inner))
             start = end
             number += 1
         return b"".join(parts)
@@ -181,87 +219,38 @@ class Archive:
                 if stopped():
                     return
             return
-        walk = _GlueWalk(self, span)
+        stream = BlockStream(self._blocks(span, on_bytes))
+        for index, due in self._glue_pieces(span):
+            if due is None:
+                running = hashlib.sha256()
+                for part in stream.parts(self.layout.members[index].size):
+                    running.update(part)
+                self.check_hash(index, running)
+            elif stream.take(len(due)) != due:
+                where = self.layout.members[index].path if index < len(self.layout.members) else "the end of the tar"
+                raise FormatError(f"{self._source.name}: the tar header or padding at {where} is not as predicted")
+
+    def _blocks(self, span: Span, on_bytes: Callable[[int], None]) -> Iterator[memoryview]:
         buffer = bytearray(_BUFFER)
         for number in range(span.first, span.stop):
             for block in self._frame(number, buffer):
-                walk.feed(block)
+                yield block
                 on_bytes(len(block))
-        walk.finish()
 
-
-class _GlueWalk:
-    """Compares a run of glue with the predicted headers, padding and small members."""
-
-    def __init__(self, archive: Archive, span: Span) -> None:
-        self._archive = archive
-        self._layout = archive.layout
-        self.position = self._layout.frames[span.first].offset
-        self._pieces = self._expect(span)
-        self._literal = b""
-        self._left = 0
-        self._hash: Optional[hashlib._Hash] = None
-        self._index = -1
-        self._next_piece()
-
-    def _expect(self, span: Span) -> Iterator[tuple[int, bytes, int]]:
-        """Yield (member, literal bytes, content size): each piece is literal or the content of a small member."""
-        layout = self._layout
-        stop = layout.frames[span.stop - 1].offset + layout.frames[span.stop - 1].size
-        index = layout.member_at(self.position)
-        if index >= 0 and layout.starts[index] < self.position:
-            member = layout.members[index]
-            yield index, bytes(-member.size % 512), 0
+    def _glue_pieces(self, span: Span) -> Iterator[tuple[int, Optional[bytes]]]:
+        """Yield (member, bytes due) for a run of glue; None is the content of a small member."""
+        layout = self.layout
+        start, last = layout.frames[span.first].offset, layout.frames[span.stop - 1]
+        index = layout.member_at(start)
+        if layout.starts[index] < start:
+            yield index, bytes(padding(layout.members[index].size))
             index += 1
-        index = max(index, 0)
-        while index < len(layout.members) and layout.starts[index] < stop:
+        while index < len(layout.members) and layout.starts[index] < last.offset + last.size:
             member = layout.members[index]
-            yield index, layout.literal_header(index), 0
+            yield index, layout.literal_header(index)
             if member.link_to is None and not member.is_big:
-                yield index, b"", member.size
-                yield index, bytes(-member.size % 512), 0
+                yield index, None
+                yield index, bytes(padding(member.size))
             index += 1
-        if stop == layout.end:
-            yield -1, END, 0
-
-    def _next_piece(self) -> None:
-        for index, literal, size in self._pieces:
-            self._index, self._literal, self._left = index, literal, len(literal) or size
-            self._hash = hashlib.sha256() if not literal and size else None
-            if self._left:
-                return
-            if not literal and not size:
-                continue
-        self._index, self._literal, self._left, self._hash = -1, b"", 0, None
-
-    def feed(self, block: memoryview) -> None:
-        """Compare the next bytes of the run."""
-        while block:
-            if not self._left:
-                raise FormatError("the archive has bytes that no member accounts for")
-            part = block[: self._left]
-            if self._hash is not None:
-                self._hash.update(part)
-            else:
-                start = len(self._literal) - self._left
-                if part != self._literal[start : start + len(part)]:
-                    raise self._differs()
-            block = block[len(part) :]
-            self.position += len(part)
-            self._left -= len(part)
-            if not self._left:
-                self._end_piece()
-
-    def _differs(self) -> FormatError:
-        where = self._layout.members[self._index].path if self._index >= 0 else "the end of the archive"
-        return FormatError(f"the tar header or padding at {where} is not as predicted")
-
-    def _end_piece(self) -> None:
-        if self._hash is not None:
-            self._archive.check_hash(self._index, self._hash)
-        self._next_piece()
-
-    def finish(self) -> None:
-        """Raise ``FormatError`` when the run ended before its last piece."""
-        if self._left:
-            raise self._differs()
+        if last.offset + last.size == layout.end:
+            yield index, END

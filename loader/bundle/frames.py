@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol, Union
+from typing import NamedTuple, Optional, Protocol, Union
 
 from loader.bundle.errors import FormatError
 from loader.bundle.limits import BLOCK, FRAME
@@ -19,6 +19,7 @@ SKIPPABLE_MAGIC = 0x184D2A5E
 SEEKABLE_MAGIC = 0x8F92EAB1
 MAX_HEADER = 9  # magic, descriptor, four bytes of content size
 CHECKSUM = 4
+_RLE, _RESERVED = 1, 3  # block types, RFC 8878 section 3.1.1.2.2
 SEEK_ENTRY = struct.Struct("<II")
 SEEK_HEADER = struct.Struct("<II")
 SEEK_FOOTER = struct.Struct("<IBI")
@@ -151,11 +152,34 @@ def strip_blocks(data: bytes, size: int, start: int, stop: int) -> bytes:
     return b"".join(parts)
 
 
-def check_zstd_header(frame: memoryview, size: int) -> None:
-    """Raise ``FormatError`` unless ``frame`` begins with the header of ``size`` bytes with a checksum."""
+def least_stored(size: int, stored: Optional[str]) -> int:
+    """Fewest bytes of an archive that ``size`` bytes of content can take, stored ``raw``, ``zstd``, or None for a link.
+
+    A zstd block holds at most 128 KiB (RFC 8878 section 3.1.1.2.4) and takes 4 bytes at least.
+    """
+    if stored is None:
+        return 0
+    return size if stored == "raw" else 4 * -(-size // BLOCK)
+
+
+def check_zstd_frame(frame: memoryview, size: int) -> None:
+    """Raise ``FormatError`` unless ``frame`` is one frame of ``size`` bytes with a checksum, and nothing else.
+
+    Its blocks are walked, not decoded (RFC 8878 section 3.1.1.2): libzstd's one-shot decoder and the zstd
+    program go on with whatever frame follows, skippable and empty ones too, without a word.
+    """
     expected = header(size, checksum=True)
     if frame[: len(expected)] != expected:
         raise FormatError("a zstd frame is not as predicted", why="its header differs")
+    position, last = len(expected), 0
+    while not last:
+        value = int.from_bytes(frame[position : position + 3], "little")
+        last, kind, length = value & 1, value >> 1 & 3, value >> 3
+        position += 3 + (1 if kind == _RLE else length)
+        if kind == _RESERVED or length > BLOCK or position + CHECKSUM > len(frame):
+            raise FormatError("a zstd frame is not as predicted", why=f"a block before byte {position} is impossible")
+    if position + CHECKSUM != len(frame):
+        raise FormatError("a zstd frame is not as predicted", why=f"{len(frame) - position - CHECKSUM} bytes follow it")
 
 
 def seek_table(entries: Iterable[tuple[int, int]]) -> bytes:
@@ -176,6 +200,12 @@ def parse_seek_table(data: bytes, frames: Sequence[Frame]) -> list[int]:
     Each content size must be the predicted one, each raw size too; a ``zstd`` size must be possible.
     Raises ``FormatError`` otherwise.
     """
+    footer = SEEK_FOOTER.pack(len(frames), 0, SEEKABLE_MAGIC)
+    head = SEEK_HEADER.pack(SKIPPABLE_MAGIC, len(data) - SEEK_HEADER.size)
+    if data[: SEEK_HEADER.size] != head or data[-SEEK_FOOTER.size :] != footer:
+        raise FormatError(
+            "the archive does not end with the predicted seek table", why="it is cut off, or something follows its end"
+        )
     sizes: list[int] = []
     position = SEEK_HEADER.size
     for frame in frames:
@@ -187,8 +217,4 @@ def parse_seek_table(data: bytes, frames: Sequence[Frame]) -> list[int]:
         if content_size != frame.size or not possible:
             raise FormatError("the seek table is not as predicted", why=f"frame {len(sizes)}")
         sizes.append(stored_size)
-    footer = SEEK_FOOTER.pack(len(frames), 0, SEEKABLE_MAGIC)
-    head = SEEK_HEADER.pack(SKIPPABLE_MAGIC, len(data) - SEEK_HEADER.size)
-    if data[: SEEK_HEADER.size] != head or data[position:] != footer:
-        raise FormatError("the seek table is not as predicted", why="its header or footer differs")
     return sizes

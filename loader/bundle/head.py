@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loader.bundle import frames
-from loader.bundle.archive import ByteSource, read_exact
+from loader.bundle.archive import BlockStream, ByteSource, naming, read_exact
 from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import FormatError
 from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES
@@ -58,7 +58,11 @@ def signature_label(name: str) -> str | None:
 
 def read_head(source: ByteSource) -> Head:
     """Read the head of ``source``; raises ``FormatError`` for anything but the one allowed form."""
-    stream = _RawFrames(source)
+    with naming(source):
+        return _read_head(BlockStream(_raw_blocks(source)))
+
+
+def _read_head(stream: BlockStream) -> Head:
     sums = _member(stream, SUMS, MAX_HEAD_FILE)
     signatures: list[tuple[str, bytes]] = []
     while True:
@@ -75,14 +79,14 @@ def read_head(source: ByteSource) -> Head:
         signatures.append((label, _content(stream, name, size, MAX_SIGNATURE)))
 
 
-def _member(stream: _RawFrames, wanted: str, cap: int) -> bytes:
+def _member(stream: BlockStream, wanted: str, cap: int) -> bytes:
     name, size = parse_name_and_size(stream.take(RECORD))
     if name != wanted:
         raise FormatError(f"unexpected member {name}", why=f"{wanted} is due")
     return _content(stream, name, size, cap)
 
 
-def _content(stream: _RawFrames, name: str, size: int, cap: int) -> bytes:
+def _content(stream: BlockStream, name: str, size: int, cap: int) -> bytes:
     if size > cap:
         raise FormatError(f"{name} is too large", why=f"{size} bytes; at most {cap}")
     data = stream.take(size)
@@ -91,33 +95,15 @@ def _content(stream: _RawFrames, name: str, size: int, cap: int) -> bytes:
     return data
 
 
-class _RawFrames:
-    """The content of raw frames from the start of the archive, as one stream."""
-
-    def __init__(self, source: ByteSource) -> None:
-        self._source = source
-        self._blocks = self._read()
-        self._rest = memoryview(b"")
-
-    def _read(self) -> Iterator[memoryview]:
-        offset = 0
-        while True:
-            head = memoryview(bytearray(min(frames.MAX_HEADER, max(0, self._source.size - offset))))
-            got = self._source.read_into(offset, head)
-            size, checksum, _ = frames.parse_header(head[:got])
-            if checksum:
-                raise FormatError("a frame of the head is compressed", why="the head is stored raw")
-            length = frames.raw_size(size)
-            yield from frames.raw_blocks(read_exact(self._source, offset, length), size)
-            offset += length
-
-    def take(self, size: int) -> bytes:
-        parts = []
-        while size:
-            if not self._rest:
-                self._rest = next(self._blocks)
-            part = self._rest[:size]
-            parts.append(bytes(part))
-            self._rest = self._rest[len(part) :]
-            size -= len(part)
-        return b"".join(parts)
+def _raw_blocks(source: ByteSource) -> Iterator[memoryview]:
+    """Yield the content of raw frames from the start of the archive; anything else ends it with ``FormatError``."""
+    offset = 0
+    while True:
+        head = memoryview(bytearray(min(frames.MAX_HEADER, max(0, source.size - offset))))
+        got = source.read_into(offset, head)
+        size, checksum, _ = frames.parse_header(head[:got])
+        if checksum:
+            raise FormatError("a frame of the head is compressed", why="the head is stored raw")
+        length = frames.raw_size(size)
+        yield from frames.raw_blocks(read_exact(source, offset, length), size)
+        offset += length

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Optional
 
+from loader.bundle import frames
 from loader.bundle import manifest as manifests
 from loader.bundle.archive import Archive, ByteSource, Expected
 from loader.bundle.digest import sha256_hex
@@ -183,6 +184,7 @@ def decode_manifest(head: Head) -> tuple[BundleManifest, Mapping[str, File]]:
 
 def open_archive(source: ByteSource, head: Head, manifest: BundleManifest, decoder: FrameDecoder) -> Archive:
     """Predict the layout from the manifest and require the seek table and length that follow from it."""
+    _check_length(source, manifest)
     members = head.members
     entries = [
         (Member(file.path, file.size, file.stored or "raw", file.link_to), file.sha256) for file in manifest.files
@@ -190,6 +192,16 @@ def open_archive(source: ByteSource, head: Head, manifest: BundleManifest, decod
     everything = [*members, *entries]
     layout = Layout([member for member, _ in everything])
     return Archive(source, layout, [Expected(sha256, member.size) for member, sha256 in everything], decoder)
+
+
+def _check_length(source: ByteSource, manifest: BundleManifest) -> None:
+    """Require that ``source`` could hold what the manifest claims, before memory is spent on a table of it."""
+    claimed = sum(frames.least_stored(file.size, file.stored) for file in manifest.files)
+    if claimed > source.size:
+        raise FormatError(
+            f"{source.name} is too short for what it claims",
+            why=f"{source.size} bytes; its files need at least {claimed}",
+        )
 
 
 def _walk_graph(archive: Archive, manifest: BundleManifest, files: Mapping[str, File]) -> Mapping[str, ImageGraph]:

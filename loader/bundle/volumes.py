@@ -22,7 +22,7 @@ class FileSource:
         info = os.fstat(self._fd)
         if not stat.S_ISREG(info.st_mode):
             os.close(self._fd)
-            raise FormatError(f"{path} is not a regular file", why="an archive is one file NAME-VERSION.tar.zst")
+            raise FormatError(f"{path} is not a regular file", why="it is a folder, a pipe or a device")
         self.size = info.st_size
 
     def read_into(self, offset: int, view: memoryview) -> int:
