@@ -41,7 +41,11 @@ lint: venv ## ruff: rules and format
 
 .PHONY: type
 type: venv ## mypy --strict
-	$(RUN) mypy -p loader -p bundler -p tests
+	$(RUN) mypy -p loader -p bundler -p schemas -p release -p tests
+
+.PHONY: dist
+dist: venv ## the loader as one file, dist/airgap-loader.pyz
+	@$(RUN) release.pyz
 
 .PHONY: schemas
 schemas: venv ## write the JSON schemas anew from the types

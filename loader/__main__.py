@@ -6,6 +6,7 @@ or says in three lines what to install.
 
 import os
 import shutil
+import subprocess
 import sys
 
 OLDEST = (3, 9)
@@ -17,7 +18,7 @@ def hand_over() -> None:
     program = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - see the module's first lines
     for name in NEWER:
         found = shutil.which(name, path=os.environ.get("PATH"))
-        if found:
+        if found and subprocess.call([found, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             where = program if program.endswith(".pyz") else "-m"
             rest = sys.argv[1:] if where == program else ["loader", *sys.argv[1:]]
             os.execv(found, [found, where, *rest])  # noqa: S606 - the same program, a newer interpreter
