@@ -8,7 +8,6 @@ import queue
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -32,12 +31,12 @@ from loader.bundle.policy import TrustPolicy
 from loader.bundle.tarlayout import Layout
 from loader.bundle.verify import Complete, Trust, verify_content, verify_head
 from loader.bundle.volumes import FileSource
+from loader.meter import Progress
 from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair
 from loader.units import duration, human
 from loader.zstd import find_decoder
 
 Say = Callable[[str, str], None]
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -16,6 +15,7 @@ from loader.cluster.plan import Plan
 from loader.cluster.prepare import prepare
 from loader.cluster.survey import Survey as Cluster
 from loader.history import History
+from loader.meter import Progress
 from loader.oci.connect import Registries
 from loader.oci.model import RegistryTarget
 from loader.oci.pushplan import PushReport
@@ -51,7 +51,7 @@ class LoadPorts:
     kubectl: Callable[[], Kubectl]
     history: History
     say: Callable[[str, str], None]
-    progress: Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+    progress: Progress
     confirm: Callable[[str], None]
     now: Callable[[], str]
     report: Report
@@ -199,8 +199,8 @@ def _ask(state: State, ports: LoadPorts) -> None:
 def _push(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     if not options.push:
         return
-    with ports.progress("push", state.survey.bytes_to_send) as on_bytes:
-        state.pushed = push_bundle(state.complete, state.push, state.registry, jobs=options.jobs, on_bytes=on_bytes)
+    with ports.progress("push", state.survey.bytes_to_send) as meter:
+        state.pushed = push_bundle(state.complete, state.push, state.registry, jobs=options.jobs, meter=meter)
     ports.report.pushed(state.pushed)
     ports.say("push", summary(state.pushed))
     require_whole(state.pushed, str(state.target))

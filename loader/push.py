@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from loader.bundle.errors import RegistryError
 from loader.bundle.verify import Complete
+from loader.meter import Meter
 from loader.oci.pushplan import BlobDone, BlobProgress, Event, PushReport
 from loader.oci.registry import Registry
 from loader.oci.transfer import push_blobs, push_manifests
@@ -13,15 +12,13 @@ from loader.site import BundleBodies, PushSet
 from loader.units import counted, human
 
 
-def push_bundle(
-    complete: Complete, what: PushSet, registry: Registry, *, jobs: int, on_bytes: Callable[[int], None]
-) -> PushReport:
+def push_bundle(complete: Complete, what: PushSet, registry: Registry, *, jobs: int, meter: Meter) -> PushReport:
     """Send what the registry lacks. Manifests and tags need the proof that the whole bundle was verified.
 
     One image that fails stops no other; the report names it. ``TrustError`` if the medium changes meanwhile.
     """
     bodies = BundleBodies(complete.bundle)
-    blobs = push_blobs(what.images, what.blobs, bodies, registry, jobs=jobs, on_event=_Forward(on_bytes))
+    blobs = push_blobs(what.images, what.blobs, bodies, registry, jobs=jobs, on_event=_Forward(meter))
     return push_manifests(what.images, blobs, registry, jobs=jobs)
 
 
@@ -48,13 +45,14 @@ def require_whole(report: PushReport, target: str) -> None:
 class _Forward:
     """Turns push events into bytes done; a retry that starts a blob again moves nothing until it is past."""
 
-    def __init__(self, on_bytes: Callable[[int], None]) -> None:
-        self._on_bytes = on_bytes
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
         self._done: dict[tuple[str, str], int] = {}
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, BlobProgress):
             self._reach((event.repository, event.digest), event.done)
+            self._meter.item(event.digest[7:19], event.done, event.size)
         elif isinstance(event, BlobDone) and event.outcome == "sent":
             self._reach((event.repository, event.digest), event.size)
 
@@ -62,4 +60,4 @@ class _Forward:
         before = self._done.get(key, 0)
         if done > before:
             self._done[key] = done
-            self._on_bytes(done - before)
+            self._meter(done - before)

@@ -12,9 +12,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Optional, TextIO
+from typing import TYPE_CHECKING, Any, Optional, TextIO
 
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, Interrupted, TrustError
+from loader.meter import Meter
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 
 def printable(text: str) -> str:
@@ -117,8 +121,8 @@ class Console:
             }
         )
 
-    def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """A bar for ``total`` bytes on a terminal, nothing elsewhere; calls add bytes from any thread."""
+    def progress(self, title: str, total: int) -> AbstractContextManager[Meter]:
+        """A bar for ``total`` bytes on a terminal, nothing elsewhere; its meter is called from any thread."""
         if self.quiet or not self._err.isatty():
             return _NoProgress()
         return _Bar(title, total, self._err)
@@ -154,16 +158,29 @@ def _count(error: AirgapError) -> str:
     return f"{count} fault{'s' if count != 1 else ''}"
 
 
+class _Silent:
+    """The meter where nobody looks."""
+
+    def __call__(self, size: int, /) -> None:
+        return
+
+    def item(self, name: str, done: int, size: int) -> None:
+        return
+
+
 class _NoProgress:
-    def __enter__(self) -> Callable[[int], None]:
-        return lambda _: None
+    def __enter__(self) -> Meter:
+        return _Silent()
 
     def __exit__(self, *_: object) -> None:
         return
 
 
 class _Bar:
-    """One bar for the whole: bytes of total, MB/s, time left. It ends at 100 % only when the step ended well."""
+    """One bar for the whole (bytes of total, MB/s, time left), and a line for each blob in flight.
+
+    It ends at 100 % only when the step ended well.
+    """
 
     def __init__(self, title: str, total: int, err: TextIO) -> None:
         from rich.console import Console as RichConsole
@@ -181,10 +198,26 @@ class _Bar:
             transient=True,
         )
         self._task = self._progress.add_task(title, total=total)
+        self._items: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
 
-    def __enter__(self) -> Callable[[int], None]:
+    def __enter__(self) -> Meter:
         self._progress.start()
-        return lambda size: self._progress.advance(self._task, size)
+        return self
+
+    def __call__(self, size: int, /) -> None:
+        self._progress.advance(self._task, size)
+
+    def item(self, name: str, done: int, size: int) -> None:
+        """Show ``done`` of ``size`` bytes of one blob; its line goes when it is whole."""
+        with self._lock:
+            if done >= size:
+                if name in self._items:
+                    self._progress.remove_task(self._items.pop(name))
+            elif name in self._items:
+                self._progress.update(self._items[name], completed=done)
+            else:
+                self._items[name] = self._progress.add_task(f"  {name}", total=size, completed=done)
 
     def __exit__(
         self,
