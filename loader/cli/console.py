@@ -56,6 +56,12 @@ class Console:
         except OSError as error:
             self.note("log", f"no log: {path}: {error.strerror}")
 
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
     def _logged(self, line: str) -> None:
         if self._log is not None:
             stamp = time.strftime("%H:%M:%S", time.gmtime())
@@ -246,7 +252,8 @@ def run(console: Console, verb: Callable[[], None]) -> int:
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    finally:
+        console.close()
     return 0
 
 
