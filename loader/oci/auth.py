@@ -18,7 +18,7 @@ from typing import Callable, Optional, Protocol
 from loader.bundle.errors import RegistryError
 from loader.oci.challenge import Challenge, parse_challenges
 from loader.oci.credentials import Credential
-from loader.oci.messages import Request, registry_words, shown_url
+from loader.oci.messages import Request, origin, registry_words, shown_url
 
 MAX_TOKEN_ANSWER = 2**20
 _MAX_TOKEN = 64 * 2**10
@@ -47,6 +47,8 @@ class AuthAnswer(Protocol):
         ...
 
 
+_Key = tuple[str, str, tuple[str, ...], str]
+"""Realm, service, scopes, user: what a token is good for."""
 AuthFlow = Generator[Request, AuthAnswer, None]
 
 
@@ -71,7 +73,8 @@ class Authorizer:
         self._plain = plain
         self._lock = threading.Lock()
         self._challenge: Optional[Challenge] = None
-        self._tokens: dict[tuple[str, str, tuple[str, ...], str], _Token] = {}
+        self._tokens: dict[_Key, _Token] = {}
+        self._locks: dict[_Key, threading.Lock] = {}
 
     def flow(self, request: Request, scopes: Sequence[str], repository: str = "") -> AuthFlow:
         """Yield ``request`` (with a login where one is known), token requests, and ``request`` again after a 401.
@@ -91,7 +94,7 @@ class Authorizer:
             fresh = self._choose(answer, credential)
             if fresh is None:
                 return
-            self._forget(fresh, tuple(scopes), credential)
+            self._forget(header, _key(fresh, tuple(scopes), credential))
             with self._lock:
                 self._challenge = challenge = fresh
 
@@ -110,32 +113,31 @@ class Authorizer:
         if challenge.scheme == "basic":
             return credential.basic() if credential is not None and credential.username else ""
         key = _key(challenge, scopes, credential)
-        with self._lock:
+        # Held while the token is on its way: the other workers want the same one.
+        with self._fetching(key):
             token = self._tokens.get(key)
-        if token is None or token.expires <= self._clock():
-            request = self._token_request(challenge, key[2], credential)
-            answer = yield request
-            token = self._read_token(request, answer)
-            with self._lock:
-                self._tokens[key] = token
+            if token is None or token.expires <= self._clock():
+                request = self._token_request(challenge, key[2], credential)
+                answer = yield request
+                token = self._tokens[key] = self._read_token(request, answer)
         return f"Bearer {token.value}"
 
-    def _forget(self, challenge: Challenge, scopes: tuple[str, ...], credential: Optional[Credential]) -> None:
+    def _fetching(self, key: _Key) -> threading.Lock:
         with self._lock:
-            self._tokens.pop(_key(challenge, scopes, credential), None)
+            return self._locks.setdefault(key, threading.Lock())
+
+    def _forget(self, header: str, key: _Key) -> None:
+        """Drop the token that ``header`` was made of; one that came since is kept."""
+        with self._lock:
+            token = self._tokens.get(key)
+            if token is not None and header == f"Bearer {token.value}":
+                del self._tokens[key]
 
     def _token_request(
         self, challenge: Challenge, scopes: tuple[str, ...], credential: Optional[Credential]
     ) -> Request:
         realm = challenge.parameters["realm"]
-        parts = urllib.parse.urlsplit(realm)
-        # A login must not leave in plain text because a header asked for it.
-        if parts.scheme != "https" and not (self._plain and parts.scheme == "http"):
-            raise RegistryError(
-                f"{self._host} names a token server we do not talk to",
-                status=401,
-                why=f"{shown_url(realm)} is not https",
-            )
+        parts = self._realm_parts(realm)
         fields = [("service", challenge.parameters["service"])] if challenge.parameters.get("service") else []
         if credential is not None and credential.identity_token:
             fields += [("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]
@@ -149,6 +151,17 @@ class Authorizer:
             headers["Authorization"] = credential.basic()
         query = "&".join(part for part in (parts.query, urllib.parse.urlencode(fields)) if part)
         return Request("GET", urllib.parse.urlunsplit(parts._replace(query=query, fragment="")), headers)
+
+    def _realm_parts(self, realm: str) -> urllib.parse.SplitResult:
+        why = f"{shown_url(realm)} is not https"
+        try:
+            scheme = origin(realm)[0]
+        except ValueError as error:
+            scheme, why = "", str(error)
+        # A login must not leave in plain text because a header asked for it.
+        if scheme != "https" and not (self._plain and scheme == "http"):
+            raise RegistryError(f"{self._host} names a token server we do not talk to", status=401, why=why)
+        return urllib.parse.urlsplit(realm)
 
     def _read_token(self, request: Request, answer: AuthAnswer) -> _Token:
         data = answer.read_all(MAX_TOKEN_ANSWER)
@@ -174,9 +187,7 @@ class Authorizer:
         return _Token(value, self._clock() + min(max(seconds - _MARGIN, seconds / 2), _MAX_LIFE))
 
 
-def _key(
-    challenge: Challenge, scopes: tuple[str, ...], credential: Optional[Credential]
-) -> tuple[str, str, tuple[str, ...], str]:
+def _key(challenge: Challenge, scopes: tuple[str, ...], credential: Optional[Credential]) -> _Key:
     asked = scopes or tuple(challenge.parameters.get("scope", "").split())
     who = credential.username if credential is not None else ""
     return challenge.parameters.get("realm", ""), challenge.parameters.get("service", ""), asked, who

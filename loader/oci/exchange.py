@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import urllib.parse
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Callable, Optional
 
@@ -134,21 +135,22 @@ class Exchange:
 
     def once(self, request: Request, scopes: Sequence[str], repository: str) -> Answer:
         """Send ``request`` once, with the token requests and redirects that it takes."""
-        flow = self._auth.flow(request, scopes, repository)
-        message = next(flow)
-        while True:
-            answer = self._follow(message) if message.url == request.url else self._send(message)
-            if answer.status == 401 and message.url == request.url and not self.is_ours(answer.url):
-                # A redirect's target must not make us ask a token server of its choice.
-                return answer
-            try:
-                message = flow.send(answer)
-            except StopIteration:
-                return answer
-            except RegistryError:
-                answer.abort()
-                raise
-            answer.close()
+        # Closed in any case: while it waits for a token, others wait for the same one.
+        with closing(self._auth.flow(request, scopes, repository)) as flow:
+            message = next(flow)
+            while True:
+                answer = self._follow(message) if message.url == request.url else self._send(message)
+                if answer.status == 401 and message.url == request.url and not self.is_ours(answer.url):
+                    # A redirect's target must not make us ask a token server of its choice.
+                    return answer
+                try:
+                    message = flow.send(answer)
+                except StopIteration:
+                    return answer
+                except RegistryError:
+                    answer.abort()
+                    raise
+                answer.close()
 
     def send_bare(self, request: Request) -> Answer:
         """Send ``request`` without any login: it goes to another host."""

@@ -104,10 +104,13 @@ class Registry:
             )
         return ManifestBytes(reply.body, parsed.media_type, digest)
 
-    def head_manifest(self, repository: str, reference: str) -> Optional[ManifestHead]:
-        """Return what is at a tag or digest now, or ``None`` when nothing is."""
+    def head_manifest(self, repository: str, reference: str, *, pushing: bool = False) -> Optional[ManifestHead]:
+        """Return what is at a tag or digest now, or ``None`` when nothing is.
+
+        ``pushing``: ask with the right to push, without which Quay denies a repository that is yet to be made.
+        """
         request = Request("HEAD", self._manifest_url(repository, reference), {"Accept": ACCEPT})
-        reply = self._exchange.call(request, _pull(repository), repository)
+        reply = self._exchange.call(request, _push(repository) if pushing else _pull(repository), repository)
         if reply.status == 404:
             return None
         digest = reply.header("Docker-Content-Digest")
@@ -140,10 +143,13 @@ class Registry:
             )
         return digest
 
-    def head_blob(self, repository: str, digest: str, size: Optional[int] = None) -> bool:
-        """Tell whether the blob is there; one of another size than ``size`` counts as missing."""
+    def head_blob(self, repository: str, digest: str, size: Optional[int] = None, *, pushing: bool = False) -> bool:
+        """Tell whether the blob is there; one of another size than ``size`` counts as missing.
+
+        ``pushing``: as for ``head_manifest``.
+        """
         request = Request("HEAD", self._blob_url(repository, digest))
-        reply = self._exchange.call(request, _pull(repository), repository)
+        reply = self._exchange.call(request, _push(repository) if pushing else _pull(repository), repository)
         if reply.status == 404:
             return False
         if reply.status != 200:

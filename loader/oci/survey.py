@@ -42,12 +42,14 @@ def survey_push(images: Sequence[PushImage], blobs: Sequence[PushBlob], registry
     befores: dict[tuple[str, str], Optional[str]] = {}
 
     def look(blob: PushBlob) -> None:
-        if not any(registry.head_blob(name, blob.digest, blob.size) for name in repositories[blob.digest]):
+        if not any(
+            registry.head_blob(name, blob.digest, blob.size, pushing=True) for name in repositories[blob.digest]
+        ):
             missing.append(blob)
 
     def ask(image: PushImage) -> None:
         if image.tag is not None:
-            found = registry.head_manifest(image.repository, image.tag)
+            found = registry.head_manifest(image.repository, image.tag, pushing=True)
             befores[image.repository, image.tag] = found.digest if found else None
 
     in_parallel(look, needed, jobs)

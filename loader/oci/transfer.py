@@ -111,7 +111,7 @@ class _BlobPush:
                 holders.append(repository)
 
     def _look(self, blob: PushBlob, repository: str) -> str:
-        return "present" if self._registry.head_blob(repository, blob.digest, blob.size) else ""
+        return "present" if self._registry.head_blob(repository, blob.digest, blob.size, pushing=True) else ""
 
     def _provide(self, blob: PushBlob, repository: str, holders: Sequence[str]) -> str:
         for holder in (*holders[:1], *blob.elsewhere):
@@ -225,7 +225,7 @@ class _ManifestPush:
 
     def _put(self, manifest: PushManifest, reference: str) -> bool:
         repository = self._image.repository
-        there = self._registry.head_manifest(repository, reference)
+        there = self._registry.head_manifest(repository, reference, pushing=True)
         if there is not None and there.digest == manifest.digest:
             self._on_event(ManifestDone(repository, reference, "present"))
             return False
@@ -236,7 +236,7 @@ class _ManifestPush:
         return True
 
     def _confirm(self, manifest: PushManifest, reference: str) -> None:
-        found = self._registry.head_manifest(self._image.repository, reference)
+        found = self._registry.head_manifest(self._image.repository, reference, pushing=True)
         if found is None or found.digest != manifest.digest:
             raise RegistryError(
                 f"{self._registry.host} does not confirm {self._image}",

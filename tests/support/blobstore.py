@@ -39,6 +39,10 @@ class BlobStore:
     def has_blob(self, repository: str, digest: str) -> bool:
         return (repository, digest) in self.links
 
+    def has_repository(self, repository: str) -> bool:
+        with self.lock:
+            return any(name == repository for name, _ in (*self.links, *self.manifests))
+
     def blob(self, digest: str) -> bytes:
         return self.path(digest).read_bytes()
 

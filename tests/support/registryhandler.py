@@ -255,6 +255,9 @@ class Handler(BaseHTTPRequestHandler):
         granted = set()
         for scope in " ".join(fields.get("scope", [])).split():
             kind, name, actions = scope.split(":", 2)
+            # Quay: without the right to push, a repository that is not there cannot be asked for.
+            if self.rules.hide_missing and actions == "pull" and not self.store.has_repository(name):
+                continue
             granted |= {f"{kind}:{name}:{one}" for one in actions.split(",") if known or one == "pull"}
         token = secrets.token_hex(12)
         self.registry.tokens[token] = (time.monotonic() + self.rules.token_life, frozenset(granted))
@@ -282,6 +285,9 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.fault.kind if self.fault else ""
         length = end - start
         headers["Content-Length"] = str(length + 7 if kind == "length" else length)
+        if kind in {"unsized", "endless"}:
+            del headers["Content-Length"]
+            self.close_connection = True
         self._head(status, headers)
         sent = min(length, self.fault.after if self.fault else 0) if kind == "truncate" else length
         with self.store.open(digest) as stream:
@@ -290,6 +296,8 @@ class Handler(BaseHTTPRequestHandler):
                 data = stream.read(min(sent, CHUNK))
                 sent -= len(data)
                 self.wfile.write(bytes([data[0] ^ 1]) + data[1:] if kind == "corrupt" else data)
+        if kind == "endless":
+            self.wfile.write(b"more")
         if kind in {"truncate", "length"}:
             self.close_connection = True
 

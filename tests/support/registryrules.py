@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class Fault:
     """What goes wrong, for the next ``times`` requests that match ``method`` and the regex ``path``.
 
-    ``kind``: status, reset, hang, truncate, length, corrupt, html, no-range, lie, junk.
+    ``kind``: status, reset, hang, truncate, length, corrupt, html, no-range, lie, junk, unsized, endless.
     """
 
     kind: str
@@ -58,3 +58,4 @@ class Rules:
     digest_header: bool = True
     head_manifests: bool = True
     by_digest: bool = True
+    hide_missing: bool = False

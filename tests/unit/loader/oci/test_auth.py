@@ -138,11 +138,13 @@ def test_bearer_is_preferred_to_basic() -> None:
     assert sent[-1].headers["Authorization"] == "Bearer T"
 
 
-@pytest.mark.parametrize("realm", ["http://auth.example/token", "ftp://x/", "/token", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "realm", ["http://auth.example/token", "ftp://x/", "/token", "file:///etc/passwd", "https://[", "https:///x"]
+)
 def test_a_login_does_not_go_to_a_token_server_without_tls(realm: str) -> None:
     flow = authorizer(FakeTime(), Credential("u", "top-secret")).flow(REQUEST, SCOPES)
     next(flow)
-    with pytest.raises(RegistryError, match="not https"):
+    with pytest.raises(RegistryError, match="do not talk to"):
         flow.send(FakeAnswer(401, [f'Bearer realm="{realm}"']))
 
 

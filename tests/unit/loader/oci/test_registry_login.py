@@ -57,6 +57,19 @@ def test_a_token_that_expires_midway_is_renewed(server: RegistryServer, client: 
     assert len(server.seen("GET", "^/token")) == 2
 
 
+def test_a_token_server_that_broke_is_asked_again(server: RegistryServer, client: Client) -> None:
+    server.rules.auth = "bearer"
+    login(client, server)
+    image = make_image().put(server.store, "a", "v1")
+    server.fail("reset", path="^/token", times=4)
+    with client.to(server) as registry:
+        # The error is kept, as a report keeps it: it must not keep the token's lock.
+        with pytest.raises(RegistryError) as kept:
+            registry.manifest("a", "v1")
+        assert registry.manifest("a", "v1").digest == image.digest
+    assert kept.value.retryable
+
+
 def test_anonymous_pull_needs_no_login(server: RegistryServer, client: Client) -> None:
     server.rules = Rules(auth="bearer", anonymous_pull=True)
     image = make_image().put(server.store, "a", "v1")

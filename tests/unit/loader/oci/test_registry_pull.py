@@ -205,6 +205,81 @@ def test_a_content_length_beyond_the_bytes_is_refused(registry: Registry, server
         registry.open_blob("a", digest, len(DATA))
 
 
+def test_a_body_without_length_is_counted(registry: Registry, server: RegistryServer) -> None:
+    digest = server.store.add_blob("a", DATA)
+    server.fail("unsized")
+    with registry.open_blob("a", digest, len(DATA)) as reader:
+        assert b"".join(iter(lambda: reader.read(10_000), b"")) == DATA
+        assert reader.read(1) == b""
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_too_many_bytes_are_refused(registry: Registry, server: RegistryServer, start: int) -> None:
+    digest = server.store.add_blob("a", DATA)
+    server.fail("endless")
+    with registry.open_blob("a", digest, len(DATA), start) as reader:
+        assert len(reader.read(len(DATA))) == len(DATA) - start
+        with pytest.raises(RegistryError, match="too long"):
+            reader.read(1)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (204, {}),
+        (206, {}),
+        (206, {"Content-Range": "bytes 0-9/10"}),
+        (206, {"Content-Range": f"bytes 5-{len(DATA) - 2}/{len(DATA)}"}),
+        (206, {"Content-Range": f"bytes 5-{len(DATA) - 1}/{len(DATA) + 1}"}),
+    ],
+)
+def test_another_part_than_asked_for_is_refused(
+    registry: Registry, server: RegistryServer, status: int, headers: dict[str, str]
+) -> None:
+    digest = server.store.add_blob("a", DATA)
+    server.fail("status", status=status, headers=headers)
+    with pytest.raises(RegistryError, match="came wrong"):
+        registry.open_blob("a", digest, len(DATA), 5)
+
+
+def test_reading_off_may_end_early_and_starts_again(registry: Registry, server: RegistryServer) -> None:
+    digest = server.store.add_blob("a", DATA)
+    server.fail("status", status=200, body=b"", headers={})
+    with pytest.raises(RegistryError, match="came wrong"):
+        registry.open_blob("a", digest, len(DATA), 5)
+
+
+def test_an_error_page_that_breaks_off_is_still_an_answer(registry: Registry, server: RegistryServer) -> None:
+    server.fail("status", status=404, headers={"Transfer-Encoding": "chunked"}, body=b"zz not a chunk")
+    with pytest.raises(RegistryError) as caught:
+        registry.manifest("a", "v1")
+    assert caught.value.status == 404
+
+
+def test_a_long_error_page_is_not_read_to_its_end(registry: Registry, server: RegistryServer) -> None:
+    server.fail("status", status=404, body=b"x" * 3_000_000)
+    with pytest.raises(RegistryError) as caught:
+        registry.manifest("a", "v1")
+    assert len(caught.value.why) < 1000
+    assert registry.head_manifest("a", "v1") is None
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_a_head_that_is_refused_is_an_error(registry: Registry, server: RegistryServer, status: int) -> None:
+    server.fail("status", method="HEAD", status=status, times=99)
+    with pytest.raises(RegistryError, match="cannot ask for the manifest"):
+        registry.head_manifest("a", "v1")
+    with pytest.raises(RegistryError, match="cannot ask for blob"):
+        registry.head_blob("a", ABSENT)
+
+
+def test_a_name_that_does_not_resolve(client: Client) -> None:
+    with client.to("registry.invalid:5000") as registry, pytest.raises(RegistryError) as caught:
+        registry.ping()
+    assert "registry.invalid:5000" in caught.value.message
+    assert "DNS" in caught.value.hint
+
+
 def test_wrong_bytes_are_for_the_reader_to_find(registry: Registry, server: RegistryServer) -> None:
     digest = server.store.add_blob("a", DATA)
     server.fail("corrupt")

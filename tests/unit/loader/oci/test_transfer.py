@@ -12,8 +12,10 @@ from loader.oci.pushplan import BlobDone, BlobProgress, Event, ManifestDone, Pus
 from loader.oci.registry import Registry
 from loader.oci.survey import survey_push
 from loader.oci.transfer import push_blobs, push_manifests
+from tests.support.clients import Client
 from tests.support.images import MadeImage, make_image, make_layer
 from tests.support.registry import RegistryServer
+from tests.support.registryrules import Rules
 
 BASE = make_layer("base", 5000)
 ONE = make_image(name="one", layers=[BASE])
@@ -231,6 +233,18 @@ def test_a_survey_writes_nothing_and_says_what_a_push_would_do(registry: Registr
         (None, ONE.digest),
     ]
     assert {one.method for one in server.requests} == {"HEAD"}
+
+
+def test_a_push_asks_with_the_right_to_push(server: RegistryServer, client: Client) -> None:
+    server.rules = Rules(auth="bearer", hide_missing=True)
+    client.login(server.host, *server.rules.login)
+    images = [ONE.push_image("new/one", "v1"), TWO.push_image("new/two", "v2")]
+    with client.to(server) as registry:
+        assert survey_push(images, Bodies(ONE, TWO).listed(), registry).send == len({**ONE.blobs, **TWO.blobs})
+        report, _ = push(registry, Bodies(ONE, TWO), *images)
+    assert report.failed == ()
+    # One for each repository, and one to mount from the first into the second.
+    assert len(server.seen("GET", "^/token")) == 3
 
 
 def test_in_parallel_raises_the_first_error_and_stops() -> None:
