@@ -1,0 +1,130 @@
+"""The ways compared: our two programs, the article's (skopeo, tar, zstd), and curl with the same blobs."""
+
+from __future__ import annotations
+
+import http.client
+import shlex
+import sys
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.corpus import Corpus
+from bench.measure import Sample, measure
+from bench.programs import clean_environment
+
+NAME = "bench-1"
+ARCHIVE = f"{NAME}.tar.zst"
+JOBS = 3
+"""Connections of the loader by default, and of curl beside it."""
+Way = Callable[["Setting", Path], Sample]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all runs share: the images, the registry they come from, one for the far side, kept files by way."""
+
+    corpus: Corpus
+    source: str
+    target: str
+    kept: Path
+
+
+def program(name: str) -> str:
+    """Path of one of our own programs, as installed beside this Python."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def make_keys(folder: Path) -> None:
+    """Make the signing key pair ``bench``."""
+    command = [program("airgap-bundler"), "keygen", "bench", "-o", str(folder)]
+    measure(command, folder=folder, environment=clean_environment(folder))
+
+
+def build(setting: Setting, folder: Path) -> Sample:
+    """One ``airgap-bundler build``: resolve, fetch, pack, sign, verify."""
+    images = "\n".join(f"- {setting.source}/bench/{name}:1" for name in setting.corpus.layouts)
+    config = folder / "bundle.yaml"
+    config.write_text(f"name: bench\nversion: '1'\nregistry: registry.invalid\nimages:\n{images}\n")
+    output = setting.kept / "ours"
+    key = setting.kept / "bench.key"
+    command = ["build", str(config), "-o", str(output), "--key", str(key), "--plain-http"]
+    return _measured(folder, output, [program("airgap-bundler"), *command])
+
+
+def article_build(setting: Setting, folder: Path) -> Sample:
+    """``skopeo copy --all`` of each image to ``dir:``, then tar and zstd. Nothing is hashed, signed or synced."""
+    output = setting.kept / "article"
+    lines = ["mkdir mirror"]
+    for name in setting.corpus.layouts:
+        source, target = f"docker://{setting.source}/bench/{name}:1", f"dir:mirror/{name}"
+        lines.append(f"{_SKOPEO} --src-tls-verify=false {source} {target}")
+    lines.append(f"tar -cf - mirror | zstd -q -T0 --long=30 -o {shlex.quote(str(output / ARCHIVE))}")
+    return _script(folder, output, lines)
+
+
+def load(setting: Setting, folder: Path) -> Sample:
+    """One ``airgap-loader load``: verify everything, push, confirm. The cluster side is left out."""
+    archive = setting.kept / "ours" / ARCHIVE
+    trust = setting.kept / "bench.pub"
+    options = ["--trust", str(trust), "--registry", setting.target, "--plain-http", "--no-apply", "--jobs", str(JOBS)]
+    command = [program("airgap-loader"), "load", str(archive), *options]
+    return measure(command, folder=folder, environment=clean_environment(folder))
+
+
+def article_load(setting: Setting, folder: Path) -> Sample:
+    """Unpack the archive, then ``skopeo copy --all`` of each image to the registry."""
+    archive = shlex.quote(str(setting.kept / "article" / ARCHIVE))
+    lines = [f"zstd -qdc --long=30 {archive} | tar -xf -"]
+    for name in setting.corpus.layouts:
+        source, target = f"dir:mirror/{name}", f"docker://{setting.target}/bench/{name}:1"
+        lines.append(f"{_SKOPEO} --dest-tls-verify=false {source} {target}")
+    return _script(folder, None, lines)
+
+
+def curl_push(setting: Setting, folder: Path) -> Sample:
+    """Every blob once by ``curl --parallel`` into one repository, uploads opened beforehand: a bare floor."""
+    connection = http.client.HTTPConnection(setting.target)
+    requests = []
+    for blob in setting.corpus.blobs:
+        connection.request("POST", "/v2/bench/curl/blobs/uploads/", headers={"Content-Length": "0"})
+        with connection.getresponse() as answer:
+            answer.read()
+            location = urllib.parse.urljoin(f"http://{setting.target}/", answer.headers["Location"])
+        lines = [f'url = "{location}&digest=sha256:{blob.name}"', f'upload-file = "{blob}"']
+        lines += ['header = "Expect:"', 'header = "Content-Type: application/octet-stream"', 'output = "/dev/null"']
+        requests.append("\n".join([*lines, "fail", "silent", "show-error"]))
+    connection.close()
+    config = folder / "requests"
+    config.write_text("\nnext\n".join(requests) + "\n")
+    command = ["curl", "--parallel", "--parallel-immediate", "--parallel-max", str(JOBS), "--config", str(config)]
+    return measure(command, folder=folder, environment=clean_environment(folder))
+
+
+# --preserve-digests keeps skopeo from compressing uncompressed layers on the way in, which would change the
+# images and cost it more time than anything else here.
+_SKOPEO = "skopeo --insecure-policy copy -q --all --preserve-digests"
+
+
+def fill_source(setting: Setting, folder: Path) -> None:
+    """Push all layouts to the source registry."""
+    lines = [
+        f"{_SKOPEO} --dest-tls-verify=false dir:{shlex.quote(str(path))} docker://{setting.source}/bench/{name}:1"
+        for name, path in setting.corpus.layouts.items()
+    ]
+    _script(folder, None, lines)
+
+
+def _script(folder: Path, output: Path | None, lines: list[str]) -> Sample:
+    # bash, for pipefail: half a pipe that fails must not look fast.
+    command = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+    return _measured(folder, output, command)
+
+
+def _measured(folder: Path, output: Path | None, command: list[str]) -> Sample:
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        for path in output.iterdir():
+            path.unlink()
+    return measure(command, folder=folder, environment=clean_environment(folder))
