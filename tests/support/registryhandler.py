@@ -170,7 +170,10 @@ class Handler(BaseHTTPRequestHandler):
             self.registry.uploads[path.name] = path
         if "digest" in self.query:
             return self._take(path, name, self.query["digest"])
-        return self._reply(202, b"", {"Location": self._location(name, path.name), "Range": "0-0"})
+        headers = {"Location": self._location(name, path.name), "Range": "0-0"}
+        if self.rules.least_piece:
+            headers["OCI-Chunk-Min-Length"] = str(self.rules.least_piece)
+        return self._reply(202, b"", headers)
 
     def _upload_part(self, session: str) -> None:
         path = self.registry.uploads.get(session)

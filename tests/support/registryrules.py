@@ -55,6 +55,7 @@ class Rules:
     mounts: bool = True
     sparse: bool = False
     max_body: int = 0
+    least_piece: int = 0
     digest_header: bool = True
     head_manifests: bool = True
     by_digest: bool = True

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from loader.bundle.digest import digest_of
 from loader.bundle.errors import RegistryError, StorageError, TrustError
+from loader.oci.environment import AccessOptions
 from loader.oci.registry import Registry
+from tests.support.certificates import PrivateAuthority
 from tests.support.clients import Client
 from tests.support.images import make_image
 from tests.support.registry import RegistryServer
@@ -144,6 +147,45 @@ def test_an_upload_to_nowhere_is_refused(registry: Registry, server: RegistrySer
     assert server.seen("PUT") == []
 
 
+def test_an_upload_is_not_sent_to_plain_http_elsewhere(tmp_path: Path) -> None:
+    authority = PrivateAuthority(tmp_path / "ca")
+    client = Client(tmp_path, AccessOptions(ca_file=authority.certificate, timeout=5))
+    rules = Rules(uploads_to="http://elsewhere.invalid")
+    with RegistryServer(rules=rules, tls=authority.server_context()) as server, client.to(server) as registry:
+        with pytest.raises(RegistryError, match="plain http"):
+            upload(registry)
+        server.store.add_blob("base", DATA)
+        server.rules.mounts = False
+        assert not registry.mount("a", DIGEST, "base")
+
+
+def test_a_registry_that_says_it_stored_something_else_is_refused(registry: Registry, server: RegistryServer) -> None:
+    server.fail("status", method="PUT", status=201, headers={"Docker-Content-Digest": "sha256:" + "0" * 64})
+    with pytest.raises(RegistryError, match="it stored"):
+        upload(registry)
+
+
+def test_pieces_that_are_refused_are_an_error(registry: Registry, server: RegistryServer) -> None:
+    server.rules.max_body = 1
+    server.fail("status", method="PATCH", status=403, body=b"no pieces")
+    with pytest.raises(RegistryError, match="no pieces"):
+        upload(registry)
+    server.fail("status", method="PUT", status=413)
+    server.fail("status", method="POST", status=202, headers={"Location": "/v2/a/b/blobs/uploads/gone"})
+    server.fail("status", method="POST", status=404, body=b"no more")
+    with pytest.raises(RegistryError, match="no more"):
+        upload(registry)
+
+
+def test_the_least_size_of_a_piece_is_honoured(registry: Registry, server: RegistryServer) -> None:
+    server.rules.least_piece = 1_500_000
+    server.rules.max_body = 1_600_000
+    upload(registry)
+    sizes = [int(one.headers["content-length"]) for one in server.seen("PATCH")]
+    assert server.store.blob(DIGEST) == DATA
+    assert sizes[-2:] == [1_500_000, len(DATA) - 1_500_000]
+
+
 def test_mount(registry: Registry, server: RegistryServer) -> None:
     server.store.add_blob("base/x", DATA)
     assert registry.mount("a/b", DIGEST, "base/x")
@@ -163,6 +205,21 @@ def test_a_declined_mount_ends_its_session(registry: Registry, server: RegistryS
 def test_any_other_answer_to_a_mount_means_send(registry: Registry, server: RegistryServer, status: int) -> None:
     server.fail("status", method="POST", status=status)
     assert not registry.mount("a", DIGEST, "base")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_server_that_refuses_the_pair_means_send(server: RegistryServer, client: Client, status: int) -> None:
+    server.rules = Rules(auth="bearer")
+    client.login(server.host, *server.rules.login)
+    server.fail("status", path="^/token.*from%2Fhere", status=status)
+    with client.to(server) as registry:
+        assert not registry.mount("a", DIGEST, "from/here")
+
+
+def test_a_mount_that_cannot_be_asked_for_is_an_error(registry: Registry, server: RegistryServer) -> None:
+    server.fail("reset", method="POST", times=99)
+    with pytest.raises(RegistryError):
+        registry.mount("a", DIGEST, "base")
 
 
 def test_put_manifest(registry: Registry, server: RegistryServer) -> None:
