@@ -33,7 +33,7 @@ from loader.bundle.verify import Complete, Trust, verify_content, verify_head
 from loader.bundle.volumes import FileSource
 from loader.meter import Progress
 from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair
-from loader.units import duration, human
+from loader.units import counted, duration, human
 from loader.zstd import find_decoder
 
 Say = Callable[[str, str], None]

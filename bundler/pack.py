@@ -15,7 +15,7 @@ from typing import Optional
 
 from loader.bundle import frames
 from loader.bundle.digest import sha256_hex
-from loader.bundle.errors import FormatError, RegistryError, StorageError
+from loader.bundle.errors import FormatError, StorageError, TrustError
 from loader.bundle.head import Head
 from loader.bundle.limits import BIG_MEMBER, FRAME, MAX_CONFIG, MAX_MEMBERS
 from loader.bundle.manifest import File
@@ -151,7 +151,7 @@ class ArchiveWriter:
         self._add(header(path, 0, target))
 
     def blob(self, file: File, chunks: Iterable[Chunk]) -> None:
-        """Add a blob from chunks in order; raises ``RegistryError`` unless they hash to the file's SHA-256."""
+        """Add a blob from chunks in order; raises ``TrustError`` unless they hash to the file's SHA-256."""
         self._open(file.path, file.size)
         big = file.size >= BIG_MEMBER
         if big:
@@ -169,7 +169,7 @@ class ArchiveWriter:
             else:
                 self._raw(chunk.content)
         if running.hexdigest() != file.sha256 or size != file.size:
-            raise RegistryError(
+            raise TrustError(
                 f"blob sha256:{file.sha256} arrived wrong",
                 why=f"{size} bytes with SHA-256 {running.hexdigest()}; {file.size} are due",
                 hint="the source changed or is damaged; nothing was kept",

@@ -1,0 +1,141 @@
+"""``verify``, ``inspect`` and ``extract`` from outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import article
+from tests.support.cli import Cli, tree
+from tests.support.registry import RegistryServer
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    with RegistryServer() as source:
+        article.put_images(source.store)
+        return article.build(Cli(folder), source.host)
+
+
+@pytest.fixture
+def cli(built: Path, tmp_path: Path) -> Cli:
+    (tmp_path / "builder.pub").write_bytes((built.parent.parent / "builder.pub").read_bytes())
+    return Cli(tmp_path)
+
+
+def test_verify_says_one_line_a_check_and_writes_nothing(built: Path, cli: Cli) -> None:
+    cli.home.mkdir()
+    before = tree(cli.folder)
+    ran = cli.loader("verify", built, "--trust", "builder.pub").expect()
+    steps = [line.split()[0] for line in ran.out.splitlines()]
+    assert steps == ["head", "signature", "manifest", "graph", "policy", "content", "end", "replay"]
+    assert ran.err == ""
+    assert tree(cli.folder) == before
+
+
+def test_verify_as_json_and_as_a_report(built: Path, cli: Cli) -> None:
+    verdict = cli.loader("verify", built, "--trust", "builder.pub", "--json", "--report", "evidence").expect().json
+    assert verdict["verified"] is True
+    assert len(verdict["images"]) == 8
+    assert verdict["images"][0]["platforms"] == ["linux/amd64", "linux/arm64"]
+    assert verdict["signers"][0]["name"] == "builder"
+    assert json.loads((cli.folder / "evidence/rook-ceph-2020.10.verify.json").read_text()) == verdict
+    page = (cli.folder / "evidence/rook-ceph-2020.10.verify.html").read_text()
+    assert verdict["id"] in page
+    assert "http" not in page.partition("</head>")[0]
+
+
+def test_the_two_backends_agree(built: Path, cli: Cli) -> None:
+    cli.bundler("keygen", "other").expect()
+    for crypto in ("openssl", "cryptography"):
+        cli.loader("verify", built, "--trust", "builder.pub", "--crypto", crypto).expect()
+        cli.loader("verify", built, "--trust", "other.pub", "--crypto", crypto).expect(3)
+
+
+def test_trust_is_found_in_its_places(built: Path, cli: Cli) -> None:
+    cli.loader("verify", built).expect(3)
+    folder = cli.home / ".config/airgap-loader/trust"
+    folder.mkdir(parents=True)
+    (folder / "builder.pub").write_bytes((cli.folder / "builder.pub").read_bytes())
+    cli.loader("verify", built).expect()
+    Cli(cli.folder, {"AIRGAP_TRUST": str(cli.folder / "nowhere")}).loader("verify", built).expect(3)
+    (folder / "policy.toml").write_text("threshold = 2\n")
+    cli.loader("verify", built).expect(2)
+
+
+def test_a_second_signature_counts_for_the_policy(built: Path, cli: Cli) -> None:
+    (cli.folder / "out").mkdir()
+    bundle = cli.folder / "out" / built.name
+    bundle.write_bytes(built.read_bytes())
+    cli.bundler("keygen", "approver").expect()
+    trust = cli.folder / "trust"
+    trust.mkdir()
+    for name in ("builder", "approver"):
+        (trust / f"{name}.pub").write_bytes((cli.folder / f"{name}.pub").read_bytes())
+    (trust / "policy.toml").write_text('threshold = 2\nrequired = ["approver"]\n')
+    assert "approver" in " ".join(cli.loader("verify", bundle, "--trust", trust).expect(3).three_lines)
+    head = cli.folder / "head"
+    head.mkdir()
+    subprocess.run(["tar", "-xf", built.parent / "rook-ceph-2020.10.head.tar", "-C", head], check=True)
+    made = cli.folder / "approver.sig"
+    sign = ["openssl", "dgst", "-sha256", "-sign", cli.folder / "approver.key", "-out", made, head / "SHA256SUMS"]
+    subprocess.run(sign, check=True)
+    cli.loader("verify", bundle, "--trust", trust, "--signature", made).expect()
+    args = ["--signer", "approver", "--public-key", "approver.pub"]
+    cli.bundler("attach-signature", bundle, "builder.pub", *args).expect(3)
+    cli.bundler("attach-signature", bundle, made, *args).expect()
+    assert "2 of 2" in cli.loader("verify", bundle, "--trust", trust).expect().out
+
+
+def test_inspect_says_loudly_that_nobody_vouched(built: Path, cli: Cli) -> None:
+    ran = cli.loader("inspect", built).expect()
+    assert ran.out.startswith("UNVERIFIED")
+    shown = cli.loader("inspect", built, "--json").expect().json
+    assert shown["verified"] is False
+    assert [image["source"] for image in shown["images"]][:2] == ["docker.io/ceph/ceph", "docker.io/rook/ceph"]
+    cli.loader("inspect", built, "--documents").expect(2)
+    trusted = cli.loader("inspect", built, "--trust", "builder.pub", "--json", "--documents").expect().json
+    assert trusted["verified"] is True
+    assert "ImageDigestMirrorSet" in trusted["documentTexts"]["documents/mirrors/idms.yaml"]
+    cli.loader("inspect", cli.folder / "builder.pub").expect(4)
+
+
+def test_extract_gives_layouts_that_skopeo_reads(built: Path, cli: Cli) -> None:
+    cli.loader("extract", built, "-o", "all", "--trust", "builder.pub").expect()
+    folders = sorted((cli.folder / "all/images").iterdir())
+    assert len(folders) == 8
+    for folder in folders:
+        copy = ["skopeo", "copy", "--insecure-policy", "--all", f"dir:{folder}", f"dir:{cli.folder / 'copy'}"]
+        subprocess.run(copy, check=True, capture_output=True)
+    shared = [path for path in (cli.folder / "all").rglob("*") if path.is_file() and path.stat().st_nlink >= 8]
+    assert shared, "the base layer of all images is one file"
+    cli.loader("extract", built, "-o", "all", "--trust", "builder.pub").expect(1)
+
+
+def test_extract_one_image_or_the_documents(built: Path, cli: Cli) -> None:
+    cli.loader("extract", built, "-o", "one", "--trust", "builder.pub", "--image", "*/csi-attacher:*").expect()
+    assert [path.name for path in (cli.folder / "one/images").iterdir()] == ["0007-csi-attacher"]
+    cli.loader("extract", built, "-o", "none", "--trust", "builder.pub", "--image", "nothing").expect(2)
+    args = ["--documents", "--registry", "other.example:5000/mirror"]
+    cli.loader("extract", built, "-o", "docs", "--trust", "builder.pub", *args).expect()
+    assert "other.example:5000/mirror/ceph" in (cli.folder / "docs/documents/mirrors/idms.yaml").read_text()
+    assert not (cli.folder / "docs/images").exists()
+
+
+def test_extract_of_a_damaged_bundle_leaves_nothing(built: Path, cli: Cli) -> None:
+    data = bytearray(built.read_bytes())
+    data[len(data) // 2] ^= 1
+    (cli.folder / "damaged.tar.zst").write_bytes(data)
+    cli.loader("extract", "damaged.tar.zst", "-o", "all", "--trust", "builder.pub").expect(3)
+    assert not (cli.folder / "all").exists()
+
+
+def test_version_as_text_and_json(cli: Cli) -> None:
+    for program in ("airgap-loader", "airgap-bundler"):
+        assert cli.run(program, "--version").expect().out.startswith(f"{program} 0.")
+        assert cli.run(program, "--version", "--json").expect().json["program"] == program
+    assert len(cli.loader("--version", "--json").json["sha256"]) == 64
