@@ -111,7 +111,8 @@ def _resolved_line(resolved: Sequence[ResolvedImage], packed: Sequence[PackedIma
     count = sum(1 + len(image.children) for image in resolved)
     unique = sum(blobs.values())
     return (
-        f"{len(resolved)} images, {count} manifests, {len(blobs)} blobs, {human(unique)} ({human(uses)} before sharing)"
+        f"{counted(len(resolved), 'image')}, {counted(count, 'manifest')}, {counted(len(blobs), 'blob')}, "
+        f"{human(unique)} ({human(uses)} before sharing)"
     )
 
 

@@ -83,7 +83,7 @@ def test_a_second_signature_counts_for_the_policy(built: Path, cli: Cli) -> None
     subprocess.run(["tar", "-xf", built.parent / "rook-ceph-2020.10.head.tar", "-C", head], check=True)
     made = cli.folder / "approver.sig"
     sign = ["openssl", "dgst", "-sha256", "-sign", cli.folder / "approver.key", "-out", made, head / "SHA256SUMS"]
-    subprocess.run(sign, check=True)
+    subprocess.run(list(map(str, sign)), check=True)
     cli.loader("verify", bundle, "--trust", trust, "--signature", made).expect()
     args = ["--signer", "approver", "--public-key", "approver.pub"]
     cli.bundler("attach-signature", bundle, "builder.pub", *args).expect(3)
