@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
 from loader.bundle.errors import ClusterError
 from loader.cluster.diff import essence
@@ -14,6 +13,8 @@ from loader.cluster.kubectl import Kubectl
 from loader.cluster.objects import JsonObject, Key, key_of, objects_in, resource_version, with_version
 from loader.cluster.patches import overlaid, patched
 from loader.cluster.plan import Change, Plan, decide
+from loader.cluster.stages import Stage, stages
+from loader.cluster.waits import Clock
 from loader.cluster.wishes import Wish
 
 # Operators write their status all the time, so a few lost races are normal; more mean that someone fights us.
@@ -39,16 +40,33 @@ class Applied:
         return f"{self.kind}/{self.name}" + (f" in {self.namespace}" if self.namespace else "")
 
 
-class Clock:
-    """Sleeping and telling seconds; passed in, so that tests need not wait."""
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a change: the change as it was sent, and the object as it is stored (None: skipped)."""
 
-    def sleep(self, seconds: float) -> None:
-        """Wait ``seconds``."""
-        time.sleep(seconds)
+    change: Change
+    applied: Applied
+    stored: Optional[JsonObject]
 
-    def now(self) -> float:
-        """Return seconds that only grow."""
-        return time.monotonic()
+
+class Journal(Protocol):
+    """Keeps what was there before; a write whose ``begin`` fails is not made."""
+
+    def begin(self, changes: Sequence[Change], *, again: bool = False) -> None:
+        """Note what is about to be written; ``again`` for one that lost a race and was decided anew."""
+        ...
+
+    def done(self, outcomes: Sequence[Outcome]) -> None:
+        """Note what was written."""
+        ...
+
+
+class _NoJournal:
+    def begin(self, changes: Sequence[Change], *, again: bool = False) -> None:
+        pass
+
+    def done(self, outcomes: Sequence[Outcome]) -> None:
+        pass
 
 
 def read_current(kubectl: Kubectl, keys: Iterable[Key]) -> dict[Key, JsonObject]:
@@ -62,20 +80,24 @@ def apply_plan(
     plan: Plan,
     *,
     on_applied: Callable[[Applied], None] = lambda applied: None,
+    on_stage: Callable[[Stage], None] = lambda stage: None,
+    journal: Journal | None = None,
     clock: Clock | None = None,
 ) -> tuple[Applied, ...]:
     """Make every change of ``plan`` and return what happened, in order.
 
-    Accepted is what this waits for: each object as the API server stored it has what was asked, at once and again
-    when all are written. Rollouts are not waited for. A failure is a ``ClusterError`` that names what was applied
-    before it; what is there already is not undone, and the same command goes on from there.
+    Each object as the API server stored it has what was asked, at once and again when its stage is written; then
+    ``on_stage`` may wait for what the cluster makes of it. A failure is a ``ClusterError`` that names what was
+    applied before it; what is there already is not undone, and the same command goes on from there.
     """
     plan.require_clear()
-    run = _Run(kubectl, on_applied, clock or Clock())
+    run = _Run(kubectl, on_applied, journal or _NoJournal(), clock or Clock())
     try:
-        for batch in _batches(plan.changes):
-            run.carry_out(batch)
-        run.read_back()
+        for stage in stages(plan.changes):
+            for batch in _batches(stage.changes):
+                run.carry_out(batch)
+            run.read_back()
+            on_stage(stage)
     except ClusterError as error:
         raise run.interrupted(error) from error
     return tuple(run.done)
@@ -123,9 +145,10 @@ def holds(change: Change, stored: JsonObject) -> bool:
 
 
 class _Run:
-    def __init__(self, kubectl: Kubectl, on_applied: Callable[[Applied], None], clock: Clock) -> None:
+    def __init__(self, kubectl: Kubectl, on_applied: Callable[[Applied], None], journal: Journal, clock: Clock) -> None:
         self._kubectl = kubectl
-        self._report = on_applied
+        self._tell = on_applied
+        self._journal = journal
         self._clock = clock
         self._written: list[Change] = []
         self.done: list[Applied] = []
@@ -133,9 +156,10 @@ class _Run:
     def carry_out(self, batch: tuple[Change, ...]) -> None:
         """Make the changes of ``batch``: one, or several of one document that are applied in one call."""
         if not batch[0].writes:
-            for change in batch:
-                self._note(change, change.action, change.resource_version)
-        elif batch[0].patch_type == "apply":
+            self._note([(change, change.action, change.before) for change in batch])
+            return
+        self._journal.begin(batch)
+        if batch[0].patch_type == "apply":
             self._apply(batch)
         else:
             for change in batch:
@@ -146,8 +170,7 @@ class _Run:
         versions = [change.resource_version for change in batch]
         answers = self._kubectl.apply([change.body or {} for change in batch], versions, what)
         stored = {key_of(item, f"an answer to applying {what}"): item for item in answers}
-        for change in batch:
-            self._accepted(change, stored.get(_key(change)))
+        self._accepted([(change, stored.get(_key(change))) for change in batch])
         self._establish([key for key in stored if key.kind == "CustomResourceDefinition"])
 
     def _write(self, change: Change) -> None:
@@ -155,7 +178,7 @@ class _Run:
         for attempt in itertools.count(1):
             stored = self._send(change)
             if stored is not None:
-                return self._accepted(change, stored)
+                return self._accepted([(change, stored)])
             if attempt == TRIES:
                 raise ClusterError(
                     f"{change} was changed by someone else each of {TRIES} times it was read",
@@ -166,7 +189,8 @@ class _Run:
             self._clock.sleep(_PAUSE * 2 ** (attempt - 1))
             change = self._decided_anew(change)
             if not change.writes:
-                return self._note(change, change.action, change.resource_version)
+                return self._note([(change, change.action, change.before)])
+            self._journal.begin([change], again=True)
         return None
 
     def _send(self, change: Change) -> Optional[Mapping[str, Any]]:
@@ -185,26 +209,25 @@ class _Run:
         Plan((fresh,), findings).require_clear()
         return fresh
 
-    def _accepted(self, change: Change, stored: Optional[JsonObject]) -> None:
-        if stored is None or not holds(change, stored):
-            raise _not_held(change, stored)
-        after = resource_version(stored)
-        self._written.append(change)
-        self._note(change, "unchanged" if after and after == change.resource_version else change.action, after)
+    def _accepted(self, answers: Sequence[tuple[Change, Optional[JsonObject]]]) -> None:
+        """Note what was written, then check each answer: what is stored is on record even where it does not hold."""
+        outcomes = []
+        for change, stored in answers:
+            after = resource_version(stored)
+            same = after is not None and after == change.resource_version
+            outcomes.append((change, "unchanged" if same else change.action, stored))
+        self._note(outcomes)
+        for change, stored in answers:
+            if stored is None or not holds(change, stored):
+                raise _not_held(change, stored)
+            self._written.append(change)
 
-    def _note(self, change: Change, action: str, after: Optional[str]) -> None:
-        applied = Applied(
-            kind=change.kind,
-            namespace=change.namespace,
-            name=change.name,
-            action=action,
-            document=change.document,
-            reason=change.reason,
-            version_before=change.resource_version,
-            version_after=after,
-        )
-        self.done.append(applied)
-        self._report(applied)
+    def _note(self, outcomes: Sequence[tuple[Change, str, Optional[JsonObject]]]) -> None:
+        noted = [Outcome(change, _applied(change, action, stored), stored) for change, action, stored in outcomes]
+        self._journal.done(noted)
+        for outcome in noted:
+            self.done.append(outcome.applied)
+            self._tell(outcome.applied)
 
     def _establish(self, keys: list[Key]) -> None:
         """Wait until the API server serves the kinds of new CRDs, which it does a moment after it stored them."""
@@ -222,6 +245,7 @@ class _Run:
         """Read everything written once more: an operator or a webhook may have put it back."""
         # Only the last change of an object tells its final state.
         last = {_key(change): change for change in self._written}
+        self._written = []
         stored = read_current(self._kubectl, last) if last else {}
         for key, change in last.items():
             item = stored.get(key)
@@ -234,6 +258,19 @@ class _Run:
         before = f"applied before it: {', '.join(names)}" if names else "nothing was changed before it"
         why = f"{error.why}; {before}" if error.why else before
         return type(error)(error.message, why=why, hint=error.hint, retryable=error.retryable)
+
+
+def _applied(change: Change, action: str, stored: Optional[JsonObject]) -> Applied:
+    return Applied(
+        kind=change.kind,
+        namespace=change.namespace,
+        name=change.name,
+        action=action,
+        document=change.document,
+        reason=change.reason,
+        version_before=change.resource_version,
+        version_after=resource_version(stored) if change.writes else change.resource_version,
+    )
 
 
 def _batches(changes: Iterable[Change]) -> Iterable[tuple[Change, ...]]:

@@ -163,6 +163,12 @@ class Kubectl:
             finished, cause, error = self._apply([guarded], what, ["--force-conflicts", *_dry(dry_run)])
         return _objects(_checked(finished, error), f"applying {what}")
 
+    def logs(self, namespace: str, target: str, *, lines: int = 400) -> str:
+        """Return the last ``lines`` of what a workload's container printed; ``target`` is ``deployment/NAME``."""
+        argv = ["logs", target, *_in(namespace), f"--tail={lines}"]
+        finished, _, error = self._call(argv, f"reading the log of {target}")
+        return _checked(finished, error).stdout.decode("utf-8", "replace")
+
     def _apply(
         self, items: Sequence[Mapping[str, Any]], what: str, flags: list[str]
     ) -> tuple[Finished, Optional[Cause], Optional[ClusterError]]:

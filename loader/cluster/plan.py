@@ -26,7 +26,7 @@ class Change:
 
     ``action`` is create, patch, unchanged or skip; ``patch_type`` is merge, strategic, apply (server-side) or None
     where an object is created as it is. ``body`` is what is sent, ``after`` the state expected then. A skipped
-    document has its ``reason`` and no wish.
+    document has its ``reason`` and no wish. ``before`` is the object as it was read, None where it was not there.
     """
 
     kind: str
@@ -41,6 +41,7 @@ class Change:
     wish: Optional[Wish] = None
     after: Optional[Mapping[str, Any]] = None
     resource_version: Optional[str] = None
+    before: Optional[JsonObject] = None
 
     @property
     def writes(self) -> bool:
@@ -234,6 +235,7 @@ def _change(
         wish=wish,
         after=after,
         resource_version=resource_version(current),
+        before=current,
     )
 
 

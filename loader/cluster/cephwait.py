@@ -1,0 +1,90 @@
+"""Does Ceph run the new image: the CephCluster's status, then the daemons Rook keeps besides it.
+
+Source: rook/rook ``pkg/operator/ceph/cluster`` at v1.4 to v1.20. ``status.version.image`` changes before any daemon
+does, ``phase`` covers mon, mgr and osd only; the others follow in controllers of their own.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Sequence
+
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.objects import JsonObject, Key, field, key_of, labels_of, objects_in, text
+from loader.cluster.rollout import PATIENCE, explained, rollout_verdict
+from loader.cluster.waits import DONE, FAILING, PAUSED, WAITING, Verdict
+
+UNRECONCILED = "ceph.rook.io/do-not-reconcile"
+_LIMIT = 3600.0  # daemon by daemon, each behind a health check
+_DETECT = "app in (rook-ceph-detect-version,rook-ceph-csi-detect-version)"
+
+
+class CephWait:
+    """Waits until the CephCluster ``key`` runs ``image`` in every daemon."""
+
+    def __init__(self, document: str, key: Key, image: str) -> None:
+        self.name = str(key)
+        self.document = document
+        self._key = key
+        self._image = image
+
+    def limit(self) -> float:
+        """Return an hour."""
+        return _LIMIT
+
+    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
+        """Read the CephCluster; once it is Ready also the Deployments of its daemons."""
+        namespace = self._key.namespace or ""
+        found = {key_of(item, "an object of the cluster"): item for item in kubectl.get_all([self._key])}
+        verdict = ceph_verdict(found.get(self._key), self._image)
+        if verdict.state in {WAITING, FAILING} and waited >= PATIENCE:
+            return explained(verdict, kubectl, namespace, _DETECT)
+        if verdict.state != DONE:
+            return verdict
+        selector = urllib.parse.quote(f"rook_cluster={namespace}", safe="")
+        answer = kubectl.get_raw(f"/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector={selector}")
+        return daemons_verdict(objects_in(answer, "items"), verdict)
+
+
+def ceph_verdict(cluster: JsonObject | None, image: str) -> Verdict:
+    """Judge a CephCluster by its status; fields its Rook release does not have yet are not asked for."""
+    if cluster is None:
+        return Verdict(FAILING, "the CephCluster is gone", "find out who deleted it")
+    if UNRECONCILED in labels_of(cluster):
+        hint = f"remove the label {UNRECONCILED} when Ceph may change"
+        return Verdict(PAUSED, f"it has the label {UNRECONCILED}: Rook does nothing with it", hint)
+    if text(cluster, "spec", "cephVersion", "image") != image:
+        return Verdict(FAILING, "its image is not what was asked any more", "its owner puts it back: change it there")
+    phase, message = text(cluster, "status", "phase"), text(cluster, "status", "message")
+    if text(cluster, "status", "state") == "Error":
+        return Verdict(FAILING, f"phase {phase}: {message}", "the log of rook-ceph-operator tells more")
+    return _progress(cluster, image, phase, message)
+
+
+def _progress(cluster: JsonObject, image: str, phase: str, message: str) -> Verdict:
+    if text(cluster, "status", "version", "image") != image:
+        return Verdict(WAITING, f"Rook has not detected the version of the new image yet (phase {phase}: {message})")
+    external = field(cluster, "spec", "external", "enable") is True
+    if phase != ("Connected" if external else "Ready"):
+        return Verdict(WAITING, f"phase {phase}: {message}")
+    seen, generation = field(cluster, "status", "observedGeneration"), field(cluster, "metadata", "generation")
+    if isinstance(seen, int) and isinstance(generation, int) and seen < generation:
+        return Verdict(WAITING, f"phase {phase} is of before the change")
+    overall = field(cluster, "status", "ceph", "versions", "overall")
+    if isinstance(overall, dict) and len(overall) > 1:
+        counts = ", ".join(f"{count} of {version}" for version, count in sorted(overall.items()))
+        return Verdict(WAITING, f"daemons of several versions: {counts}")
+    health, version = text(cluster, "status", "ceph", "health"), text(cluster, "status", "version", "version")
+    return Verdict(DONE, ", ".join(part for part in (health, version and f"one version {version}", phase) if part))
+
+
+def daemons_verdict(daemons: Sequence[JsonObject], verdict: Verdict) -> Verdict:
+    """Judge the daemons' Deployments: one Rook version, one Ceph version, all rolled out; else ``verdict`` stands."""
+    for label in ("rook-version", "ceph-version"):
+        versions = sorted({labels_of(item)[label] for item in daemons if label in labels_of(item)})
+        if len(versions) > 1:
+            return Verdict(WAITING, f"daemons with {label} {', '.join(versions)}")
+    late = [found for found in (rollout_verdict(item, {}) for item in daemons) if found.state != DONE]
+    if late:
+        return Verdict(WAITING, f"{len(late)} of {len(daemons)} daemons: {late[0].text}", late[0].hint)
+    return verdict

@@ -1,0 +1,146 @@
+"""Does CSI run the new images: the workloads that Rook, or the csi-operator for it, makes of a ConfigMap.
+
+Source of names: rook/rook ``pkg/operator/ceph/csi`` at v1.4 to v1.20, ceph/ceph-csi-operator ``internal/controller``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.objects import JsonObject, Key, field, key_of, text
+from loader.cluster.rollout import PATIENCE, explained, images_of, rollout_verdict, selector_of
+from loader.cluster.waits import DONE, FAILING, WAITING, Verdict
+
+IMAGE_SET = "rook-csi-operator-image-set-configmap"
+# ConfigMap key of Rook v1.4 to v1.19 -> the key of the image set, which v1.20 reads directly.
+ROLES: Mapping[str, str] = {
+    "ROOK_CSI_CEPH_IMAGE": "plugin",
+    "ROOK_CSI_REGISTRAR_IMAGE": "registrar",
+    "ROOK_CSI_PROVISIONER_IMAGE": "provisioner",
+    "ROOK_CSI_RESIZER_IMAGE": "resizer",
+    "ROOK_CSI_SNAPSHOTTER_IMAGE": "snapshotter",
+    "ROOK_CSI_ATTACHER_IMAGE": "attacher",
+    "ROOK_CSIADDONS_IMAGE": "addons",
+}
+_CONTAINERS: Mapping[str, str] = {
+    "csi-provisioner": "provisioner",
+    "csi-resizer": "resizer",
+    "csi-attacher": "attacher",
+    "csi-snapshotter": "snapshotter",
+    "driver-registrar": "registrar",
+    "csi-addons": "addons",
+    "csi-rbdplugin": "plugin",
+    "csi-cephfsplugin": "plugin",
+    "csi-nfsplugin": "plugin",
+    "csi-omap-generator": "plugin",
+    "liveness-prometheus": "plugin",
+    "log-rotator": "plugin",
+}
+_LIMIT = 1800.0  # one node after the other; a detect job alone may take 15 minutes (Rook v1.15.4 and older)
+
+
+def roles_of(data: Mapping[str, object]) -> dict[str, str]:
+    """Return role -> reference of the data of either ConfigMap."""
+    return {ROLES.get(name, name): str(value) for name, value in data.items() if ROLES.get(name, name) in _PLAYED}
+
+
+_PLAYED = frozenset(_CONTAINERS.values())
+
+
+def workload_keys(namespace: str) -> tuple[Key, ...]:
+    """Return every name a CSI workload may have in the operator's namespace."""
+    keys = []
+    for driver in ("rbd", "cephfs", "nfs"):
+        csi = f"{namespace}.{driver}.csi.ceph.com"
+        keys += [_key("DaemonSet", namespace, name) for name in (f"csi-{driver}plugin", f"{csi}-nodeplugin")]
+        keys.append(_key("DaemonSet", namespace, f"{csi}-nodeplugin-csi-addons"))
+        keys += [
+            _key("Deployment", namespace, name) for name in (f"csi-{driver}plugin-provisioner", f"{csi}-ctrlplugin")
+        ]
+    return tuple(keys)
+
+
+class CsiWait:
+    """Waits until every CSI workload there is runs ``images`` (role -> reference)."""
+
+    name = "CSI"
+
+    def __init__(self, document: str, namespace: str, images: Mapping[str, str]) -> None:
+        self.document = document
+        self._namespace = namespace
+        self._images = images
+
+    def limit(self) -> float:
+        """Return 30 minutes."""
+        return _LIMIT
+
+    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
+        """Read all workloads in one call; after a while also why their pods wait."""
+        found = kubectl.get_all(workload_keys(self._namespace))
+        verdict = csi_verdict(found, self._images)
+        late = [item for item in found if workload_verdict(item, self._images).state == WAITING]
+        if verdict.state == WAITING and waited >= PATIENCE and late:
+            return explained(verdict, kubectl, self._namespace, selector_of(late[0]))
+        return verdict
+
+
+def csi_verdict(workloads: Sequence[JsonObject], images: Mapping[str, str]) -> Verdict:
+    """Judge all CSI workloads. None at all is no failure: without a CephCluster nothing CSI is deployed (to v1.19)."""
+    if not workloads:
+        return Verdict(DONE, "no CSI workload is here: nothing to wait for")
+    verdicts = [workload_verdict(item, images) for item in workloads]
+    for state in (FAILING, WAITING):
+        found = [verdict for verdict in verdicts if verdict.state == state]
+        if found:
+            return Verdict(state, "; ".join(verdict.text for verdict in found), found[0].hint)
+    by_hand = [verdict.text for verdict in verdicts if "OnDelete" in verdict.text]
+    return Verdict(DONE, "; ".join([f"{len(workloads)} workloads have the new images", *by_hand]))
+
+
+def workload_verdict(item: JsonObject, images: Mapping[str, str]) -> Verdict:
+    """Judge one CSI workload; one that its operator has not touched yet is waited for, not failing."""
+    shown = {name: image for name, image in images_of(item).items() if _CONTAINERS.get(name) in images}
+    wanted = {name: images[_CONTAINERS[name]] for name in shown}
+    name = f"{text(item, 'kind')}/{text(item, 'metadata', 'name')}"
+    late = sorted(container for container, image in shown.items() if image != wanted[container])
+    if late:
+        hint = "the log of rook-ceph-operator (or ceph-csi-controller-manager) tells why it does not change them"
+        return Verdict(WAITING, f"{name}: {', '.join(late)} without the new image yet", hint)
+    if text(item, "spec", "updateStrategy", "type") == "OnDelete":
+        return Verdict(DONE, f"{name} is OnDelete: its pods change when someone deletes them, node by node")
+    return rollout_verdict(item, wanted)
+
+
+class ImageSetWait:
+    """Waits until Rook (v1.15 to v1.19) copied its images to the ConfigMap the csi-operator reads."""
+
+    name = "CSI image set"
+
+    def __init__(self, document: str, namespace: str, images: Mapping[str, str]) -> None:
+        self.document = document
+        self._key = Key("v1", "ConfigMap", namespace, IMAGE_SET)
+        self._images = images
+
+    def limit(self) -> float:
+        """Return 15 minutes."""
+        return _LIMIT / 2
+
+    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
+        """Read the ConfigMap."""
+        found = {key_of(item, "an object of the cluster"): item for item in kubectl.get_all([self._key])}
+        return image_set_verdict(found.get(self._key), self._images)
+
+
+def image_set_verdict(item: JsonObject | None, images: Mapping[str, str]) -> Verdict:
+    """Judge the image set; where there is none, Rook does not use the csi-operator."""
+    if item is None:
+        return Verdict(DONE, "no image set of the csi-operator is here: nothing to wait for")
+    late = sorted(role for role, image in images.items() if field(item, "data", role) not in {image, None})
+    if late:
+        return Verdict(WAITING, f"Rook has not copied {', '.join(late)} to {IMAGE_SET} yet")
+    return Verdict(DONE, f"{IMAGE_SET} has the new images")
+
+
+def _key(kind: str, namespace: str, name: str) -> Key:
+    return Key("apps/v1", kind, namespace, name)

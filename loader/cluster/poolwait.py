@@ -1,0 +1,178 @@
+"""Have all nodes got our mirrors: the machine-config operator's pools.
+
+``Updated=True`` alone is never believed: for ten to sixty seconds after a change the pools still show the end of
+the roll-out before. Our mirrors must first stand in the configuration a pool is to get; then it must have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from loader.bundle.errors import ClusterError
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.mirrorsets import MIRROR_LISTS
+from loader.cluster.objects import JsonObject, field, objects_in, text
+from loader.cluster.rendered import mirrors_in, registries_conf
+from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Verdict
+
+POOLS = "/apis/machineconfiguration.openshift.io/v1/machineconfigpools"
+CONFIGS = "/apis/machineconfiguration.openshift.io/v1/machineconfigs"
+# The render controller waits 5 s, the node controller 5 s more; what is not there by then does not come.
+RENDER_LIMIT = 180.0
+# Serial, one node at a time: reload 1 min, drain 10, drain and reboot up to 20 (OpenShift 4.6 and older).
+SHORTEST_LIMIT, NODE_LIMIT = 1200.0, 900.0
+_MCO = "openshift-machine-config-operator"
+_ANNOTATION = "machineconfiguration.openshift.io/"
+_DEGRADED = ("RenderDegraded", "NodeDegraded", "Degraded")
+
+Table = Mapping[str, tuple[str, ...]]
+
+
+def table_of(kind: str, item: JsonObject | None) -> dict[str, tuple[str, ...]]:
+    """Return source -> mirrors of a mirror object, as they have to show up on the nodes."""
+    return {
+        text(entry, "source"): tuple(str(mirror) for mirror in field(entry, "mirrors") or ())
+        for entry in objects_in(item, "spec", MIRROR_LISTS[kind])
+    }
+
+
+class PoolWait:
+    """Waits until every pool has ``wanted`` rendered and rolled out; ``unwanted`` must have left first.
+
+    What is ``unwanted`` may be asked for by another object as well: after three minutes it is believed to be.
+    """
+
+    name = "pools"
+
+    def __init__(self, document: str, wanted: Table, unwanted: Table | None = None) -> None:
+        self.document = document
+        self._wanted = wanted
+        self._unwanted = unwanted or {}
+        self._configs: dict[str, Table] = {}
+        self._largest = 0
+
+    def limit(self) -> float:
+        """Return 20 minutes, more for pools of many nodes."""
+        return max(SHORTEST_LIMIT, NODE_LIMIT * self._largest)
+
+    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
+        """Read the pools, and each new configuration of theirs once."""
+        pools = objects_in(kubectl.get_raw(POOLS), "items")
+        if not pools:
+            return Verdict(DONE, "no MachineConfigPool is here: nothing rolls the mirrors out, nothing to wait for")
+        self._largest = max(_count(pool, "machineCount") for pool in pools)
+        late = [name_of(pool) for pool in pools if not self._rendered(kubectl, pool, waited)]
+        verdict = pools_verdict(pools)
+        if verdict.state == FAILING:
+            return Verdict(FAILING, "; ".join([verdict.text, *node_reasons(kubectl)]), verdict.hint)
+        if late and waited >= RENDER_LIMIT:
+            return _never_rendered(kubectl, late)
+        if late:
+            return Verdict(WAITING, f"the mirrors are not in the rendered configuration of {', '.join(late)} yet")
+        return verdict
+
+    def _rendered(self, kubectl: Kubectl, pool: JsonObject, waited: float) -> bool:
+        name = text(pool, "spec", "configuration", "name")
+        if name not in self._configs:
+            config = kubectl.get_raw(f"{CONFIGS}/{name}") if name else None
+            if config is None:
+                return False
+            self._configs[name] = mirrors_in(registries_conf(config))
+        return has_all(self._configs[name], self._wanted) and (
+            waited >= RENDER_LIMIT or has_none(self._configs[name], self._unwanted)
+        )
+
+
+def has_all(rendered: Table, wanted: Table) -> bool:
+    """Tell whether every pair of ``wanted`` is in ``rendered``; the source itself is no mirror of its own there."""
+    return all(
+        set(mirrors) - {source} <= set(rendered.get(source, ())) | {source} for source, mirrors in wanted.items()
+    )
+
+
+def has_none(rendered: Table, unwanted: Table) -> bool:
+    """Tell whether no pair of ``unwanted`` is in ``rendered``."""
+    return not any(set(mirrors) & set(rendered.get(source, ())) for source, mirrors in unwanted.items())
+
+
+def pools_verdict(pools: Sequence[JsonObject]) -> Verdict:
+    """Judge all pools: the worst state counts, a paused one only when nothing else goes on."""
+    verdicts = [pool_verdict(pool) for pool in pools]
+    for state in (FAILING, WAITING, PAUSED):
+        found = [verdict for verdict in verdicts if verdict.state == state]
+        if found:
+            return Verdict(state, "; ".join(verdict.text for verdict in found), found[0].hint)
+    return Verdict(DONE, f"{', '.join(sorted(name_of(pool) for pool in pools))} updated")
+
+
+def pool_verdict(pool: JsonObject) -> Verdict:
+    """Judge one MachineConfigPool by its spec and status."""
+    name = name_of(pool)
+    conditions = {text(item, "type"): item for item in objects_in(pool, "status", "conditions")}
+    for kind in _DEGRADED:
+        if text(conditions.get(kind), "status") == "True":
+            why = text(conditions[kind], "message") or text(conditions[kind], "reason") or "no reason given"
+            return Verdict(FAILING, f"pool {name} is {kind}: {why}", f"oc describe machineconfigpool {name}")
+    if _updated(pool, conditions):
+        return Verdict(DONE, f"pool {name} updated")
+    if field(pool, "spec", "paused") is True:
+        hint = f"unpause it when its nodes may change: oc edit machineconfigpool {name}, spec.paused: false"
+        return Verdict(PAUSED, f"pool {name} is paused and does not take its new configuration", hint)
+    done, of = _count(pool, "updatedMachineCount"), _count(pool, "machineCount")
+    return Verdict(WAITING, f"pool {name}: {done} of {of} nodes updated")
+
+
+def _updated(pool: JsonObject, conditions: Mapping[str, JsonObject]) -> bool:
+    total = _count(pool, "machineCount")
+    return (
+        _number(pool, "status", "observedGeneration") >= _number(pool, "metadata", "generation")
+        and text(pool, "status", "configuration", "name") == text(pool, "spec", "configuration", "name")
+        and text(conditions.get("Updated"), "status") == "True"
+        and text(conditions.get("Updating"), "status") != "True"
+        and _count(pool, "updatedMachineCount") == total
+        and _count(pool, "readyMachineCount") == total
+        and _count(pool, "degradedMachineCount") == 0
+    )
+
+
+def node_reasons(kubectl: Kubectl) -> list[str]:
+    """Return what the degraded nodes themselves say; nothing where nodes may not be read."""
+    try:
+        nodes = objects_in(kubectl.get_raw("/api/v1/nodes"), "items")
+    except ClusterError:
+        return []
+    said = []
+    for node in nodes:
+        notes = field(node, "metadata", "annotations")
+        if text(notes, f"{_ANNOTATION}state") in {"Degraded", "Unreconcilable"}:
+            said.append(f"node {name_of(node)}: {text(notes, f'{_ANNOTATION}reason') or 'no reason given'}")
+    return said
+
+
+def _never_rendered(kubectl: Kubectl, late: Sequence[str]) -> Verdict:
+    """A bad entry in any mirror object of the cluster stops them all, and only the controller's log tells."""
+    try:
+        lines = kubectl.logs(_MCO, "deployment/machine-config-controller").splitlines()
+        said = next((line for line in reversed(lines) if "Error syncing image config" in line), "")
+    except ClusterError as error:
+        said = f"its log cannot be read: {error.message}"
+    return Verdict(
+        FAILED,
+        f"after {RENDER_LIMIT:.0f} s the mirrors are not in the rendered configuration of {', '.join(late)}; "
+        f"{said or 'the log of machine-config-controller names no error'}",
+        f"oc -n {_MCO} logs deploy/machine-config-controller; one bad mirror object of the cluster stops all of them",
+    )
+
+
+def name_of(item: JsonObject) -> str:
+    """Return ``metadata.name``."""
+    return text(item, "metadata", "name")
+
+
+def _count(pool: JsonObject, field_name: str) -> int:
+    return _number(pool, "status", field_name)
+
+
+def _number(item: JsonObject, *path: str) -> int:
+    found = field(item, *path)
+    return found if isinstance(found, int) else 0

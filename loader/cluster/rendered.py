@@ -1,0 +1,88 @@
+"""What the machine-config operator rendered for a pool: registries.conf out of a MachineConfig; pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sys
+import urllib.parse
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from loader.bundle.errors import ClusterError
+from loader.cluster.objects import JsonObject, field, objects_in, text
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+REGISTRIES_CONF = "/etc/containers/registries.conf"
+# The operator refuses a rendered MachineConfig over 1.5 MiB; unpacked, a file of it stays well below this.
+MAX_FILE = 16 * 2**20
+
+
+def registries_conf(machine_config: JsonObject) -> str:
+    """Return the text of registries.conf in ``machine_config``, empty where it has none.
+
+    The file is an Ignition data URL (RFC 2397), plain or base64, its content gzipped where ``compression`` says so
+    (Ignition 3). The last entry of a path wins. Raises ``ClusterError`` where it cannot be read.
+    """
+    files = objects_in(machine_config, "spec", "config", "storage", "files")
+    found = [item for item in files if item.get("path") == REGISTRIES_CONF]
+    if not found:
+        return ""
+    name = text(machine_config, "metadata", "name")
+    try:
+        data = _data_url(text(found[-1], "contents", "source"))
+        if field(found[-1], "contents", "compression") == "gzip":
+            data = _gunzipped(data)
+        return data.decode("utf-8")
+    except (ValueError, zlib.error) as error:
+        raise ClusterError(
+            f"MachineConfig/{name} cannot be read",
+            why=f"{REGISTRIES_CONF} in it: {error}",
+            hint=f"oc get machineconfig {name} -o yaml shows it",
+        ) from error
+
+
+def mirrors_in(conf: str) -> dict[str, tuple[str, ...]]:
+    """Return source -> mirror locations, in order, of a registries.conf (version 2); wildcards by their prefix.
+
+    Raises ``ClusterError`` where the text is not TOML.
+    """
+    try:
+        plain = tomllib.loads(conf)
+    except (ValueError, RecursionError) as error:
+        raise ClusterError("the registries.conf of a pool is not TOML", why=str(error)) from error
+    return {_source(entry): _locations(entry) for entry in objects_in(plain, "registry") if _source(entry)}
+
+
+def _source(entry: Mapping[str, Any]) -> str:
+    return text(entry, "prefix") or text(entry, "location")
+
+
+def _locations(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(text(mirror, "location") for mirror in objects_in(entry, "mirror"))
+
+
+def _data_url(url: str) -> bytes:
+    head, comma, body = url.partition(",")
+    if not comma or not head.startswith("data:"):
+        raise ValueError("its source is not a data URL")
+    raw = urllib.parse.unquote_to_bytes(body)
+    if not head.endswith(";base64"):
+        return raw
+    try:
+        return base64.b64decode(raw, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"base64: {error}") from error
+
+
+def _gunzipped(data: bytes) -> bytes:
+    decoder = zlib.decompressobj(wbits=31)
+    result = decoder.decompress(data, MAX_FILE)
+    if not decoder.eof:
+        raise ValueError(f"gzip: truncated, or more than {MAX_FILE} bytes")
+    return result

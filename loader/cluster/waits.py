@@ -1,0 +1,156 @@
+"""Waiting for what a cluster does with an object: one loop, many predicates.
+
+A predicate looks and says how it stands; the loop decides how often to look, how long a bad state may last and
+what a person is told. An API server that goes away meanwhile (its own node restarts) is waited for as well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Optional, Protocol
+
+from loader.bundle.errors import ClusterError, Pending
+from loader.cluster.failures import printable
+from loader.cluster.kubectl import Kubectl
+
+DONE, WAITING, FAILING, FAILED, PAUSED = "done", "waiting", "failing", "failed", "paused"
+# Never more than one look a second; a roll-out of an hour is looked at every ten seconds.
+FIRST_PAUSE, LONGEST_PAUSE, _GROWTH = 1.0, 10.0, 1.5
+# Operators retry: a reconcile that failed once is no failure yet.
+GRACE = 120.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How it stands: done, waiting, failing (may pass), failed (will not) or paused (by a person), and why."""
+
+    state: str
+    text: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Waited:
+    """One wait as the report keeps it: what for, for which document, seconds, and how it ended."""
+
+    name: str
+    document: str
+    seconds: float
+    state: str
+    text: str
+
+
+class Wait(Protocol):
+    """One thing to wait for."""
+
+    name: str
+    document: str
+
+    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
+        """Look once, ``waited`` seconds after the first look."""
+        ...
+
+    def limit(self) -> float:
+        """Return the seconds after which waiting is given up where nobody says otherwise."""
+        ...
+
+
+class Clock:
+    """Sleeping and telling seconds; passed in, so that tests need not wait."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait ``seconds``."""
+        time.sleep(seconds)
+
+    def now(self) -> float:
+        """Return seconds that only grow."""
+        return time.monotonic()
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How to wait: ``limit`` in seconds for each wait (None: its own), who hears of every new state and of the end."""
+
+    clock: Clock
+    limit: Optional[float] = None
+    note: Callable[[str], None] = lambda text: None
+    ended: Callable[[Waited], None] = lambda waited: None
+
+
+def await_done(wait: Wait, kubectl: Kubectl, patience: Patience) -> Waited:
+    """Look at ``wait`` until it is done and return how it went.
+
+    Raises ``Pending`` where it is paused or its time is up, ``ClusterError`` where it failed or kept failing for two
+    minutes; ``patience.ended`` has heard of it by then, after Ctrl-C too.
+    """
+    return _Loop(wait, kubectl, patience).run()
+
+
+class _Loop:
+    def __init__(self, wait: Wait, kubectl: Kubectl, patience: Patience) -> None:
+        self._wait = wait
+        self._kubectl = kubectl
+        self._patience = patience
+        self._started = patience.clock.now()
+        self._bad_since: Optional[float] = None
+        self._last = Verdict(WAITING, "not looked at yet")
+
+    def run(self) -> Waited:
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                verdict = self._looked()
+                if verdict.state == DONE:
+                    return self._ended(DONE)
+                self._give_up(verdict)
+                self._patience.clock.sleep(pause)
+                pause = min(pause * _GROWTH, LONGEST_PAUSE)
+        except KeyboardInterrupt:
+            self._ended("interrupted")
+            raise
+
+    def _looked(self) -> Verdict:
+        try:
+            verdict = self._wait.look(self._kubectl, self._waited())
+        except ClusterError as error:
+            if not error.retryable:
+                self._ended(FAILED)
+                raise
+            verdict = Verdict(WAITING, f"the API server does not answer ({error.why})", error.hint)
+        verdict = Verdict(verdict.state, printable(verdict.text), verdict.hint)
+        if verdict.text != self._last.text and verdict.state != DONE:
+            self._patience.note(f"{self._wait.name}: {verdict.text}")
+        self._last = verdict
+        return verdict
+
+    def _give_up(self, verdict: Verdict) -> None:
+        """Raise where waiting on makes no sense."""
+        now = self._patience.clock.now()
+        self._bad_since = (self._bad_since or now) if verdict.state == FAILING else None
+        if verdict.state == FAILED or (self._bad_since is not None and now - self._bad_since >= GRACE):
+            self._ended(FAILED)
+            raise ClusterError(f"{self._wait.name} failed", why=verdict.text, hint=verdict.hint)
+        limit = self._patience.limit if self._patience.limit is not None else self._wait.limit()
+        if verdict.state == PAUSED:
+            self._ended(PAUSED)
+            raise Pending(f"{self._wait.name} is paused", why=verdict.text, hint=_again(verdict.hint))
+        if self._waited() >= limit:
+            self._ended("timeout")
+            raise Pending(
+                f"{self._wait.name} is not finished after {limit:.0f} s", why=verdict.text, hint=_again(verdict.hint)
+            )
+
+    def _waited(self) -> float:
+        return self._patience.clock.now() - self._started
+
+    def _ended(self, state: str) -> Waited:
+        waited = Waited(self._wait.name, self._wait.document, self._waited(), state, self._last.text)
+        self._patience.ended(waited)
+        return waited
+
+
+def _again(hint: str) -> str:
+    again = "the same command goes on from here"
+    return f"{hint}; then {again}" if hint else again
