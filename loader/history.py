@@ -146,4 +146,6 @@ class History:
 
 
 def _printable(text: str) -> str:
-    return text.encode("ascii", "backslashreplace").decode("ascii").replace("\n", " ").replace("\r", " ")[:500]
+    """Make one line of printable ASCII: the state is read back by the strict decoder, which takes nothing else."""
+    flat = text.replace("\n", " ").replace("\r", " ")
+    return "".join(char if " " <= char <= "~" else ascii(char)[1:-1] for char in flat)[:500]
