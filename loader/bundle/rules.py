@@ -9,21 +9,17 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Mapping
+from typing import Optional
 
 from loader.bundle import manifest as m
 from loader.bundle.digest import is_digest, is_hex, sha256_hex
 from loader.bundle.errors import FormatError
 from loader.bundle.limits import BIG_MEMBER, MAX_DOCUMENT, MAX_MEMBER, MAX_MEMBERS
+from loader.bundle.names import is_registry, is_repository, is_tag
 from loader.bundle.tarlayout import NAME_FIELD, check_name
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_HOST_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_PATH_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-# Linear forms of the distribution and OpenShift patterns (facts: the upstream one backtracks exponentially).
-HOST = re.compile(rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*(?::[0-9]{{1,5}})?")
-REPOSITORY = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*")
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIRECTORY = re.compile(r"images/[0-9]{4,6}-[a-z0-9-]{1,20}")
 _KINDNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 _API_VERSION = re.compile(r"(?:[a-z0-9.-]{1,253}/)?v[a-z0-9]{1,30}")
@@ -74,9 +70,15 @@ def check_time(value: str, where: str) -> None:
 
 def check_registry(value: str, where: str) -> None:
     """Require ``host[:port][/prefix]``."""
-    host, slash, prefix = value.partition("/")
-    ok = HOST.fullmatch(host) is not None and (not slash or REPOSITORY.fullmatch(prefix) is not None)
-    _require(ok and len(value) <= _MAX_TEXT, where, value, "a registry is host[:port][/prefix]")
+    _require(is_registry(value), where, value, "a registry is host[:port][/prefix]")
+
+
+def _check_repository(value: str, where: str) -> None:
+    _require(is_repository(value), where, value, "it is no repository name")
+
+
+def _check_tag(value: Optional[str], where: str) -> None:
+    _require(value is None or is_tag(value), where, str(value), "it is no tag")
 
 
 def _check_base(manifest: m.BundleManifest) -> None:
@@ -90,7 +92,7 @@ def _check_base(manifest: m.BundleManifest) -> None:
         _require(is_digest(item.digest) and item.digest not in seen, where, item.digest, "digests, each once")
         seen.add(item.digest)
         for repository in item.repositories:
-            _match(REPOSITORY, repository, where)
+            _check_repository(repository, where)
 
 
 def _check_files(entries: tuple[m.File, ...]) -> dict[str, m.File]:
@@ -133,14 +135,10 @@ def _check_file(file: m.File, where: str, before: Mapping[str, m.File]) -> None:
 
 
 def _check_image(image: m.Image, where: str) -> None:
-    host, slash, repository = image.source.partition("/")
-    _match(HOST, host, f"{where}.source")
-    _require(bool(slash), f"{where}.source", image.source, "it is host/repository")
-    _match(REPOSITORY, repository, f"{where}.source")
-    if image.tag is not None:
-        _match(TAG, image.tag, f"{where}.tag")
+    _require(is_registry(image.source) and "/" in image.source, f"{where}.source", image.source, "host/repository")
+    _check_tag(image.tag, f"{where}.tag")
     _require(is_digest(image.digest), f"{where}.digest", image.digest, "it is a digest")
-    _match(REPOSITORY, image.repository, f"{where}.repository")
+    _check_repository(image.repository, f"{where}.repository")
     _match(_DIRECTORY, image.path, f"{where}.path")
     for item in image.omitted:
         _require(is_digest(item.digest), f"{where}.omitted", item.digest, "it is a digest")
@@ -152,9 +150,8 @@ def _check_attachment(item: m.Attachment, where: str) -> None:
     for name, value in (("subject", item.subject), ("digest", item.digest)):
         _require(is_digest(value), f"{where}.{name}", value, "it is a digest")
     _match(_DIRECTORY, item.path, f"{where}.path")
-    _match(REPOSITORY, item.repository, f"{where}.repository")
-    if item.tag is not None:
-        _match(TAG, item.tag, f"{where}.tag")
+    _check_repository(item.repository, f"{where}.repository")
+    _check_tag(item.tag, f"{where}.tag")
 
 
 def _check_mirror(row: m.Mirror, registry: str, where: str) -> None:

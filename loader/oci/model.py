@@ -12,18 +12,11 @@ from typing import Optional
 
 from loader.bundle.digest import is_digest
 from loader.bundle.errors import ConfigError
+from loader.bundle.names import MAX_REPOSITORY, is_host, is_repository, is_tag
 
 DOCKER_HUB = "docker.io"
 DEFAULT_TAG = "latest"
-MAX_REPOSITORY = 255
 _MAX_REFERENCE = 1024
-_MAX_HOST = 253
-
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_LABEL = re.compile(r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*")
-_PORT = re.compile(r"[0-9]{1,5}")
-_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\]")
 
 
 @dataclass(frozen=True)
@@ -118,28 +111,6 @@ def tag_in_airgap(tag: Optional[str], digest: str) -> str:
 def api_host(host: str) -> str:
     """Return the host that speaks the API for ``host``: Docker Hub's differs from its name."""
     return "registry-1.docker.io" if host == DOCKER_HUB else host
-
-
-def is_repository(text: str) -> bool:
-    """Tell whether ``text`` is a repository name without host."""
-    return len(text) <= MAX_REPOSITORY and all(_COMPONENT.fullmatch(part) for part in text.split("/"))
-
-
-def is_tag(text: str) -> bool:
-    """Tell whether ``text`` is a tag."""
-    return _TAG.fullmatch(text) is not None
-
-
-def is_host(text: str) -> bool:
-    """Tell whether ``text`` is a DNS name or address (IPv6 in brackets) with an optional port."""
-    if len(text) > _MAX_HOST + 6:
-        return False
-    name, colon, port = text.rpartition(":")
-    if not colon or port.endswith("]"):
-        name, port = text, "1"
-    if _PORT.fullmatch(port) is None or not 0 < int(port) < 65536:
-        return False
-    return _IPV6.fullmatch(name) is not None or all(_LABEL.fullmatch(label) for label in name.split("."))
 
 
 def _split_host(name: str) -> tuple[str, str]:
