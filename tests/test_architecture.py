@@ -126,7 +126,7 @@ SOUND = [
     (sourcerules.forged_proofs, "loader/load.py", "def f(bundle: VerifiedBundle) -> Complete: ..."),
     (sourcerules.environment_reads, "loader/cli/main.py", "import os\nos.environ"),
     (sourcerules.environment_reads, "loader/load.py", "import shutil\nshutil.which('oc', path=path)\nsettings.environ"),
-    (sourcerules.broad_handlers, "bundler/cli.py", "try:\n    f()\nexcept Exception:\n    pass"),
+    (sourcerules.broad_handlers, "bundler/cli/app.py", "try:\n    f()\nexcept Exception:\n    pass"),
     (sourcerules.sizes, "loader/load.py", "def f():\n" + "    a = 1\n" * 49),
     (sourcerules.unfinished, "loader/load.py", "x = 'skip'\nwish.skip()"),
 ]

@@ -58,7 +58,7 @@ NEWER_STDLIB = frozenset({"tomllib", "compression"})
 
 PROOFS = frozenset({"VerifiedBundle", "Complete"})
 PROOF_MAKER = "loader/bundle/verify.py"
-COMMAND_LINE = ("loader/cli/", "bundler/cli/", "bundler/cli.py", "loader/__main__.py", "bundler/__main__.py")
+COMMAND_LINE = ("loader/cli/", "bundler/cli/", "loader/__main__.py", "bundler/__main__.py")
 ENVIRONMENT_NAMES = frozenset({"environ", "environb", "getenv", "getenvb", "expanduser", "expandvars", "putenv"})
 CATCH_ALL = frozenset({"Exception", "BaseException"})
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import typer
 
-import bundler.cli
+from bundler.cli import building, signing  # noqa: F401
+from bundler.cli.app import app as bundler_app
 from loader.cli import loading, reading  # noqa: F401 - they register their commands
 from loader.cli.app import app
 
 
 def commands() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for program, made in (("airgap-loader", app), ("airgap-bundler", bundler.cli.app)):
+    for program, made in (("airgap-loader", app), ("airgap-bundler", bundler_app)):
         group: Any = typer.main.get_command(made)
         found.update({f"{program} {name}": command for name, command in group.commands.items()})
     return found

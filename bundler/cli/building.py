@@ -1,0 +1,123 @@
+"""``build``: config to bundle."""
+
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from bundler.cli.app import app
+from bundler.cli.options import KeyOption, Passphrase, SignerOption, source_date
+from loader.bundle.errors import ConfigError
+from loader.cli.console import Console, run
+from loader.cli.options import (
+    AccessFlags,
+    Authfile,
+    CaFile,
+    CertDir,
+    Jobs,
+    JsonOption,
+    PlainHttp,
+    Quiet,
+    TlsVerify,
+    Verbose,
+    open_registries,
+)
+
+
+@app.command("build")
+def build_command(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="bundle.yaml")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="folder for the bundle")],
+    key: KeyOption = None,
+    signer: SignerOption = None,
+    passphrase_file: Passphrase = None,
+    locked: Annotated[bool, typer.Option("--locked", help="any change of the lock is an error")] = False,
+    update: Annotated[
+        Optional[list[str]], typer.Option("--update", metavar="IMAGE", help="resolve this image anew (repeatable)")
+    ] = None,
+    update_all: Annotated[bool, typer.Option("--update-all", help="resolve every image anew")] = False,
+    jobs: Jobs = 3,
+    authfile: Authfile = None,
+    cert_dir: CertDir = None,
+    tls_verify: TlsVerify = None,
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write DIR/NAME-VERSION.tar.zst with its sidecars, and verify it."""
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    flags = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
+    moves = (locked, tuple(update or ()), update_all)
+    raise typer.Exit(
+        run(console, lambda: _build(console, config, output, (key, signer, passphrase_file), moves, flags, jobs))
+    )
+
+
+def _build(
+    console: Console,
+    config_path: Path,
+    output: Path,
+    key: tuple[Optional[str], Optional[str], Optional[Path]],
+    moves: tuple[bool, tuple[str, ...], bool],
+    flags: AccessFlags,
+    jobs: int,
+) -> None:
+    from bundler.build import BuildPorts, build
+    from bundler.config import load_config
+    from bundler.lock import lock_path, read_lock, unlocked, write_lock
+    from bundler.sign import open_signer
+    from bundler.sources import Sources
+
+    locked, update, update_all = moves
+    if locked and (update or update_all):
+        raise ConfigError("--locked and --update exclude each other")
+    config = load_config(config_path)
+    lock_file = lock_path(config_path)
+    before = read_lock(lock_file)
+    uri, label, passphrase_file = key
+    signers = [open_signer(uri, label=label, environ=os.environ, passphrase_file=passphrase_file)] if uri else []
+    registries = open_registries(flags)
+    try:
+        ports = BuildPorts(
+            open_source=Sources(registries).open,
+            now=source_date(),
+            say=console.result,
+            progress=console.progress,
+            clock=time.monotonic,
+            jobs=jobs,
+            locked=locked,
+        )
+        locks = (before, unlocked(before, update, everything=update_all))
+        built = build(config, locks, output, signers, ports)
+    finally:
+        registries.close()
+    write_lock(lock_file, built.composition.lock)
+    if not signers:
+        console.note("warning", "the bundle is unsigned: no loader takes it until a signature is attached")
+    console.document(_built_document(built))
+
+
+def _built_document(built: Any) -> dict[str, Any]:
+    manifest = built.composition.manifest
+    return {
+        "created": manifest.created,
+        "id": built.composition.head.id,
+        "images": [
+            {"digest": i.digest, "repository": i.repository, "source": i.source, "tag": i.tag} for i in manifest.images
+        ],
+        "name": manifest.name,
+        "path": str(built.path),
+        "sequence": manifest.sequence,
+        "sha256": built.sha256,
+        "signers": [label for label, _ in built.composition.head.signatures],
+        "size": built.size,
+        "unchanged": built.unchanged,
+        "version": manifest.version,
+    }

@@ -1,0 +1,34 @@
+"""The options that several commands of the builder share, each with one meaning everywhere (cli.md)."""
+
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from loader.bundle.errors import ConfigError
+from loader.cli.options import now
+
+KeyOption = Annotated[
+    Optional[str], typer.Option("--key", metavar="KEY", help="signing key: a path, file:PATH or env:VARIABLE")
+]
+SignerOption = Annotated[
+    Optional[str],
+    typer.Option("--signer", metavar="NAME", help="label of the signature (default: key's file stem)"),
+]
+Passphrase = Annotated[
+    Optional[Path], typer.Option("--passphrase-file", metavar="F", help="passphrase of the key, in a file")
+]
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the archive NAME-VERSION.tar.zst")]
+
+
+def source_date() -> int:
+    """Seconds since the epoch: SOURCE_DATE_EPOCH where it is set, else now."""
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given is None:
+        return now()
+    if not (given.isascii() and given.isdigit() and len(given) <= 12):
+        raise ConfigError("SOURCE_DATE_EPOCH is not a number of seconds", why=given[:60])
+    return int(given)

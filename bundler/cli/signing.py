@@ -1,0 +1,75 @@
+"""``keygen``, ``sign``, ``attach-signature``: keys and signatures."""
+
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundler.cli.app import app
+from bundler.cli.options import Bundle, Passphrase, SignerOption
+from loader.cli.console import Console, run
+from loader.cli.options import JsonOption
+
+
+@app.command()
+def keygen(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="NAME.key and NAME.pub")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="folder for both")] = Path(),
+    passphrase_file: Passphrase = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an ECDSA P-256 key pair; print the fingerprint for the paper slip."""
+    from bundler.sign import write_key_pair
+
+    console = Console(as_json=as_json)
+
+    def verb() -> None:
+        private, public, key = write_key_pair(name, output, passphrase_file)
+        console.result("key", f"{private} (keep it secret, 0600)")
+        console.result("public", f"{public} (give it to the far side by another way than the bundle)")
+        console.result("print", f"fingerprint {key.fingerprint}")
+        console.document({"fingerprint": key.fingerprint, "key": str(private), "public": str(public)})
+
+    raise typer.Exit(run(console, verb))
+
+
+@app.command()
+def sign(
+    bundle: Bundle,
+    key: Annotated[str, typer.Option("--key", metavar="KEY", help="signing key: a path, file:PATH or env:VARIABLE")],
+    signer: SignerOption = None,
+    passphrase_file: Passphrase = None,
+) -> None:
+    """Add a further signature, as a file beside the bundle."""
+    from bundler.sign import open_signer, sign_bundle
+
+    console = Console()
+
+    def verb() -> None:
+        private = open_signer(key, label=signer, environ=os.environ, passphrase_file=passphrase_file)
+        for path in sign_bundle(bundle, private):
+            console.result("signed", f"{path} by {private.label} ({private.public.fingerprint})")
+
+    raise typer.Exit(run(console, verb))
+
+
+@app.command("attach-signature")
+def attach_signature_command(
+    bundle: Bundle,
+    signature: Annotated[Path, typer.Argument(metavar="SIG", help="a raw detached signature")],
+    signer: Annotated[str, typer.Option("--signer", metavar="NAME", help="label of the signature")],
+    public_key: Annotated[Path, typer.Option("--public-key", metavar="PUB", help="the key it must verify under")],
+) -> None:
+    """Store a signature that was made elsewhere (HSM, openssl dgst -sign) beside the bundle, once it verifies."""
+    from bundler.sign import attach_signature
+
+    console = Console()
+
+    def verb() -> None:
+        path = attach_signature(bundle, label=signer, public_key=public_key, signature=signature)
+        console.result("attached", str(path))
+
+    raise typer.Exit(run(console, verb))
