@@ -83,7 +83,7 @@ def _build(
     before = read_lock(lock_file)
     uri, label, passphrase_file = key
     signers = [open_signer(uri, label=label, environ=os.environ, passphrase_file=passphrase_file)] if uri else []
-    registries = open_registries(flags)
+    registries = open_registries(flags, console.detail)
     try:
         ports = BuildPorts(
             open_source=Sources(registries).open,

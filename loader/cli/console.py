@@ -90,7 +90,9 @@ class Console:
         line = printable(text)
         self._logged(line)
         if self.verbose:
-            print(line, file=self._err, flush=True)
+            # One write: workers trace from their threads, and a line must stay a line.
+            self._err.write(f"{line}\n")
+            self._err.flush()
 
     def text(self, block: str) -> None:
         """Print a result of several lines (a listing, a diff) to stdout."""

@@ -264,7 +264,7 @@ def _carry_out(given: _Run) -> None:
     folder = state_folder(given.state)
     if not options.dry_run:
         console.open_log(folder / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log")
-    registries = open_registries(given.access)
+    registries = open_registries(given.access, console.detail)
     report = Report(given.report, _who())
     with contextlib.closing(registries), _scratch() as scratch:
         ports = LoadPorts(

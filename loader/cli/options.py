@@ -6,7 +6,7 @@ import enum
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -114,8 +114,8 @@ class AccessFlags:
     ca_file: Optional[Path]
 
 
-def open_registries(flags: AccessFlags) -> Registries:
-    """Return the registry clients for these options and this environment."""
+def open_registries(flags: AccessFlags, trace: Callable[[str], None] = lambda _: None) -> Registries:
+    """Return the registry clients for these options and this environment; ``trace`` gets their requests."""
     from loader.oci.connect import Registries
     from loader.oci.credentials import run_helper
     from loader.oci.environment import AccessOptions, Environment
@@ -130,7 +130,7 @@ def open_registries(flags: AccessFlags) -> Registries:
     )
     environment = Environment.from_mapping(os.environ, home=home(), uid=os.getuid())
     retry = RetryPolicy(sleep=time.sleep, random=random.random, now=time.time)
-    return Registries(options, environment, retry=retry, clock=time.monotonic, run_helper=run_helper)
+    return Registries(options, environment, retry=retry, clock=time.monotonic, run_helper=run_helper, trace=trace)
 
 
 def spread_flags(argv: Sequence[str]) -> list[str]:

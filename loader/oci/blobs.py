@@ -81,7 +81,7 @@ class BlobReader:
                     )
             except RegistryError as error:
                 self.close()
-                if not (error.retryable and self._backoff.wait()):
+                if not (error.retryable and self._backoff.wait(why=str(error))):
                     raise
                 continue
             self._backoff.progress()

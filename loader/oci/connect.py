@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,10 @@ from loader.oci.tls import find_tls_files, make_context
 
 
 class Registries:
-    """Clients by host, made when first asked for and shared; thread-safe."""
+    """Clients by host, made when first asked for and shared; thread-safe.
+
+    ``trace`` gets a line for every request and every retry, secrets left out; it is called from any thread.
+    """
 
     def __init__(
         self,
@@ -30,10 +34,12 @@ class Registries:
         retry: RetryPolicy,
         clock: Callable[[], float],
         run_helper: HelperRunner,
+        trace: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._options = options
         self._environment = environment
-        self._retry = retry
+        self._retry = dataclasses.replace(retry, trace=trace)
+        self._trace = trace
         self._clock = clock
         self._credentials = Credentials(environment, run_helper, authfile=options.authfile)
         self._lock = threading.Lock()
@@ -83,4 +89,5 @@ class Registries:
             partial(self._credentials.find, host),
             retry=self._retry,
             clock=self._clock,
+            trace=self._trace,
         )

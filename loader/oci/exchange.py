@@ -40,13 +40,18 @@ class Reply:
         """The registry's own error codes (distribution spec, "Error Codes")."""
         return error_codes(self.body)
 
+    @property
+    def said(self) -> str:
+        """Status and the registry's words, to be shown."""
+        words = registry_words(self.body) if self.method != "HEAD" else ""
+        return f"HTTP {self.status} {words}".strip()
+
     def failure(self, what: str, hint: str = "") -> RegistryError:
         """Return the error for this reply; ``what`` says in a few words what could not be done."""
-        words = registry_words(self.body) if self.method != "HEAD" else ""
         return RegistryError(
             f"{what} ({self.method} {shown_url(self.url)})",
             status=self.status,
-            why=f"HTTP {self.status} {words}".strip(),
+            why=self.said,
             hint=hint or _hint(self),
             retryable=self.status in RETRYABLE_STATUSES,
         )
@@ -56,7 +61,8 @@ class Exchange:
     """Sends requests to one registry; thread-safe.
 
     ``transports``: ways to reach it in the order to try, ``("https", …)`` first; the first that answers is kept.
-    ``find``: credential of a repository. ``clock``: monotonic seconds.
+    ``find``: credential of a repository. ``clock``: monotonic seconds. ``trace`` gets a line for every request,
+    without anything that may be secret.
     """
 
     def __init__(
@@ -67,9 +73,12 @@ class Exchange:
         *,
         retry: RetryPolicy,
         clock: Callable[[], float],
+        trace: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.host = host
         self.retry = retry
+        self._clock = clock
+        self._trace = trace
         self._transports = transports
         self._lock = threading.Lock()
         self._chosen: Optional[tuple[str, Transport]] = transports[0] if len(transports) == 1 else None
@@ -95,13 +104,13 @@ class Exchange:
             try:
                 answer = self.once(request, scopes, repository)
             except RegistryError as error:
-                if not (error.retryable and backoff.wait()):
+                if not (error.retryable and backoff.wait(why=str(error))):
                     raise
                 continue
             if 200 <= answer.status < 300:
                 return answer
             reply = finished(answer, MAX_ERROR_BODY)
-            if reply.status not in RETRYABLE_STATUSES or not backoff.wait(reply.header("Retry-After")):
+            if reply.status not in RETRYABLE_STATUSES or not backoff.wait(reply.header("Retry-After"), reply.said):
                 raise reply.failure(f"cannot get {what}")
 
     def call(
@@ -126,11 +135,11 @@ class Exchange:
             try:
                 reply = action()
             except RegistryError as error:
-                if not (error.retryable and backoff.wait()):
+                if not (error.retryable and backoff.wait(why=str(error))):
                     raise
                 continue
             retryable = reply.status in RETRYABLE_STATUSES or again(reply)
-            if not retryable or not backoff.wait(reply.header("Retry-After")):
+            if not retryable or not backoff.wait(reply.header("Retry-After"), reply.said):
                 return reply
 
     def once(self, request: Request, scopes: Sequence[str], repository: str) -> Answer:
@@ -195,7 +204,7 @@ class Exchange:
         return any(scheme == "http" for scheme, _ in self._transports)
 
     def _send(self, request: Request) -> Answer:
-        return self._reached()[1].send(request)
+        return self._timed(self._reached()[1], request)
 
     def _reached(self) -> tuple[str, Transport]:
         if self._chosen is None:
@@ -206,20 +215,31 @@ class Exchange:
     def _probe(self) -> tuple[str, Transport]:
         errors = []
         for scheme, transport in self._transports:
-            error = _knock(transport, f"{scheme}://{api_host(self.host)}/v2/")
+            error = self._knock(transport, f"{scheme}://{api_host(self.host)}/v2/")
             if error is None:
                 return scheme, transport
             errors.append(error)
         raise errors[0]
 
+    def _knock(self, transport: Transport, url: str) -> Optional[RegistryError]:
+        """Return why nothing answers at ``url``, or ``None`` when anything does."""
+        try:
+            self._timed(transport, Request("GET", url)).close()
+        except RegistryError as error:
+            return error
+        return None
 
-def _knock(transport: Transport, url: str) -> Optional[RegistryError]:
-    """Return why nothing answers at ``url``, or ``None`` when anything does."""
-    try:
-        transport.send(Request("GET", url)).close()
-    except RegistryError as error:
-        return error
-    return None
+    def _timed(self, transport: Transport, request: Request) -> Answer:
+        """Send ``request`` and trace it: its time ends with the head of the answer."""
+        started = self._clock()
+        outcome = "failed"
+        try:
+            answer = transport.send(request)
+            outcome = str(answer.status)
+        finally:
+            spent = (self._clock() - started) * 1000
+            self._trace(f"{request.method} {shown_url(request.url)} {outcome} {spent:.0f} ms")
+        return answer
 
 
 def finished(answer: Answer, cap: int) -> Reply:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Callable, Optional
 
+from loader.oci.messages import printable
+
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses by which a server says "later"; 401, 403, 404 and all others are an answer."""
 _SECONDS = re.compile(r"[0-9]{1,6}")
@@ -17,6 +19,7 @@ class RetryPolicy:
     """Exponential back-off, half of it jitter; the sleeper, the dice and the clock are passed in.
 
     ``sleep`` takes seconds, ``random`` gives 0 to 1, ``now`` is seconds since the epoch (for dates in Retry-After).
+    ``trace`` is told of every pause and its reason.
     """
 
     sleep: Callable[[float], None]
@@ -26,6 +29,7 @@ class RetryPolicy:
     first: float = 0.5
     longest: float = 20.0
     longest_asked: float = 120.0
+    trace: Callable[[str], None] = lambda _: None
 
     def start(self) -> Backoff:
         """Begin the attempts of one operation."""
@@ -49,8 +53,8 @@ class Backoff:
         self._policy = policy
         self._failed = 0
 
-    def wait(self, retry_after: str = "") -> bool:
-        """Count a failed attempt and sleep before the next; ``False`` when no attempt is left."""
+    def wait(self, retry_after: str = "", why: str = "") -> bool:
+        """Count an attempt that failed for ``why`` and sleep before the next; ``False`` when no attempt is left."""
         self._failed += 1
         policy = self._policy
         if self._failed >= policy.attempts:
@@ -58,7 +62,9 @@ class Backoff:
         longest = min(policy.longest, policy.first * 2 ** (self._failed - 1))
         seconds = longest * (0.5 + policy.random() / 2)
         asked = policy.seconds_asked(retry_after) if retry_after else None
-        policy.sleep(seconds if asked is None else min(max(asked, seconds), policy.longest_asked))
+        pause = seconds if asked is None else min(max(asked, seconds), policy.longest_asked)
+        policy.trace(f"again in {pause:.1f} s (attempt {self._failed + 1} of {policy.attempts}): {printable(why)}")
+        policy.sleep(pause)
         return True
 
     def progress(self) -> None:

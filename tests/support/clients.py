@@ -42,6 +42,7 @@ class Client:
     root: Path
     options: AccessOptions = field(default_factory=lambda: AccessOptions(plain_http=True, timeout=5))
     time: FakeTime = field(default_factory=FakeTime)
+    traced: list[str] = field(default_factory=list)
 
     @property
     def environment(self) -> Environment:
@@ -56,7 +57,14 @@ class Client:
     @contextlib.contextmanager
     def registries(self) -> Iterator[Registries]:
         policy = RetryPolicy(sleep=self.time.sleep, random=lambda: 0.5, now=self.time.clock)
-        made = Registries(self.options, self.environment, retry=policy, clock=self.time.clock, run_helper=no_helper)
+        made = Registries(
+            self.options,
+            self.environment,
+            retry=policy,
+            clock=self.time.clock,
+            run_helper=no_helper,
+            trace=self.traced.append,
+        )
         try:
             yield made
         finally:
