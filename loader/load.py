@@ -1,19 +1,22 @@
-"""The one command's story: verify, preflight, ask, push, apply, report."""
+"""The one command's story: verify, preflight, ask, push, apply, wait, report."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from loader.bundle.errors import AirgapError, RegistryError
+from loader.bundle.errors import AirgapError, Pending, RegistryError
 from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content
 from loader.cluster.apply import Applied, apply_plan, rehearse
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.plan import Plan
 from loader.cluster.prepare import prepare
+from loader.cluster.stages import Stage
 from loader.cluster.survey import Survey as Cluster
+from loader.cluster.waits import Clock, Patience, await_done
 from loader.history import History
 from loader.meter import Progress
 from loader.oci.connect import Registries
@@ -21,16 +24,19 @@ from loader.oci.model import RegistryTarget
 from loader.oci.pushplan import PushReport
 from loader.oci.registry import Registry
 from loader.oci.survey import Survey, survey_push
-from loader.opening import open_bundle
+from loader.opening import Sources, open_bundle
 from loader.push import push_bundle, require_whole, summary
 from loader.report import Report
 from loader.site import PushSet, SiteDocument, pairs, push_set, site_documents
-from loader.units import counted, human
+from loader.units import counted, duration, human
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What was asked for. ``push`` and ``apply`` choose the halves; ``mirrors`` is cluster, manual or none."""
+    """What was asked for. ``push`` and ``apply`` choose the halves; ``mirrors`` is cluster, manual or none.
+
+    ``timeout`` is in seconds for each wait, None for each one's own; ``access`` are the options a rollback needs again.
+    """
 
     registry: Optional[str] = None
     push: bool = True
@@ -41,6 +47,8 @@ class LoadOptions:
     jobs: int = 3
     images: tuple[str, ...] = ()
     override: Optional[str] = None
+    timeout: Optional[float] = None
+    access: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,10 +59,12 @@ class LoadPorts:
     kubectl: Callable[[], Kubectl]
     history: History
     say: Callable[[str, str], None]
+    note: Callable[[str, str], None]
     progress: Progress
     confirm: Callable[[str], None]
     now: Callable[[], str]
     report: Report
+    clock: Clock
 
 
 _PAST = {"create": "created", "patch": "patched", "unchanged": "unchanged", "skip": "skipped"}
@@ -83,14 +93,14 @@ class State:
 
 
 def load(
-    archive: Path, trust: Trust, options: LoadOptions, ports: LoadPorts, *, signatures: Sequence[Path] = ()
+    sources: Sources, trust: Trust, options: LoadOptions, ports: LoadPorts, *, signatures: Sequence[Path] = ()
 ) -> State:
     """Bring the bundle to its registry and its cluster; a second run changes nothing.
 
     Returns what the run found and did. Raises the error of the first step that fails; ``ports.report``
     says what was done until then. With ``dry_run`` nothing is written anywhere.
     """
-    with open_bundle(archive, trust, signatures=signatures) as bundle:
+    with open_bundle(sources, trust, signatures=signatures, say=ports.say) as bundle:
         state = _verified(bundle, options, ports)
         _preflight_registry(state, options, ports)
         _preflight_cluster(state, options, ports)
@@ -100,12 +110,13 @@ def load(
             return state
         _ask(state, ports)
         ports.history.record(bundle, when=ports.now(), reason=options.override)
-        ports.report.begin(bundle, str(state.target), ports.now())
+        _begin_report(state, ports)
         try:
             _push(state, options, ports)
             _apply(state, options, ports)
             ports.report.succeeded()
         except AirgapError as error:
+            _show_way_back(error, options, ports.report)
             ports.report.failed(error)
             raise
         finally:
@@ -196,6 +207,12 @@ def _ask(state: State, ports: LoadPorts) -> None:
         )
 
 
+def _begin_report(state: State, ports: LoadPorts) -> None:
+    said = ports.report.begin(state.bundle, str(state.target), ports.now(), state.cluster)
+    if said:
+        ports.say("report", said)
+
+
 def _push(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     if not options.push:
         return
@@ -207,14 +224,37 @@ def _push(state: State, options: LoadOptions, ports: LoadPorts) -> None:
 
 
 def _apply(state: State, options: LoadOptions, ports: LoadPorts) -> None:
-    """Apply what the plan holds; images come first, so that nothing names one that is not there."""
+    """Apply what the plan holds and wait for it; images come first, so that nothing names one that is not there."""
     if not options.apply or state.kubectl is None or state.plan is None:
         return
+    kubectl = state.kubectl
 
     def tell(applied: Applied) -> None:
-        ports.report.applied(applied)
         ports.say("apply", f"{applied} {_PAST[applied.action]}{f' ({applied.reason})' if applied.reason else ''}")
 
-    apply_plan(state.kubectl, state.plan, on_applied=tell)
     if not state.plan.writes:
         ports.say("apply", "nothing to change: the cluster has it all")
+    apply_plan(
+        kubectl,
+        state.plan,
+        on_applied=tell,
+        on_stage=lambda stage: wait_for(stage, kubectl, options.timeout, ports),
+        journal=ports.report.journal,
+        clock=ports.clock,
+    )
+
+
+def wait_for(stage: Stage, kubectl: Kubectl, timeout: Optional[float], ports: LoadPorts) -> None:
+    """Wait for what the cluster makes of ``stage``; nothing is said of what was there already."""
+    patience = Patience(ports.clock, timeout, lambda text: ports.note("wait", text), ports.report.waited)
+    for wait in stage.waits:
+        waited = await_done(wait, kubectl, patience)
+        if waited.seconds >= 1 or any(change.writes for change in stage.changes):
+            ports.say("wait", f"{waited.name}: {waited.text} ({duration(waited.seconds)})")
+
+
+def _show_way_back(error: AirgapError, options: LoadOptions, report: Report) -> None:
+    """Let the error's last line be the command that undoes what was done until then."""
+    if report.changed and report.path is not None and not isinstance(error, Pending):
+        error.why = "; ".join(part for part in (error.why, error.hint) if part)
+        error.hint = f"airgap-loader rollback {shlex.quote(str(report.path))}{options.access}"

@@ -4,35 +4,51 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from loader.bundle.errors import AirgapError, StorageError
+from loader.bundle.errors import AirgapError, FormatError, Interrupted, Pending, StorageError
+from loader.bundle.strictjson import to_plain
 from loader.bundle.verify import VerifiedBundle
-from loader.cluster.apply import Applied
+from loader.cluster.failures import printable
+from loader.cluster.survey import Survey
+from loader.cluster.waits import Waited
+from loader.journal import ObjectJournal
 from loader.oci.pushplan import PushReport
 from loader.page import Page, table
+from loader.record import MAX_REPORT, Change, Record, decode, identity
+from loader.signing import read_small_file
+from loader.units import duration
+from loader.vault import Vault
 
 
 class Report:
     """``DIR/NAME-VERSION.load.json`` and ``.html``.
 
-    The JSON is written anew after each step and says ``interrupted`` until the end, so that a kill leaves it true.
+    The JSON is written anew after each step and says ``interrupted`` until the end, so that a kill leaves it true. A
+    report of the same bundle and cluster is continued; any other of that name is kept under a number.
     """
 
-    def __init__(self, directory: Path, facts: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, facts: Mapping[str, str], vault: Vault) -> None:
         self._directory = directory
+        self._facts = {name: printable(value) for name, value in facts.items()}
+        self._vault = vault
+        self._stem: Optional[str] = None
         self._record: dict[str, Any] = {
-            **facts,
-            "formatVersion": 1,
-            "state": "interrupted",
-            "images": [],
+            **self._facts,
             "blobs": {"bytesSent": 0, "mounted": 0, "present": 0, "sent": 0},
-            "objects": [],
+            "cluster": None,
             "error": None,
             "finished": None,
+            "formatVersion": 1,
+            "images": [],
+            "objects": [],
+            "runs": [],
+            "state": "interrupted",
+            "waits": [],
         }
-        self._stem: Optional[str] = None
+        self.journal = ObjectJournal(self._record["objects"], vault, self.write)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -44,8 +60,16 @@ class Report:
         """The JSON file, once the run has begun."""
         return None if self._stem is None else self._directory / f"{self._stem}.load.json"
 
-    def begin(self, bundle: VerifiedBundle, registry: str, now: str) -> None:
-        """Write the first record; ``StorageError`` if the folder can't be written, before anything else is."""
+    @property
+    def changed(self) -> bool:
+        """Tell whether there is anything in the cluster to put back."""
+        return any(row["action"] in {"create", "patch"} and not row["restored"] for row in self._record["objects"])
+
+    def begin(self, bundle: VerifiedBundle, registry: str, now: str, cluster: Optional[Survey] = None) -> str:
+        """Write the first record; return a word on an earlier report of that name, if there is one to say.
+
+        ``StorageError`` if the folder can't be written, before anything else is.
+        """
         manifest = bundle.manifest
         self._stem = f"{manifest.name}-{manifest.version}"
         self._record.update(
@@ -57,22 +81,82 @@ class Report:
                     "sequence": manifest.sequence,
                     "version": manifest.version,
                 },
+                "cluster": _cluster_row(cluster),
                 "registry": registry,
                 "signers": [
                     {"fingerprint": signer.key.fingerprint, "name": signer.key.name} for signer in bundle.signers
                 ],
                 "started": now,
-                "warnings": list(bundle.warnings),
+                "warnings": [printable(warning) for warning in bundle.warnings],
             }
         )
-        self._write()
+        said = self._continued()
+        self._begin_run("load", now)
+        return said
+
+    def resume(self, stem: str, record: Record, changes: tuple[Change, ...], *, verb: str, now: str) -> None:
+        """Go on with a report that was read from disk, with another ``verb``."""
+        self._stem = stem
+        self._record.update({**to_plain(record), **self._facts, "error": None, "started": now, "finished": None})
+        self._take_objects(changes)
+        self._begin_run(verb, now)
+
+    def _begin_run(self, verb: str, now: str) -> None:
+        run = {
+            **{name: self._record[name] for name in ("host", "loader", "loaderSha256", "user")},
+            "finished": None,
+            "started": now,
+            "state": "interrupted",
+            "verb": verb,
+        }
+        self._record["runs"].append(run)
+        self._mark("interrupted")
+        self.write()
+
+    def _continued(self) -> str:
+        """Take over what an earlier run on the same bundle and cluster wrote; move any other report aside."""
+        path = self.path
+        if path is None or not path.exists():
+            return ""
+        try:
+            data = read_small_file(path, MAX_REPORT)
+            record, changes = decode(data, str(path))
+        except FormatError as error:
+            return self._set_aside(path, f"it is no report ({error.why or error.message})")
+        server = record.cluster.server if record.cluster else None
+        if not self._vault.sealed(identity(record.bundle.id, server), data):
+            return self._set_aside(path, "this state folder did not see it written")
+        here = self._record["cluster"]
+        if record.bundle.id != self._record["bundle"]["id"] or (server and here and here["server"] != server):
+            return self._set_aside(path, "it is of another bundle or cluster")
+        plain = to_plain(record)
+        self._record.update({name: plain[name] for name in ("blobs", "images", "runs", "waits")})
+        self._record["cluster"] = here or plain["cluster"]
+        self._take_objects(tuple(change for change in changes if not change.row.restored))
+        return ""
+
+    def _take_objects(self, changes: tuple[Change, ...]) -> None:
+        rows = [{**to_plain(change.row), "after": change.after, "before": change.before} for change in changes]
+        self._record["objects"] = rows
+        self.journal = ObjectJournal(rows, self._vault, self.write)
+
+    def _set_aside(self, path: Path, why: str) -> str:
+        number = 1
+        while path.with_name(f"{self._stem}.load.{number}.json").exists():
+            number += 1
+        kept = path.with_name(f"{self._stem}.load.{number}.json")
+        try:
+            path.rename(kept)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return f"the report that was there is kept as {kept}: {why}"
 
     def pushed(self, report: PushReport) -> None:
         """Add what the push did."""
         self._record["images"] = [
             {
                 "digest": image.digest,
-                "error": None if image.error is None else str(image.error),
+                "error": None if image.error is None else printable(str(image.error)),
                 "repository": image.repository,
                 "tag": image.tag,
                 "tagMoved": image.tag_moved,
@@ -86,48 +170,63 @@ class Report:
             "present": blobs.count("present"),
             "sent": blobs.count("sent"),
         }
-        self._write()
+        self.write()
 
-    def applied(self, applied: Applied) -> None:
-        """Add one object."""
-        self._record["objects"].append(
+    def waited(self, waited: Waited) -> None:
+        """Add one wait, ended one way or another."""
+        self._record["waits"].append(
             {
-                "action": applied.action,
-                "document": applied.document,
-                "kind": applied.kind,
-                "name": applied.name,
-                "namespace": applied.namespace,
-                "reason": applied.reason,
-                "resourceVersion": {"after": applied.version_after, "before": applied.version_before},
+                "document": waited.document,
+                "name": waited.name,
+                "run": len(self._record["runs"]) - 1,
+                "seconds": round(waited.seconds),
+                "state": waited.state,
+                "text": printable(waited.text),
             }
         )
-        self._write()
+        self.write()
 
     def failed(self, error: AirgapError) -> None:
         """Add the error that ended the run."""
         self._record["error"] = {
             "code": error.exit_code,
-            "hint": error.hint,
-            "message": error.message,
-            "why": error.why,
+            "hint": printable(error.hint),
+            "message": printable(error.message),
+            "why": printable(error.why),
         }
-        self._record["state"] = "failed"
+        self._mark(
+            "pending" if isinstance(error, Pending) else "interrupted" if isinstance(error, Interrupted) else "failed"
+        )
 
     def finish(self, now: str) -> None:
         """Write the last record and the page. A run that was killed before says ``interrupted``."""
-        self._record["finished"] = now
-        self._write()
+        self._record["finished"] = self._record["runs"][-1]["finished"] = now
+        self.write()
         if self._stem is not None:
             replace_file(self._directory / f"{self._stem}.load.html", load_page(self._record).encode())
 
-    def succeeded(self) -> None:
+    def succeeded(self, state: str = "complete") -> None:
         """Mark the run as complete."""
-        self._record["state"] = "complete"
+        self._mark(state)
 
-    def _write(self) -> None:
+    def _mark(self, state: str) -> None:
+        self._record["state"] = self._record["runs"][-1]["state"] = state
+
+    def write(self) -> None:
+        """Put the record on disk as it is now, and note in the state folder that it is ours."""
         path = self.path
         if path is not None:
-            replace_file(path, (json.dumps(self._record, indent=2, sort_keys=True) + "\n").encode())
+            data = (json.dumps(self._record, indent=2, sort_keys=True) + "\n").encode()
+            cluster = self._record["cluster"]
+            self._vault.seal(identity(self._record["bundle"]["id"], cluster and cluster["server"]), data)
+            replace_file(path, data)
+
+
+def _cluster_row(cluster: Optional[Survey]) -> Optional[dict[str, str]]:
+    if cluster is None:
+        return None
+    version = f"OpenShift {cluster.openshift}" if cluster.openshift else f"Kubernetes {cluster.kubernetes}"
+    return {"context": cluster.context, "server": cluster.server, "user": cluster.user, "version": version}
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -140,12 +239,24 @@ def replace_file(path: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
-        raise StorageError(
-            f"cannot write the report {path}",
-            why=error.strerror or str(error),
-            hint="--report DIR names another folder",
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last: after a power cut the report must not be older than what it is the report of."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot write the report {path}", why=error.strerror or str(error), hint="--report DIR names another folder"
+    )
 
 
 def load_page(record: dict[str, Any]) -> str:
@@ -158,8 +269,9 @@ def load_page(record: dict[str, Any]) -> str:
             ("sequence", str(bundle["sequence"])),
             ("created", bundle["created"]),
             ("registry", record["registry"]),
+            *_cluster_facts(record["cluster"]),
             ("signed by", ", ".join(f"{s['name']} {s['fingerprint']}" for s in record["signers"])),
-            ("by", f"{record['user']} on {record['host']}, {record['loader']}"),
+            ("by", f"{record['user']} on {record['host']}, {record['loader']} ({record['loaderSha256']})"),
             ("started", record["started"]),
             ("finished", record["finished"]),
         ]
@@ -180,4 +292,27 @@ def load_page(record: dict[str, Any]) -> str:
             [[o["kind"], o["namespace"] or "", o["name"], o["action"]] for o in record["objects"]],
         ),
     )
+    page.section(
+        "Waits",
+        table(
+            ["for", "took", "ended", "last seen"],
+            [[w["name"], duration(w["seconds"]), w["state"], w["text"]] for w in record["waits"]],
+        ),
+    )
+    page.section(
+        "Runs",
+        table(
+            ["run", "by", "started", "finished", "state"],
+            [
+                [r["verb"], f"{r['user']} on {r['host']}", r["started"], r["finished"] or "", r["state"]]
+                for r in record["runs"]
+            ],
+        ),
+    )
     return page.html()
+
+
+def _cluster_facts(cluster: Optional[Mapping[str, str]]) -> list[tuple[str, str]]:
+    if cluster is None:
+        return []
+    return [("cluster", f"{cluster['server']} ({cluster['version']}), user {cluster['user']}")]

@@ -6,8 +6,10 @@
 import contextlib
 import getpass
 import os
+import shlex
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +45,7 @@ from loader.cli.options import (
     state_folder,
     utc_now,
 )
+from loader.cli.timeouts import Timeout, seconds
 
 if TYPE_CHECKING:
     from loader.cluster.kubectl import Call, Kubectl
@@ -83,7 +86,7 @@ class _Run:
     """Everything one of the three commands was given."""
 
     console: Console
-    source: Path
+    source: list[Path]
     trust: Optional[Path]
     signatures: list[Path]
     crypto: Crypto
@@ -110,6 +113,7 @@ def load_command(
     mirrors: MirrorsOption = Mirrors.cluster,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    timeout: Timeout = None,
     yes: Yes = False,
     report: ReportDir = Path(),
     signature: Signatures = None,
@@ -141,6 +145,8 @@ def load_command(
             mirrors=mirrors.value,
             jobs=jobs,
             override=_override(allow_older, reason),
+            timeout=seconds(timeout),
+            access=cluster_options(kubeconfig, context, state),
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
         given = (console, source, trust, signature or [], crypto, state, access, report, options)
@@ -202,6 +208,7 @@ def apply_command(
     mirrors: MirrorsOption = Mirrors.cluster,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    timeout: Timeout = None,
     yes: Yes = False,
     report: ReportDir = Path(),
     signature: Signatures = None,
@@ -231,6 +238,8 @@ def apply_command(
             only=_only(only),
             mirrors=mirrors.value,
             override=_override(allow_older, reason),
+            timeout=seconds(timeout),
+            access=cluster_options(kubeconfig, context, state),
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
         given = (console, source, trust, signature or [], crypto, state, access, report, options)
@@ -249,6 +258,12 @@ def _only(text: Optional[str]) -> tuple[str, ...]:
     return names
 
 
+def cluster_options(kubeconfig: Optional[Path], context: Optional[str], state: Optional[Path]) -> str:
+    """The options that a rollback must be given again, as a person types them."""
+    given = (("--kubeconfig", kubeconfig), ("--context", context), ("--state", state))
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value is not None)
+
+
 def _override(allow_older: bool, reason: Optional[str]) -> Optional[str]:
     if allow_older != bool(reason):
         raise ConfigError("--allow-older and --reason TEXT go together", why="the reason is kept in the history")
@@ -256,26 +271,30 @@ def _override(allow_older: bool, reason: Optional[str]) -> Optional[str]:
 
 
 def _carry_out(given: _Run) -> None:
+    from loader.cluster.waits import Clock
     from loader.history import History
     from loader.load import LoadPorts, load
     from loader.report import Report
+    from loader.vault import Vault
 
     console, options = given.console, given.options
     folder = state_folder(given.state)
     if not options.dry_run:
         console.open_log(folder / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log")
     registries = open_registries(given.access, console.detail)
-    report = Report(given.report, _who())
+    report = Report(given.report, who(), Vault(folder))
     with contextlib.closing(registries), _scratch() as scratch:
         ports = LoadPorts(
             registries=registries,
             kubectl=lambda: _kubectl(given, scratch),
             history=History(folder),
             say=console.result,
+            note=console.note,
             progress=console.progress,
             confirm=(lambda _: None) if given.yes else console.confirm,
             now=utc_now,
             report=report,
+            clock=Clock(),
         )
         trust = make_trust(given.trust, given.crypto)
         state = load(given.source, trust, options, ports, signatures=given.signatures)
@@ -307,12 +326,20 @@ def _by_hand(given: _Run, state: "State") -> None:
     given.console.text("\n".join(oc_lines(item.document for item in state.documents)))
 
 
-def _who() -> dict[str, Any]:
+def who() -> dict[str, str]:
+    """The facts of a run: who, where, and which loader."""
+    from loader.identity import own_sha256
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return {"host": socket.gethostname(), "loader": f"airgap-loader {__version__}", "user": user}
+    return {
+        "host": socket.gethostname(),
+        "loader": f"airgap-loader {__version__}",
+        "loaderSha256": own_sha256(sys.argv[0]),
+        "user": user,
+    }
 
 
 @contextlib.contextmanager

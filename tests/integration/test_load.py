@@ -13,6 +13,7 @@ import pytest
 from tests.support import article
 from tests.support.apiserver import CRDS, ApiServer, install_crds
 from tests.support.cli import Cli, Ran, tree
+from tests.support.controllers import Api, Controllers, running
 from tests.support.registry import RegistryServer
 from tests.unit.loader.cluster import makers
 
@@ -60,7 +61,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
 
 
 @pytest.fixture
-def site(api_server: ApiServer, bundle: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Site]:
+def quiet_site(api_server: ApiServer, bundle: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Site]:
     archive, _ = bundle
     (tmp_path / "builder.pub").write_bytes((archive.parent.parent / "builder.pub").read_bytes())
     path = f"{api_server.program.parent}:{os.defpath}"
@@ -79,6 +80,13 @@ def site(api_server: ApiServer, bundle: tuple[Path, dict[str, str]], tmp_path: P
     body = json.loads(api_server.kubectl("get", "namespace", "rook-ceph", "-o", "json"))
     body["spec"]["finalizers"] = []
     api_server.kubectl("replace", "--raw", "/api/v1/namespaces/rook-ceph/finalize", "-f", "-", input=json.dumps(body))
+
+
+@pytest.fixture
+def site(quiet_site: Site) -> Iterator[Site]:
+    """The same with the controllers of OpenShift and Rook at work."""
+    with running(Controllers(Api(quiet_site.cluster), "rook-ceph")):
+        yield quiet_site
 
 
 def test_load_brings_images_and_documents(site: Site, bundle: tuple[Path, dict[str, str]]) -> None:

@@ -1,0 +1,86 @@
+"""What the state folder keeps of a load's reports: seals, and the Secrets that a report only names by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from loader.bundle.errors import AirgapError, StorageError
+from loader.bundle.strictjson import loads
+from loader.signing import read_small_file
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+MAX_SECRET = 2 * 2**20  # etcd takes no object over 1.5 MiB
+_KEPT_SEALS = 2
+
+
+class Vault:
+    """Files of one hash each under ``directory``; nothing is written before the first ``keep`` or ``seal``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._seals = directory / "reports"
+        self._secrets = directory / "secrets"
+
+    def keep(self, item: Mapping[str, Any]) -> str:
+        """Store an object, readable by its owner alone, and return the SHA-256 it is found by."""
+        data = json.dumps(item, sort_keys=True, separators=(",", ":")).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        if not (self._secrets / digest).exists():
+            _write(self._secrets / digest, data)
+        return digest
+
+    def kept(self, digest: str) -> dict[str, Any]:
+        """Return the object with this SHA-256; ``StorageError`` where it is not here or no longer what it was."""
+        path = self._secrets / digest
+        if _HEX.fullmatch(digest) is None:
+            raise StorageError("a Secret of the report cannot be found", why=f"{digest[:80]!a} is no SHA-256")
+        data = read_small_file(path, MAX_SECRET)
+        found = loads(data, str(path))
+        if hashlib.sha256(data).hexdigest() != digest or not isinstance(found, dict):
+            raise StorageError(f"{path} is not the Secret it was", why="its hash is another")
+        return found
+
+    def seal(self, identity: str, data: bytes) -> None:
+        """Note that ``data`` is a report of ours, just before it is written; the one it replaces stays known.
+
+        Between the two writes a kill may leave either on disk.
+        """
+        path = self._seal_path(identity)
+        digests = [hashlib.sha256(data).hexdigest(), *self._sealed(path)][:_KEPT_SEALS]
+        _write(path, ("\n".join(digests) + "\n").encode())
+
+    def sealed(self, identity: str, data: bytes) -> bool:
+        """Tell whether ``data`` is the last report of ``identity`` that this state folder saw, unchanged."""
+        return hashlib.sha256(data).hexdigest() in self._sealed(self._seal_path(identity))
+
+    def _seal_path(self, identity: str) -> Path:
+        return self._seals / hashlib.sha256(identity.encode()).hexdigest()
+
+    def _sealed(self, path: Path) -> list[str]:
+        try:
+            lines = read_small_file(path).decode("ascii", "replace").splitlines()
+        except AirgapError:
+            return []
+        return [line for line in lines if _HEX.fullmatch(line)]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write ``path`` whole or not at all, readable by its owner alone."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}", why=error.strerror or str(error), hint="--state DIR names another folder"
+        ) from error
