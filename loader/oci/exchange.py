@@ -128,17 +128,30 @@ class Exchange:
         """
         return self.retrying(lambda: finished(self.once(request, scopes, repository), cap), again=again)
 
-    def retrying(self, action: Callable[[], Reply], *, again: Callable[[Reply], bool] = lambda _: False) -> Reply:
-        """Run ``action`` until its reply is not one to retry, or the attempts are used up."""
+    def retrying(
+        self,
+        action: Callable[[], Reply],
+        *,
+        again: Callable[[Reply], bool] = lambda _: False,
+        moved: Callable[[], bool] = lambda: False,
+    ) -> Reply:
+        """Run ``action`` until its reply is not one to retry, or the attempts are used up.
+
+        ``moved`` tells whether bytes arrived since it was last asked: the failure after that is a first one again.
+        """
         backoff = self.retry.start()
         while True:
             try:
                 reply = action()
             except RegistryError as error:
+                if moved():
+                    backoff.progress()
                 if not (error.retryable and backoff.wait(why=str(error))):
                     raise
                 continue
             retryable = reply.status in RETRYABLE_STATUSES or again(reply)
+            if retryable and moved():
+                backoff.progress()
             if not retryable or not backoff.wait(reply.header("Retry-After"), reply.said):
                 return reply
 

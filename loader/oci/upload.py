@@ -1,14 +1,19 @@
 """Sending one blob: an upload session, then its bytes in one PUT, or in PATCHes where a proxy limits size.
 
+A PUT that broke goes on where the registry says it stopped: its session is asked for the offset, the rest is
+sent by PATCH and closed. A session that is gone, or whose result is refused, starts again from nothing.
+
 Rules: distribution spec, "Pushing blobs". Quirks: Location may be relative, absolute, carry a query,
 or name another host (then no login goes along) or the wrong scheme (a TLS proxy in front).
 """
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Optional
 
 from loader.bundle.errors import RegistryError
 from loader.oci.exchange import Exchange, Reply, finished
@@ -17,18 +22,23 @@ from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, origin, shown_u
 PIECES = (8 * 2**20, 2**19)
 """Sizes of PATCH bodies to try after a 413: below the common 10 MB, then below nginx's default of 1 MiB."""
 _OCTETS = {"Content-Type": "application/octet-stream"}
+_STORED = frozenset({200, 201, 202, 204})
+_NOT_OURS_TO_MEND = frozenset({401, 403, 408, 413, 429})
+_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
+_PROGRESS = 2**20
+"""Bytes that have to arrive between two breaks for the second to count as a first one."""
 
 
 def send(exchange: Exchange, scopes: Sequence[str], repository: str, digest: str, body: Upload) -> None:
     """Upload ``body`` as ``digest``; ``RegistryError`` when the registry does not confirm it."""
     what = f"cannot send blob {digest} to {exchange.host}/{repository}"
     session = _Session(exchange, tuple(scopes), repository, digest)
-    reply = exchange.retrying(lambda: session.put_whole(body))
+    reply = exchange.retrying(lambda: session.put_whole(body), moved=session.moved)
     for piece in PIECES:
         if reply.status != 413:
             break
         reply = exchange.retrying(lambda size=piece: session.send_pieces(body, size))  # type: ignore[misc]
-    if reply.status not in {200, 201, 204}:
+    if reply.status not in _STORED:
         raise reply.failure(what)
     told = reply.header("Docker-Content-Digest")
     if told and told != digest:
@@ -47,23 +57,66 @@ def cancel(exchange: Exchange, reply: Reply, scopes: Sequence[str], repository: 
 
 
 class _Session:
-    """Attempts at one blob; each opens an upload session of its own."""
+    """Attempts at one blob. ``_url`` is the session that a broken attempt left, ``_reached`` how far it came."""
 
     def __init__(self, exchange: Exchange, scopes: tuple[str, ...], repository: str, digest: str) -> None:
         self._exchange = exchange
         self._scopes = scopes
         self._repository = repository
         self._digest = digest
+        self._url = ""
+        self._reached = 0
+        self._counted = 0
+
+    def moved(self) -> bool:
+        """Tell whether the last broken session had got on since this was asked."""
+        before, self._counted = self._counted, self._reached
+        return self._reached >= before + _PROGRESS
 
     def put_whole(self, body: Upload) -> Reply:
+        if self._url:
+            status = self._send(Request("GET", self._url))
+            if 400 <= status.status < 500:
+                # Closed, and only the answer got lost? Then there is nothing to send again.
+                there = self._look(body.size)
+                if there is not None:
+                    return there
+            offset = _offset(status, body.size)
+            if offset:
+                reply = self._go_on(status, body, offset)
+                if not 400 <= reply.status < 500 or reply.status in _NOT_OURS_TO_MEND:
+                    return reply
+        return self._from_nothing(body)
+
+    def _from_nothing(self, body: Upload) -> Reply:
+        self._url = ""
         opened = self._start()
-        if opened.status != 202:
+        if not 200 <= opened.status < 300:
             return opened
-        return self._send(Request("PUT", self._closing(_location(self._exchange, opened)), _OCTETS, body))
+        self._url = _location(self._exchange, opened)
+        return self._send(Request("PUT", self._closing(self._url), _OCTETS, body))
+
+    def _go_on(self, status: Reply, body: Upload, offset: int) -> Reply:
+        self._reached = max(self._reached, offset)
+        url = _location(self._exchange, status) if status.header("Location") else self._url
+        self._url = url
+        if offset < body.size:
+            headers = {**_OCTETS, "Content-Range": f"{offset}-{body.size - 1}"}
+            reply = self._send(Request("PATCH", url, headers, _rest(body, offset)))
+            if reply.status not in {202, 204}:
+                return reply
+            url = _location(self._exchange, reply)
+            self._url = url
+        return self._close(url)
+
+    def _look(self, size: int) -> Optional[Reply]:
+        url = self._exchange.url(f"/v2/{self._repository}/blobs/{self._digest}")
+        reply = self._send(Request("HEAD", url))
+        return reply if reply.status == 200 and reply.header("Content-Length") == str(size) else None
 
     def send_pieces(self, body: Upload, size: int) -> Reply:
         reply = self._start()
-        if reply.status != 202:
+        if not 200 <= reply.status < 300:
             return reply
         least = reply.header("OCI-Chunk-Min-Length")
         size = max(size, int(least)) if least.isdigit() and len(least) < 10 else size
@@ -74,10 +127,13 @@ class _Session:
                 # No "bytes" in front and inclusive ends: the spec's own form, not RFC 9110's.
                 headers = {**_OCTETS, "Content-Range": f"{start}-{start + len(piece) - 1}"}
                 reply = self._send(Request("PATCH", url, headers, piece))
-                if reply.status != 202:
+                if reply.status not in {202, 204}:
                     return reply
                 url = _location(self._exchange, reply)
                 start += len(piece)
+        return self._close(url)
+
+    def _close(self, url: str) -> Reply:
         return self._send(Request("PUT", self._closing(url), {**_OCTETS, "Content-Length": "0"}, b""))
 
     def _start(self) -> Reply:
@@ -123,6 +179,32 @@ def _readable(exchange: Exchange, reply: Reply) -> Iterator[None]:
         yield
     except ValueError as error:
         raise RegistryError(f"{exchange.host} gave an upload Location that is no URL", status=reply.status) from error
+
+
+def _offset(status: Reply, size: int) -> int:
+    """Return how many bytes of the blob the session holds, 0 when it does not say so (distribution spec, Range)."""
+    match = _RANGE.fullmatch(status.header("Range")) if 200 <= status.status < 300 else None
+    # An empty session says "0-0" (distribution/distribution), as does one with a single byte.
+    held = int(match[1]) + 1 if match is not None and int(match[1]) else 0
+    return held if held <= size else 0
+
+
+def _rest(body: Upload, offset: int) -> Upload:
+    """Return ``body`` without its first ``offset`` bytes, which are read all the same: they are part of its hash."""
+
+    @contextmanager
+    def opened() -> Iterator[Iterator[memoryview]]:
+        with body.open() as chunks:
+            yield _skipping(chunks, offset)
+
+    return Upload(body.size - offset, opened)
+
+
+def _skipping(chunks: Iterator[memoryview], offset: int) -> Iterator[memoryview]:
+    for chunk in chunks:
+        if len(chunk) > offset:
+            yield chunk[offset:]
+        offset = max(0, offset - len(chunk))
 
 
 def _pieces(chunks: Iterator[memoryview], size: int) -> Iterator[bytes]:

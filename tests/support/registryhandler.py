@@ -183,6 +183,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "DELETE":
             self.registry.uploads.pop(session).unlink()
             return self._reply(204, b"", {})
+        if self.command == "GET":
+            return self._tell_offset(path, name)
+        kind = self.fault.kind if self.fault is not None else ""
+        if kind in {"cut", "forget"}:
+            return self._cut(path, self.fault.after, forget=kind == "forget")
         if self.rules.max_body and self.left > self.rules.max_body:
             self._discard()
             return self._reply(413, b"<html>413 Request Entity Too Large</html>", {"Content-Type": "text/html"})
@@ -196,11 +201,24 @@ class Handler(BaseHTTPRequestHandler):
             return self._reply(202, b"", {"Location": self._location(name, session), "Range": f"0-{end}"})
         return self._take(path, name, self.query.get("digest", ""))
 
+    def _tell_offset(self, path: Path, name: str) -> None:
+        held = max(path.stat().st_size - 1, 0)
+        self._reply(204, b"", {"Location": self._location(name, path.name), "Range": f"0-{held}"})
+
+    def _cut(self, path: Path, size: int, *, forget: bool) -> None:
+        with path.open("ab") as out:
+            out.write(self.rfile.read(min(size, self.left)))
+        if forget:
+            self.registry.uploads.pop(path.name)
+        self._reset()
+
     def _take(self, path: Path, name: str, digest: str) -> None:
         self._append(path)
         self.registry.uploads.pop(path.name, None)
         if not is_digest(digest) or not self.store.commit(path, name, digest):
             return self._error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+        if self.fault is not None and self.fault.kind == "mute":
+            return self._reset()
         return self._reply(201, b"", {"Docker-Content-Digest": digest, "Location": f"/v2/{name}/blobs/{digest}"})
 
     def _append(self, path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +24,11 @@ DIGEST = digest_of(DATA)
 class Body:
     """A body in uneven chunks that counts how often it is opened."""
 
-    def __init__(self, data: bytes = DATA, error: Exception | None = None) -> None:
+    def __init__(self, data: bytes = DATA, error: Exception | None = None, pause: float = 0) -> None:
         self.opened = 0
         self._data = data
         self._error = error
+        self._pause = pause
 
     @contextmanager
     def __call__(self) -> Iterator[Iterator[memoryview]]:
@@ -36,6 +38,7 @@ class Body:
     def _chunks(self) -> Iterator[memoryview]:
         view = memoryview(self._data)
         for start in range(0, len(view), 300_001):
+            time.sleep(self._pause)
             yield view[start : start + 300_001]
         if self._error:
             raise self._error
