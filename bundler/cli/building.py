@@ -21,6 +21,7 @@ from loader.cli.options import (
     CertDir,
     Jobs,
     JsonOption,
+    LimitRate,
     PlainHttp,
     Quiet,
     TlsVerify,
@@ -42,6 +43,7 @@ def build_command(
     ] = None,
     update_all: Annotated[bool, typer.Option("--update-all", help="resolve every image anew")] = False,
     jobs: Jobs = 3,
+    limit_rate: LimitRate = None,
     authfile: Authfile = None,
     cert_dir: CertDir = None,
     tls_verify: TlsVerify = None,
@@ -53,7 +55,7 @@ def build_command(
 ) -> None:
     """Write DIR/NAME-VERSION.tar.zst with its sidecars, and verify it."""
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    flags = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
+    flags = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
     moves = (locked, tuple(update or ()), update_all)
     raise typer.Exit(
         run(console, lambda: _build(console, config, output, (key, signer, passphrase_file), moves, flags, jobs))

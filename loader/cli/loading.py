@@ -32,6 +32,7 @@ from loader.cli.options import (
     CryptoOption,
     Jobs,
     JsonOption,
+    LimitRate,
     PlainHttp,
     Quiet,
     Signatures,
@@ -122,6 +123,7 @@ def load_command(
     allow_older: AllowOlder = False,
     reason: Reason = None,
     jobs: Jobs = 3,
+    limit_rate: LimitRate = None,
     authfile: Authfile = None,
     cert_dir: CertDir = None,
     tls_verify: TlsVerify = None,
@@ -148,7 +150,7 @@ def load_command(
             timeout=seconds(timeout),
             access=cluster_options(kubeconfig, context, state),
         )
-        access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
+        access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
         given = (console, source, trust, signature or [], crypto, state, access, report, options)
         _carry_out(_Run(*given, kubeconfig, context, yes, documents_only=no_apply))
 
@@ -169,6 +171,7 @@ def push_command(
     allow_older: AllowOlder = False,
     reason: Reason = None,
     jobs: Jobs = 3,
+    limit_rate: LimitRate = None,
     authfile: Authfile = None,
     cert_dir: CertDir = None,
     tls_verify: TlsVerify = None,
@@ -192,7 +195,7 @@ def push_command(
             images=tuple(image or ()),
             override=_override(allow_older, reason),
         )
-        access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
+        access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
         _carry_out(_Run(console, source, trust, signature or [], crypto, state, access, report, options))
 
     raise typer.Exit(run(console, verb))

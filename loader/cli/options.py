@@ -63,6 +63,10 @@ CaFile = Annotated[
     Optional[Path], typer.Option("--ca-file", metavar="FILE", help="extra CA for our own connections (PEM)")
 ]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, max=32, help="transfers at once")]
+LimitRate = Annotated[
+    Optional[str],
+    typer.Option("--limit-rate", metavar="R", help="bytes per second over all connections (500k, 10M)"),
+]
 
 
 def home() -> Path:
@@ -112,6 +116,7 @@ class AccessFlags:
     tls_verify: Optional[YesNo]
     plain_http: bool
     ca_file: Optional[Path]
+    limit_rate: Optional[str] = None
 
 
 def open_registries(flags: AccessFlags, trace: Callable[[str], None] = lambda _: None) -> Registries:
@@ -119,6 +124,7 @@ def open_registries(flags: AccessFlags, trace: Callable[[str], None] = lambda _:
     from loader.oci.connect import Registries
     from loader.oci.credentials import run_helper
     from loader.oci.environment import AccessOptions, Environment
+    from loader.oci.rate import RateLimit, parse_rate
     from loader.oci.retry import RetryPolicy
 
     options = AccessOptions(
@@ -130,7 +136,16 @@ def open_registries(flags: AccessFlags, trace: Callable[[str], None] = lambda _:
     )
     environment = Environment.from_mapping(os.environ, home=home(), uid=os.getuid())
     retry = RetryPolicy(sleep=time.sleep, random=random.random, now=time.time)
-    return Registries(options, environment, retry=retry, clock=time.monotonic, run_helper=run_helper, trace=trace)
+    rate = parse_rate(flags.limit_rate) if flags.limit_rate is not None else None
+    return Registries(
+        options,
+        environment,
+        retry=retry,
+        clock=time.monotonic,
+        run_helper=run_helper,
+        trace=trace,
+        limit=RateLimit(rate, clock=time.monotonic, sleep=time.sleep) if rate is not None else None,
+    )
 
 
 def spread_flags(argv: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from loader.oci.exchange import Exchange
 from loader.oci.http import Transport
 from loader.oci.model import ImageRef
 from loader.oci.proxies import proxy_for
+from loader.oci.rate import RateLimit
 from loader.oci.registriesconf import RegistriesConf, load_registries_conf
 from loader.oci.registry import Registry
 from loader.oci.retry import RetryPolicy
@@ -24,6 +25,7 @@ class Registries:
     """Clients by host, made when first asked for and shared; thread-safe.
 
     ``trace`` gets a line for every request and every retry, secrets left out; it is called from any thread.
+    ``limit`` paces all of them together.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class Registries:
         clock: Callable[[], float],
         run_helper: HelperRunner,
         trace: Callable[[str], None] = lambda _: None,
+        limit: RateLimit | None = None,
     ) -> None:
         self._options = options
         self._environment = environment
         self._retry = dataclasses.replace(retry, trace=trace)
         self._trace = trace
+        self._limit = limit
         self._clock = clock
         self._credentials = Credentials(environment, run_helper, authfile=options.authfile)
         self._lock = threading.Lock()
@@ -90,4 +94,5 @@ class Registries:
             retry=self._retry,
             clock=self._clock,
             trace=self._trace,
+            limit=self._limit,
         )

@@ -13,8 +13,9 @@ from loader.bundle.errors import RegistryError
 from loader.oci.auth import Authorizer
 from loader.oci.credentials import Credential
 from loader.oci.http import Answer, Transport
-from loader.oci.messages import MAX_ERROR_BODY, Request, error_codes, origin, registry_words, shown_url
+from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, error_codes, origin, registry_words, shown_url
 from loader.oci.model import api_host
+from loader.oci.rate import RateLimit
 from loader.oci.retry import RETRYABLE_STATUSES, RetryPolicy
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -62,7 +63,7 @@ class Exchange:
 
     ``transports``: ways to reach it in the order to try, ``("https", …)`` first; the first that answers is kept.
     ``find``: credential of a repository. ``clock``: monotonic seconds. ``trace`` gets a line for every request,
-    without anything that may be secret.
+    without anything that may be secret. ``limit`` paces the bodies that are sent.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Exchange:
         retry: RetryPolicy,
         clock: Callable[[], float],
         trace: Callable[[str], None] = lambda _: None,
+        limit: Optional[RateLimit] = None,
     ) -> None:
         self.host = host
         self.retry = retry
         self._clock = clock
         self._trace = trace
+        self.limit = limit
         self._transports = transports
         self._lock = threading.Lock()
         self._chosen: Optional[tuple[str, Transport]] = transports[0] if len(transports) == 1 else None
@@ -217,6 +220,8 @@ class Exchange:
         return any(scheme == "http" for scheme, _ in self._transports)
 
     def _send(self, request: Request) -> Answer:
+        if self.limit is not None and isinstance(request.body, Upload):
+            request = request.with_body(self.limit.paced(request.body))
         return self._timed(self._reached()[1], request)
 
     def _reached(self) -> tuple[str, Transport]:

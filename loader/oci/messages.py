@@ -46,6 +46,10 @@ class Request:
         kept = {key: value for key, value in self.headers.items() if key.lower() != name.lower()}
         return Request(self.method, self.url, kept, self.body)
 
+    def with_body(self, body: Upload) -> Request:
+        """Return the same request with ``body``."""
+        return Request(self.method, self.url, self.headers, body)
+
     def to(self, url: str) -> Request:
         """Return the same request to another URL."""
         return Request(self.method, url, self.headers, self.body)

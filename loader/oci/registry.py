@@ -18,6 +18,7 @@ from loader.oci.blobs import BlobReader, position, range_request
 from loader.oci.exchange import Exchange, Reply
 from loader.oci.http import Answer
 from loader.oci.messages import OpenBody, Request, Upload, registry_words
+from loader.oci.rate import PacedReader
 
 ACCEPT = ", ".join((*sorted(KNOWN_TYPES), *sorted(SCHEMA1_TYPES)))
 """Schema 1 stands last so that an old image is named and refused, not converted or "not found"."""
@@ -177,6 +178,9 @@ class Registry:
             return answer
 
         backoff = self._exchange.retry.start()
+        limit = self._exchange.limit
+        if limit is not None:
+            return PacedReader(open_at, start=start, end=end, size=size, backoff=backoff, what=what, limit=limit)
         return BlobReader(open_at, start=start, end=end, size=size, backoff=backoff, what=what)
 
     def mount(self, repository: str, digest: str, from_repository: str) -> bool:

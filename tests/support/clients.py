@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loader.oci.connect import Registries
 from loader.oci.environment import AccessOptions, Environment
+from loader.oci.rate import RateLimit
 from loader.oci.registry import Registry
 from loader.oci.retry import RetryPolicy
 from tests.support.registry import RegistryServer
@@ -43,6 +44,7 @@ class Client:
     options: AccessOptions = field(default_factory=lambda: AccessOptions(plain_http=True, timeout=5))
     time: FakeTime = field(default_factory=FakeTime)
     traced: list[str] = field(default_factory=list)
+    limit: RateLimit | None = None
 
     @property
     def environment(self) -> Environment:
@@ -64,6 +66,7 @@ class Client:
             clock=self.time.clock,
             run_helper=no_helper,
             trace=self.traced.append,
+            limit=self.limit,
         )
         try:
             yield made

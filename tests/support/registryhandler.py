@@ -53,6 +53,7 @@ class Handler(BaseHTTPRequestHandler):
     # faults
 
     def _take_fault(self) -> Fault | None:
+        fault: Fault
         for fault in self.registry.faults:
             if fault.times > 0 and fault.method == self.command and re.search(fault.path, self.path):
                 fault.times -= 1
@@ -185,9 +186,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._reply(204, b"", {})
         if self.command == "GET":
             return self._tell_offset(path, name)
-        kind = self.fault.kind if self.fault is not None else ""
-        if kind in {"cut", "forget"}:
-            return self._cut(path, self.fault.after, forget=kind == "forget")
+        if self.fault is not None and self.fault.kind in {"cut", "forget"}:
+            return self._cut(path, self.fault.after, forget=self.fault.kind == "forget")
         if self.rules.max_body and self.left > self.rules.max_body:
             self._discard()
             return self._reply(413, b"<html>413 Request Entity Too Large</html>", {"Content-Type": "text/html"})
