@@ -57,11 +57,15 @@ class MirrorConfig:
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """A file of cluster objects as the config names it, and its objects as a JSON ``List``."""
+    """A file of cluster objects as the config names it, and its objects as a JSON ``List``.
+
+    ``pin``: images of the bundle are written as ``name@digest``.
+    """
 
     path: str
     phase: str
     content: bytes
+    pin: bool = False
 
 
 @dataclass(frozen=True)
@@ -259,15 +263,14 @@ def _manifests(value: Value, directory: Path, read: ReadFile) -> tuple[ManifestF
     files = []
     for item in value.items():
         section = item.section(("path", "phase", "pin"), required=("path", "phase"))
-        if "pin" in section:
-            section["pin"].fault(f"pin {LATER}; write digests into the file, or mirror its tags")
+        pin = section["pin"].boolean() if "pin" in section else None
         phase = section["phase"].choice(_MANIFEST_PHASES) if "phase" in section else None
         path = section["path"].string() if "path" in section else None
         content = _objects(section["path"], directory / path, read) if path else None
         if path == "":
             section["path"].fault("is empty")
         if path and phase and content:
-            files.append(ManifestFile(path, phase, content))
+            files.append(ManifestFile(path, phase, content, pin or False))
     return tuple(files)
 
 

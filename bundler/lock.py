@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -124,6 +124,17 @@ def changes(before: Lock, after: Lock) -> list[str]:
         if name in before.images and before.images[name].digest != entry.digest
     ]
     return sorted(lines, key=lambda line: line[2:])
+
+
+def require_unchanged(lines: Sequence[str]) -> None:
+    """Raise ``ConfigError`` unless there are no changes: what ``--locked`` asks for."""
+    if lines:
+        words = {"+": "not in the lock", "-": "no longer in the config", "~": "moved"}
+        raise ConfigError(
+            "--locked: the lock does not fit the config",
+            faults=[(line[2:], words[line[0]]) for line in lines],
+            hint="run it without --locked and commit the new lock",
+        )
 
 
 def unlocked(lock: Lock, update: Iterable[str], *, everything: bool) -> Lock:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bundler.config import BuildConfig, ManifestFile
+from bundler.pinning import Pinned, pin
 from bundler.render.manifests import document_path
 from bundler.render.mirrors import mirror_table
 from bundler.render.model import PinnedImage, Rendered
 from bundler.render.rook import render_rook
+from loader.bundle.errors import ConfigError
+from loader.bundle.limits import MAX_DOCUMENT
 from loader.bundle.manifest import Document, Mirror, Target, When
 from loader.mirrors import MirrorDocument, render_mirrors
 
@@ -42,7 +45,7 @@ def render_documents(config: BuildConfig, images: Sequence[PinnedImage]) -> tupl
     documents = [_mirror(item, config.mirrors.name) for item in render_mirrors(table, name=config.mirrors.name)]
     if config.rook is not None:
         documents += render_rook(config.rook, images)
-    documents += [_manifest(index, item) for index, item in enumerate(config.manifests, 1)]
+    documents += [_manifest(index, item, images) for index, item in enumerate(config.manifests, 1)]
     return tuple(documents)
 
 
@@ -71,8 +74,22 @@ def _mirror(item: MirrorDocument, name: str) -> Rendered:
     return Rendered(item.name, document, item.content)
 
 
-def _manifest(index: int, item: ManifestFile) -> Rendered:
+def pinned_manifests(config: BuildConfig, images: Sequence[PinnedImage]) -> Iterator[tuple[str, Pinned]]:
+    """Yield (path in the config, what pinning did) of every manifest that asks for it."""
+    for item in config.manifests:
+        if item.pin:
+            yield item.path, pin(item.content, images)
+
+
+def _manifest(index: int, item: ManifestFile, images: Sequence[PinnedImage]) -> Rendered:
     path = document_path(index, item.path)
+    content = pin(item.content, images).content if item.pin else item.content
+    if len(content) > MAX_DOCUMENT:
+        raise ConfigError(
+            f"manifest {item.path} is too large once its images are pinned",
+            why=f"{len(content)} bytes as JSON; at most {MAX_DOCUMENT}",
+            hint="split the file",
+        )
     document = Document(
         path=path,
         phase=item.phase,
@@ -82,4 +99,4 @@ def _manifest(index: int, item: ManifestFile) -> Rendered:
         when=When(api=None, rook=None),
         otherwise="refuse",
     )
-    return Rendered(path.rpartition("/")[2].partition("-")[2].partition(".")[0], document, item.content)
+    return Rendered(path.rpartition("/")[2].partition("-")[2].partition(".")[0], document, content)

@@ -172,9 +172,9 @@ CASES = [
     ("manifests: [{path: x}]", "manifests[0].phase (line 6)", "is missing"),
     ("manifests: [{phase: rook, path: a}]", "manifests[0].phase (line 6)", "is not one of before-rook, after-rook"),
     (
-        "manifests: [{path: manifests/common.yaml, phase: after-rook, pin: true}]",
+        "manifests: [{path: manifests/common.yaml, phase: after-rook, pin: 1}]",
         "manifests[0].pin (line 6)",
-        LATER,
+        "must be true or false, not a number",
     ),
     (
         "manifests: [{path: none.yaml, phase: after-rook}]",

@@ -36,6 +36,7 @@ GOOD: list[dict[str, Any]] = [
     {"rook": {"version": "v1.5.0", "images": dict.fromkeys(ROLES, "quay.io/a/ceph:1")}},
     {"manifests": []},
     {"manifests": [{"path": "a.yaml", "phase": "before-rook"}]},
+    {"manifests": [{"path": "a.yaml", "phase": "after-rook", "pin": True}]},
 ]
 
 BAD: list[dict[str, Any]] = [
@@ -88,7 +89,7 @@ BAD: list[dict[str, Any]] = [
     {"manifests": [{"path": "a.yaml"}]},
     {"manifests": [{"path": "", "phase": "before-rook"}]},
     {"manifests": [{"path": "a.yaml", "phase": "rook"}]},
-    {"manifests": [{"path": "a.yaml", "phase": "after-rook", "pin": True}]},
+    {"manifests": [{"path": "a.yaml", "phase": "after-rook", "pin": "yes"}]},
     {"nmae": "a"},
 ]
 
