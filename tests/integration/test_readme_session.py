@@ -16,6 +16,7 @@ from tests.support import article
 from tests.support.apiserver import ApiServer
 from tests.support.certificates import PrivateAuthority
 from tests.support.cli import ROOT
+from tests.support.controllers import Api, Controllers, running
 from tests.support.registry import RegistryServer
 from tests.support.transcripts import Typed, agree, fenced, normalised, section, typed
 from tests.unit.loader.cluster import makers
@@ -46,7 +47,10 @@ class Desk:
         (folder / "trust" / "policy.toml").write_text(policy)
 
     def type(self, command: str) -> str:
-        """Run one line and return what it answers, the registry called by the README's name."""
+        """Run one line and return its results, the registry called by the README's name.
+
+        What goes to stderr, as the states of a wait, depends on the moment.
+        """
         for public in self.folder.glob("*.pub"):
             shutil.copy(public, self.folder / "trust")
         done = subprocess.run(
@@ -54,12 +58,11 @@ class Desk:
             cwd=self.folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             timeout=300,
         )
-        assert done.returncode == 0, f"exit {done.returncode}: {command}\n{done.stdout}"
+        assert done.returncode == 0, f"exit {done.returncode}: {command}\n{done.stdout}{done.stderr}"
         return done.stdout.replace(self._target, article.REGISTRY)
 
 
@@ -71,7 +74,8 @@ def desk(api_server: ApiServer, tmp_path: Path) -> Iterator[Desk]:
     authority = PrivateAuthority(tmp_path)
     with RegistryServer() as source, RegistryServer(tls=authority.server_context()) as target:
         article.put_images(source.store, LAYER)
-        yield Desk(tmp_path, source.host, target.host, api_server)
+        with running(Controllers(Api(api_server), "rook-ceph")):
+            yield Desk(tmp_path, source.host, target.host, api_server)
     api_server.kubectl("delete", "imagedigestmirrorsets.config.openshift.io", "--all")
     for name in ("deployment/rook-ceph-operator", "configmap/rook-ceph-operator-config", "cephcluster/rook-ceph"):
         api_server.kubectl("delete", name, "-n", "rook-ceph", "--wait=false")
