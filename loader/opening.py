@@ -1,24 +1,31 @@
-"""Opening a SOURCE: the archive, the signatures beside it, and the verdict on both."""
+"""Opening a SOURCE: the archive or the discs of a media set, the signatures beside it, and the verdict on both."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional, Union
 
 from loader.bundle import manifest as manifests
 from loader.bundle.archive import read_exact
 from loader.bundle.digest import sha256_hex
-from loader.bundle.errors import FormatError, StorageError
+from loader.bundle.discs import DiscSet, bundle_head, open_set, read_common
+from loader.bundle.errors import FormatError, StorageError, TrustError
 from loader.bundle.head import LABEL, Head, read_head
 from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
 from loader.bundle.manifest import BundleManifest
+from loader.bundle.mediaset import SetFile
 from loader.bundle.rules import check_manifest
 from loader.bundle.sums import render_sums
-from loader.bundle.verify import Trust, VerifiedBundle, verify_head
-from loader.bundle.volumes import FileSource
+from loader.bundle.verify import Trust, VerifiedBundle, decode_manifest, verify_head, verify_signatures
+from loader.bundle.volumes import FileSource, MediaSource
+from loader.media.places import find_archive, open_discs
 from loader.zstd import find_decoder
+
+Say = Callable[[str, str], None]
+Sources = Union[Path, Sequence[Path]]
 
 _MAX_BESIDE = 4 * MAX_SIGNATURES  # counted before the first is read
 
@@ -29,6 +36,22 @@ class Unverified:
 
     head: Head
     manifest: BundleManifest
+
+
+@dataclass(frozen=True)
+class OpenedMedia:
+    """A media set and the archive in it."""
+
+    discs: DiscSet
+    source: MediaSource
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bundle that passed steps 1 to 5, and the media set it came on, if it did."""
+
+    bundle: VerifiedBundle
+    media: Optional[OpenedMedia]
 
 
 def signatures_beside(archive: Path, extra: Sequence[Path] = ()) -> list[tuple[str, bytes]]:
@@ -43,8 +66,12 @@ def signatures_beside(archive: Path, extra: Sequence[Path] = ()) -> list[tuple[s
         if name.startswith(f"{archive.name}.") and LABEL.fullmatch(label):
             found.append((label, archive.parent / name))
     found += [(path.name, path) for path in extra]
+    return _read_signatures(found, archive.name)
+
+
+def _read_signatures(found: Sequence[tuple[str, Path]], beside: str) -> list[tuple[str, bytes]]:
     if len(found) > _MAX_BESIDE:
-        raise FormatError(f"too many signatures beside {archive.name}", why=f"{len(found)}; at most {_MAX_BESIDE}")
+        raise FormatError(f"too many signatures beside {beside}", why=f"{len(found)}; at most {_MAX_BESIDE}")
     return [(label, _read_signature(path)) for label, path in found]
 
 
@@ -56,17 +83,117 @@ def _read_signature(path: Path) -> bytes:
         return bytes(read_exact(source, 0, source.size))
 
 
+def _given(files: Sequence[Path]) -> list[tuple[str, bytes]]:
+    return _read_signatures([(path.name, path) for path in files], "the discs")
+
+
+def _listed(sources: Sources) -> Sequence[Path]:
+    return [sources] if isinstance(sources, Path) else sources
+
+
 @contextlib.contextmanager
-def open_bundle(archive: Path, trust: Trust, *, signatures: Sequence[Path] = ()) -> Iterator[VerifiedBundle]:
-    """Do steps 1 to 5 on ``archive`` and keep it open: the blobs are read from it while the context lasts."""
-    with FileSource(str(archive)) as source:
-        yield verify_head(source, trust, find_decoder(), beside=signatures_beside(archive, signatures))
+def open_bundle(
+    sources: Sources, trust: Trust, *, signatures: Sequence[Path] = (), say: Optional[Say] = None
+) -> Iterator[VerifiedBundle]:
+    """Do steps 1 to 5 and keep the bundle open: its blobs are read while the context lasts.
+
+    ``sources`` are one archive, or discs of one media set in any order; ``say`` is told of wrong and damaged discs.
+    Raises ``MissingVolume`` when the discs are too few.
+    """
+    with open_source(sources, trust, signatures=signatures) as opened:
+        _tell(say, media_notes(opened.media))
+        yield opened.bundle
+        _tell(say, damage_lines(opened.media))
 
 
-def read_unverified(archive: Path) -> Unverified:
-    """Read what ``archive`` claims, checked for form but not for trust. Raises ``FormatError`` for nonsense."""
-    with FileSource(str(archive)) as source:
-        head = read_head(source)
+def _tell(say: Optional[Say], lines: Iterator[tuple[str, str]]) -> None:
+    if say is not None:
+        for step, text in lines:
+            say(step, text)
+
+
+@contextlib.contextmanager
+def open_source(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = ()) -> Iterator[Opened]:
+    """Do steps 1 to 5 on an archive or a media set."""
+    archive = find_archive(_listed(sources))
+    if archive is not None:
+        with FileSource(str(archive)) as source:
+            beside = signatures_beside(archive, signatures)
+            yield Opened(verify_head(source, trust, find_decoder(), beside=beside), None)
+        return
+    with open_media(sources, trust) as media:
+        media.source.require_enough()
+        beside = [*bundle_head(media.discs).signatures, *_given(signatures)]
+        bundle = verify_head(media.source, trust, find_decoder(), beside=beside)
+        if bundle.id != media.discs.media.bundle.id:
+            raise TrustError(
+                "the archive on the discs is not the one their list names",
+                why=f"bundle id {bundle.id}, not {media.discs.media.bundle.id}",
+            )
+        yield Opened(bundle, media)
+
+
+@contextlib.contextmanager
+def open_media(sources: Sources, trust: Optional[Trust]) -> Iterator[OpenedMedia]:
+    """Open the discs of a set and check its list; without ``trust`` its signatures are not."""
+    with contextlib.ExitStack() as stack:
+        discs = open_set(open_discs(_listed(sources), stack), trust)
+        yield OpenedMedia(discs, MediaSource(discs))
+
+
+def media_notes(media: Optional[OpenedMedia]) -> Iterator[tuple[str, str]]:
+    """Which discs are here, and what is wrong with others that were given."""
+    if media is None:
+        return
+    found = media.discs.media
+    here = [volume.name for volume in found.volumes if volume.name in media.discs.copies]
+    yield "media", f"set {found.set_id[:12]}: {len(here)} of {len(found.volumes)} discs here ({' '.join(here)})"
+    for note in media.discs.notes:
+        yield "warning", note
+
+
+def damage_lines(media: Optional[OpenedMedia]) -> Iterator[tuple[str, str]]:
+    """One line per disc that is missing or damaged, once enough was read to know."""
+    if media is None:
+        return
+    for reader in media.source.volumes:
+        name, count = reader.volume.name, len(reader.damage)
+        healed = media.source.healed.get(name, 0)
+        if not reader.copies and healed:
+            yield "media", f"disc {name} is not here: {healed} chunks made from parity"
+        elif count:
+            first = min(reader.damage)
+            tail = f", {healed} made from parity" if healed else ""
+            where = f"chunk {first} of {reader.segment_of(first)}, {reader.damage[first]}"
+            yield "media", f"disc {name}: {count} of {reader.volume.chunks} chunks unreadable{tail} (first: {where})"
+
+
+def trusted_documents(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = ()) -> dict[str, bytes]:
+    """Return the documents of an archive, or of any one disc of a set, whose signatures and policy hold."""
+    if find_archive(_listed(sources)) is not None:
+        with open_bundle(sources, trust, signatures=signatures) as bundle:
+            return {item.path: bundle.read(item.path) for item in bundle.manifest.documents}
+    with open_media(sources, trust) as media:
+        head = bundle_head(media.discs)
+        signers = verify_signatures(head, trust, _given(signatures))
+        manifest, files = decode_manifest(head)
+        trust.policy.judge(manifest.name, [signer.key for signer in signers])
+        trust.policy.judge_not_after(manifest.not_after, trust.now)
+        wanted = [files[item.path] for item in manifest.documents]
+        return {
+            file.path: read_common(media.discs.discs, SetFile(file.path, file.size, file.sha256)) for file in wanted
+        }
+
+
+def read_unverified(sources: Sources) -> Unverified:
+    """Read what an archive, or any one disc of a set, claims; checked for form but not for trust."""
+    archive = find_archive(_listed(sources))
+    if archive is not None:
+        with FileSource(str(archive)) as source:
+            head = read_head(source)
+    else:
+        with open_media(sources, None) as media:
+            head = bundle_head(media.discs)
     manifest = manifests.decode(head.manifest)
     check_manifest(manifest)
     if render_sums(manifest.files, sha256_hex(head.manifest)) != head.sums:

@@ -150,20 +150,27 @@ def verify_head(
 
 
 def verify_signatures(head: Head, trust: Trust, beside: Sequence[tuple[str, bytes]] = ()) -> list[Signer]:
-    """Step 3: every signature against every usable key; return each key once, or raise ``TrustError``."""
+    """Step 3 for a bundle's own list and the signatures that came with it."""
+    return verify_list(head.sums, [*head.signatures, *beside], trust, "bundle")
+
+
+def verify_list(sums: bytes, candidates: Sequence[tuple[str, bytes]], trust: Trust, what: str) -> list[Signer]:
+    """Try every (label, signature) over ``sums`` with every usable key and return each key that signed once.
+
+    Raises ``TrustError`` when none did; ``what`` is what the list is of.
+    """
     signers: dict[str, Signer] = {}
-    candidates = [*head.signatures, *beside]
     for label, signature in candidates:
         for key in trust.policy.usable:
             if key.fingerprint in signers or not key.has_shape(signature):
                 continue
-            if trust.check.verify(key, signature, head.sums):
+            if trust.check.verify(key, signature, sums):
                 signers[key.fingerprint] = Signer(key, label)
                 break
     if not signers:
         labels = ", ".join(label for label, _ in candidates) or "none"
         raise TrustError(
-            "no trusted key signed this bundle",
+            f"no trusted key signed this {what}",
             why=f"signatures: {labels}; keys tried: {', '.join(key.name for key in trust.policy.usable)}",
             hint="compare the fingerprint on the paper slip with your trusted keys",
         )

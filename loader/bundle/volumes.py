@@ -1,29 +1,53 @@
-"""Where an archive's bytes are: for now one regular file, read at any offset by any thread."""
+"""Where an archive's bytes are: one regular file, or the volumes of a media set, read at any offset by any thread.
+
+Of a media set a chunk is used only after its hash in the signed index matched. A read error and a wrong hash
+are the same: a known erasure, healed from parity where enough of the stripe is left.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from types import TracebackType
 from typing import Optional
 
-from loader.bundle.errors import FormatError, StorageError
+from loader.bundle import mediaset, parity
+from loader.bundle.archive import ByteSource
+from loader.bundle.discs import Disc, DiscSet
+from loader.bundle.errors import BundleError, FormatError, MissingVolume, StorageError, TrustError
+from loader.bundle.mediaset import CHUNK, HASH, MediaSet, Volume
 
 
 class FileSource:
-    """An archive in a regular file. Raises ``StorageError`` if it can't be opened, ``FormatError`` if not regular."""
+    """Bytes in a regular file. Raises ``StorageError`` if it can't be opened, ``FormatError`` if not regular.
 
-    def __init__(self, path: str) -> None:
+    With ``folder``, an open directory, the file is found below it and is not reached through a link.
+    """
+
+    def __init__(self, path: str, *, folder: Optional[int] = None) -> None:
         self.name = os.path.basename(path)  # noqa: PTH119 - the error messages want the name as given
+        links = 0 if folder is None else os.O_NOFOLLOW
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | links, dir_fd=folder)
         except OSError as error:
             raise StorageError(f"cannot open {path}", why=error.strerror or str(error)) from error
-        info = os.fstat(self._fd)
-        if not stat.S_ISREG(info.st_mode):
+        try:
+            self.size = self.measure(os.fstat(self._fd), path)
+        except FormatError:
             os.close(self._fd)
+            raise
+
+    def measure(self, info: os.stat_result, path: str) -> int:
+        """Return the size of what was opened, or refuse it."""
+        if not stat.S_ISREG(info.st_mode):
             raise FormatError(f"{path} is not a regular file", why="it is a folder, a pipe or a device")
-        self.size = info.st_size
+        return info.st_size
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Fill ``view`` from ``offset``; a read error is a ``StorageError``."""
@@ -54,3 +78,238 @@ class FileSource:
         trace: Optional[TracebackType],
     ) -> None:
         self.close()
+
+
+MISSING = "missing"
+_CACHED = 16  # chunks: two readers each keep what overlaps their next frame of 4 MiB
+
+
+class VolumeReader:
+    """One volume, from every disc that carries it; ``first`` is the number of its first chunk in the index."""
+
+    def __init__(self, volume: Volume, copies: tuple[Disc, ...], index: memoryview) -> None:
+        self.volume = volume
+        self.copies = copies
+        self.damage: dict[int, str] = {}
+        self._index = index
+        self._starts = list(accumulate((segment.size for segment in volume.segments), initial=0))
+        self._open: dict[tuple[int, int], ByteSource] = {}
+        self._lock = threading.Lock()
+
+    def size_of(self, chunk: int) -> int:
+        """Bytes of a chunk: the last one may be short, and beyond it there is none."""
+        return max(0, min(CHUNK, self.volume.size - chunk * CHUNK))
+
+    def segment_of(self, chunk: int) -> str:
+        """Name of the segment that a chunk stands in."""
+        return self.volume.segments[bisect_right(self._starts, chunk * CHUNK) - 1].name
+
+    def is_right(self, chunk: int, data: memoryview | bytes) -> bool:
+        """Whether ``data`` is the chunk of the signed index."""
+        return hashlib.sha256(data).digest() == self._index[chunk * HASH : (chunk + 1) * HASH]
+
+    def read(self, chunk: int, view: memoryview) -> bool:
+        """Fill ``view`` with a chunk whose hash matched, or say False and keep the reason in ``damage``."""
+        why = MISSING
+        for number in range(len(self.copies)):
+            why = self._read_copy(number, chunk, view)
+            if not why:
+                return True
+        if self.copies:
+            self.damage[chunk] = why
+        return False
+
+    def _read_copy(self, number: int, chunk: int, view: memoryview) -> str:
+        segment = bisect_right(self._starts, chunk * CHUNK) - 1
+        try:
+            got = self._source(number, segment).read_into(chunk * CHUNK - self._starts[segment], view)
+        except (BundleError, StorageError) as error:
+            return error.why or error.message
+        if got != len(view):
+            return "cut off"
+        return "" if self.is_right(chunk, view) else "wrong hash"
+
+    def _source(self, number: int, segment: int) -> ByteSource:
+        with self._lock:
+            source = self._open.get((number, segment))
+            if source is None:
+                source = self.copies[number].open(self.volume.segments[segment].name)
+                self._open[number, segment] = source
+            return source
+
+
+class MediaSource:
+    """The archive out of its volumes. Raises ``MissingVolume`` where a byte is neither readable nor healable."""
+
+    def __init__(self, discs: DiscSet) -> None:
+        media = discs.media
+        self.media: MediaSet = media
+        self.name = media.archive.name
+        self.size = media.archive.size
+        self.notes = discs.notes
+        first = media.first_chunks
+        index = memoryview(discs.index)
+        self.volumes = [
+            VolumeReader(volume, discs.copies.get(volume.name, ()), index[start * HASH : stop * HASH])
+            for volume, start, stop in zip(media.volumes, first, first[1:])
+        ]
+        self.data, self.parity = self.volumes[: media.k], self.volumes[media.k :]
+        self.healed: dict[str, int] = {}
+        self._starts = list(accumulate((reader.volume.size for reader in self.data), initial=0))
+        self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+        self._healing = threading.Lock()
+
+    def require_enough(self) -> None:
+        """Raise ``MissingVolume`` when more discs are missing than parity discs are here to stand in."""
+        gone = [reader for reader in self.data if not reader.copies]
+        here = [reader for reader in self.parity if reader.copies]
+        if len(gone) > len(here):
+            names = ", ".join(reader.volume.name for reader in gone)
+            more = len(gone) - len(here)
+            raise MissingVolume(
+                f"disc {names} of {self.media.name} is not here",
+                why=f"{len(gone)} missing, {len(here)} parity here to stand in{self._noted()}",
+                hint=f"insert or name {more} more of: {self._absent()}",
+            )
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Fill ``view`` from ``offset`` with bytes whose chunks were checked; fewer only at the end."""
+        length = max(0, min(len(view), self.size - offset))
+        done = 0
+        while done < length:
+            number = bisect_right(self._starts, offset + done) - 1
+            inside = offset + done - self._starts[number]
+            chunk, skip = divmod(inside, CHUNK)
+            size = self.data[number].size_of(chunk)
+            part = min(size - skip, length - done)
+            target = view[done : done + part]
+            if part < size or not self._read_through(number, chunk, target):
+                target[:] = self._chunk(number, chunk)[skip : skip + part]
+            done += part
+        return length
+
+    def _read_through(self, number: int, chunk: int, target: memoryview) -> bool:
+        """Read a whole chunk into its place, unless it was healed before."""
+        return chunk not in self.data[number].damage and self.data[number].read(chunk, target)
+
+    def _chunk(self, number: int, chunk: int) -> bytes:
+        """A whole chunk, from the cache where an earlier read left it."""
+        with self._lock:
+            found = self._cache.get((number, chunk))
+            if found is not None:
+                self._cache.move_to_end((number, chunk))
+                return found
+        data = self._part(self.data[number], chunk)
+        if data is not None:
+            self._keep({(number, chunk): data})
+            return data
+        with self._healing:
+            healed = self._heal(number, chunk)
+        self._keep(healed)
+        return healed[number, chunk]
+
+    def _keep(self, chunks: Mapping[tuple[int, int], bytes]) -> None:
+        with self._lock:
+            self._cache.update(chunks)
+            while len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
+
+    def _heal(self, wanted: int, chunk: int) -> dict[tuple[int, int], bytes]:
+        """Rebuild every lost chunk of a stripe from parity, each checked against the signed index."""
+        data = [self._part(reader, chunk) for reader in self.data]
+        lost = [number for number, part in enumerate(data) if part is None]
+        rows: dict[int, bytes] = {}
+        for row, reader in enumerate(self.parity):
+            if len(rows) == len(lost):
+                break
+            part = self._part(reader, chunk)
+            if part is not None:
+                rows[row] = part
+        if len(rows) < len(lost):
+            raise self._beyond(wanted, chunk)
+        sizes = {number: self.data[number].size_of(chunk) for number in lost}
+        found = {}
+        for number, part in parity.rebuild(data, rows, sizes).items():
+            reader = self.data[number]
+            if not reader.is_right(chunk, part):
+                raise TrustError(
+                    f"chunk {chunk} of {reader.volume.name} rebuilt from parity does not match its hash",
+                    why="every chunk it was made of matched: the set was written with wrong parity",
+                    hint=f"a readable copy of disc {reader.volume.name} is needed",
+                )
+            self.healed[reader.volume.name] = self.healed.get(reader.volume.name, 0) + 1
+            found[number, chunk] = part
+        return found
+
+    @staticmethod
+    def _part(reader: VolumeReader, chunk: int) -> Optional[bytes]:
+        """A checked chunk, ``b""`` beyond the volume's end (zeros to the code), None when it is lost."""
+        data = bytearray(reader.size_of(chunk))
+        if data and (chunk in reader.damage or not reader.read(chunk, memoryview(data))):
+            return None
+        return bytes(data)
+
+    def survey(self, readers: Sequence[VolumeReader], on_bytes: Callable[[int], None]) -> None:
+        """Read every chunk of ``readers``, as far as they are at hand, so that their ``damage`` is known in full."""
+        for reader in readers:
+            for chunk in range(reader.volume.chunks if reader.copies else 0):
+                size = reader.size_of(chunk)
+                reader.read(chunk, memoryview(bytearray(size)))
+                on_bytes(size)
+
+    def require_healable(self) -> None:
+        """Raise ``MissingVolume`` with all that is lost, disc by disc, when any stripe has more than parity replaces.
+
+        What was not read counts as good: call ``survey`` before.
+        """
+        struck = {chunk for reader in self.volumes for chunk in reader.damage}
+        beyond = [chunk for chunk in sorted(struck) if len(self._lost(chunk)) > self.media.m]
+        if not beyond:
+            return
+        worst = max(len(self._lost(chunk)) for chunk in beyond) - self.media.m
+        counts = "; ".join(
+            f"disc {reader.volume.name}: {len(reader.damage)} of {reader.volume.chunks} chunks unreadable"
+            if reader.copies
+            else f"disc {reader.volume.name}: not here"
+            for reader in self.volumes
+            if reader.damage or not reader.copies
+        )
+        absent = self._absent()
+        damaged = ", ".join(reader.volume.name for reader in self.data if reader.damage)
+        raise MissingVolume(
+            f"{self.media.name} can't be read in full: {len(beyond)} stripes are beyond repair with the discs here",
+            why=f"{counts}{self._noted()}",
+            hint=f"insert or name {worst} more of: {absent}" if absent else f"get another copy of disc {damaged}",
+        )
+
+    def _lost(self, chunk: int) -> list[tuple[str, str]]:
+        """(disc, why) of each chunk of a stripe that can't be read."""
+        return [
+            (reader.volume.name, reader.damage.get(chunk, MISSING))
+            for reader in self.volumes
+            if reader.size_of(chunk) and (not reader.copies or chunk in reader.damage)
+        ]
+
+    def _beyond(self, number: int, chunk: int) -> MissingVolume:
+        reader = self.data[number]
+        name = reader.volume.name
+        what = f"chunk {chunk} of disc {name} ({reader.segment_of(chunk)}) can't be read"
+        lost = ", ".join(f"{disc} {why}" for disc, why in self._lost(chunk))
+        count = len(self._lost(chunk)) - self.media.m
+        absent = self._absent()
+        return MissingVolume(
+            what if reader.copies else f"disc {name} of {self.media.name} is not here",
+            why=f"{self.media.m} parity can't replace, in this stripe: {lost}{self._noted()}",
+            hint=f"insert or name {count} more of: {absent}" if absent else f"get another copy of disc {name}",
+        )
+
+    def _absent(self) -> str:
+        return ", ".join(
+            f"{reader.volume.name} ({mediaset.label(self.media.bundle, reader.volume.name)})"
+            for reader in self.volumes
+            if not reader.copies
+        )
+
+    def _noted(self) -> str:
+        return f"; {'; '.join(self.notes)}" if self.notes else ""

@@ -34,7 +34,10 @@ class YesNo(str, enum.Enum):
     false = "false"
 
 
-Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="the archive NAME-VERSION.tar.zst")]
+Source = Annotated[
+    list[Path],
+    typer.Argument(metavar="SOURCE...", help="the archive, or folders, ISO files and devices of one media set"),
+]
 TrustOption = Annotated[
     Optional[Path], typer.Option("--trust", metavar="T", help="public key file, or directory of NAME.pub + policy.toml")
 ]

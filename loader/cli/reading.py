@@ -9,6 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from loader.bundle.errors import AirgapError, ConfigError
+from loader.bundle.verify import Trust
 from loader.cli.app import app
 from loader.cli.console import Console, run
 from loader.cli.options import (
@@ -37,6 +38,9 @@ def verify(
     trust: TrustOption = None,
     signature: Signatures = None,
     crypto: CryptoOption = Crypto.auto,
+    disc: Annotated[
+        bool, typer.Option("--disc", help="check the discs given, each alone: lists, files, chunks")
+    ] = False,
     report: ReportOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -48,26 +52,41 @@ def verify(
 
     def verb() -> None:
         from loader import verdict
-        from loader.bundle.verify import verify_content
         from loader.history import History
-        from loader.opening import open_bundle
+        from loader.media.verifying import media_document, verify_opened
+        from loader.opening import damage_lines, media_notes, open_source
 
-        with open_bundle(source, make_trust(trust, crypto), signatures=signature or ()) as bundle:
-            for step, text in verdict.head_lines(bundle):
+        if disc:
+            check_given_discs(console, source, make_trust(trust, crypto))
+            return
+        with open_source(source, make_trust(trust, crypto), signatures=signature or ()) as opened:
+            bundle = opened.bundle
+            for step, text in (*media_notes(opened.media), *verdict.head_lines(bundle)):
                 console.result(step, text)
             with console.progress("verify", bundle.size) as on_bytes:
-                verify_content(bundle, on_bytes=on_bytes)
-            for step, text in verdict.content_lines(bundle):
+                verify_opened(opened, on_bytes)
+            for step, text in (*damage_lines(opened.media), *verdict.content_lines(bundle)):
                 console.result(step, text)
             replay = verdict.replay_line(bundle, History(state_folder(state)))
             console.result("replay", replay)
-            found = verdict.document(bundle, replay, utc_now())
+            found = {**verdict.document(bundle, replay, utc_now()), **media_document(opened.media)}
         if report is not None:
             for path in verdict.write_verdict(report, found):
                 console.result("report", str(path))
         console.document(found)
 
     raise typer.Exit(run(console, verb))
+
+
+def check_given_discs(console: Console, sources: list[Path], trust: Optional[Trust]) -> None:
+    """Check discs one by one and print what was found; without ``trust`` their signatures are not."""
+    from loader.media.disccheck import check_discs, require_clean
+
+    found = check_discs(sources, trust, console.progress)
+    for step, text in found.lines():
+        console.result(step, text)
+    require_clean(found)
+    console.document(found.document())
 
 
 @app.command()
@@ -110,13 +129,13 @@ def inspect(
     raise typer.Exit(run(console, verb))
 
 
-def _trusted_documents(source: Path, signatures: list[Path], trust: Optional[Path], crypto: Crypto) -> dict[str, str]:
-    from loader.opening import open_bundle
+def _trusted_documents(
+    source: list[Path], signatures: list[Path], trust: Optional[Path], crypto: Crypto
+) -> dict[str, str]:
+    from loader.opening import trusted_documents
 
-    with open_bundle(source, make_trust(trust, crypto), signatures=signatures) as bundle:
-        return {
-            item.path: bundle.read(item.path).decode("utf-8", "backslashreplace") for item in bundle.manifest.documents
-        }
+    found = trusted_documents(source, make_trust(trust, crypto), signatures=signatures)
+    return {path: data.decode("utf-8", "backslashreplace") for path, data in found.items()}
 
 
 def _show(console: Console, found: dict[str, Any]) -> None:
@@ -167,7 +186,8 @@ def extract(
 
         if registry is not None and not documents:
             raise ConfigError("--registry goes with --documents", hint="layouts name no registry")
-        with open_bundle(source, make_trust(trust, crypto), signatures=signature or ()) as bundle:
+        given = make_trust(trust, crypto)
+        with open_bundle(source, given, signatures=signature or (), say=console.note) as bundle:
             images = chosen_images(bundle.manifest.images, image or [])
             with console.progress("verify", bundle.size) as on_bytes:
                 complete = verify_content(bundle, on_bytes=on_bytes)

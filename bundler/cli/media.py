@@ -1,0 +1,132 @@
+"""``media`` and ``iso``: the bundle onto discs."""
+
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
+
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from bundler.cli.app import app
+from bundler.cli.options import KeyOption, Passphrase, SignerOption
+from loader.bundle.errors import ConfigError
+from loader.cli.console import Console, run
+from loader.cli.options import JsonOption, Quiet
+
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="a new or empty folder for the discs")]
+
+
+@app.command("media")
+def media_command(
+    bundle: Annotated[Optional[Path], typer.Argument(metavar="BUNDLE", help="the archive NAME-VERSION.tar.zst")] = None,
+    output: Annotated[
+        Optional[Path], typer.Option("-o", "--output", metavar="DIR", help="a new or empty folder for the discs")
+    ] = None,
+    medium: Annotated[
+        Optional[str], typer.Option("--medium", metavar="M", help="cd dvd dvd-dl bd25 bd50 bd100 usb-fat32")
+    ] = None,
+    volume_size: Annotated[
+        Optional[str], typer.Option("--volume-size", metavar="N", help="bytes per disc, with MB, MiB, GB or GiB")
+    ] = None,
+    parity: Annotated[int, typer.Option("--parity", metavar="M", min=0, help="parity discs: any M may be lost")] = 0,
+    loader: Annotated[
+        Optional[str], typer.Option("--loader", metavar="FILE|none", help="put this airgap-loader.pyz on every disc")
+    ] = None,
+    key: KeyOption = None,
+    signer: SignerOption = None,
+    passphrase_file: Passphrase = None,
+    iso: Annotated[bool, typer.Option("--iso", help="ISO images instead of folders")] = False,
+    check: Annotated[
+        Optional[Path], typer.Option("--check", metavar="DEVICE|DIR|ISO", help="compare a burned disc with its lists")
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the media set of BUNDLE: one folder or ISO image per disc. Or --check a burned one."""
+    console = Console(as_json=as_json, quiet=quiet)
+
+    def verb() -> None:
+        if check is not None:
+            _check(console, check)
+            return
+        if bundle is None or output is None:
+            raise ConfigError("media needs BUNDLE and -o DIR", hint="airgap-bundler media BUNDLE -o DIR --medium dvd")
+        _make(console, bundle, output, (medium, volume_size, parity, loader, iso), (key, signer, passphrase_file))
+
+    raise typer.Exit(run(console, verb))
+
+
+def _make(
+    console: Console,
+    bundle: Path,
+    output: Path,
+    wanted: tuple[Optional[str], Optional[str], int, Optional[str], bool],
+    keys: tuple[Optional[str], Optional[str], Optional[Path]],
+) -> None:
+    from bundler.iso import find_xorriso
+    from bundler.media import MediaOptions, MediaPorts, make_media
+    from bundler.medium import capacity_of, parse_size
+    from bundler.sign import open_signer
+
+    medium, volume_size, parity, loader, iso = wanted
+    if (medium is None) == (volume_size is None):
+        raise ConfigError("give one of --medium and --volume-size", hint="--medium dvd, or --volume-size 25GB")
+    uri, label, passphrase_file = keys
+    if iso and uri is None:
+        raise ConfigError(
+            "--iso needs --key",
+            why="signatures stand on the discs and can't be added to an image",
+            hint="without a key: media -o SETDIR, then sign or attach-signature SETDIR, then iso SETDIR",
+        )
+    signer = open_signer(uri, label=label, environ=os.environ, passphrase_file=passphrase_file) if uri else None
+    options = MediaOptions(
+        capacity_of(medium) if medium is not None else parse_size(volume_size or ""),
+        parity,
+        Path(loader) if loader is not None and loader != "none" else None,
+        find_xorriso(os.environ.get("PATH")) if iso else None,
+    )
+    made = make_media(bundle, output, options, signer, MediaPorts(console.result, console.progress))
+    media = made.media
+    console.result("set", f"{media.k} data and {media.m} parity discs, set id {media.set_id}")
+    if signer is None:
+        console.note("warning", "the set is unsigned: sign or attach-signature it before it is burned")
+    console.document(
+        {
+            "bundle": media.bundle.id,
+            "discs": [
+                {"name": volume.name, "path": str(path), "size": volume.size}
+                for volume, path in zip(media.volumes, made.paths)
+            ],
+            "k": media.k,
+            "m": media.m,
+            "setId": media.set_id,
+            "signers": list(made.signers),
+        }
+    )
+
+
+def _check(console: Console, source: Path) -> None:
+    from loader.cli.reading import check_given_discs
+
+    check_given_discs(console, [source], None)
+
+
+@app.command("iso")
+def iso_command(
+    folder: Annotated[Path, typer.Argument(metavar="SETDIR", help="the folder of a signed set")],
+    output: Output,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the ISO images of a signed set."""
+    console = Console(as_json=as_json)
+
+    def verb() -> None:
+        from bundler.iso import find_xorriso
+        from bundler.setsign import make_images
+
+        images = make_images(folder, output, find_xorriso(os.environ.get("PATH")), console.result)
+        console.document({"images": [str(image) for image in images]})
+
+    raise typer.Exit(run(console, verb))

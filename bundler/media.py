@@ -1,0 +1,269 @@
+"""The story of a media set: read the archive and hash it, cut it, add parity, write every disc."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from bundler.iso import Cut, DiscContent, write_iso
+from bundler.mediafolder import part_folder
+from bundler.mediapage import media_page
+from bundler.mediatexts import DiscImage, readme_by_hand, readme_verify, transfer_record
+from bundler.medium import CommonFiles, Geometry, cut
+from bundler.output import write_file
+from bundler.stripes import ArchiveSums, hash_archive, write_stripes
+from loader import __version__
+from loader.bundle import mediaset
+from loader.bundle.digest import sha256_hex
+from loader.bundle.errors import StorageError, TrustError
+from loader.bundle.head import MANIFEST, SUMS, Head, read_head
+from loader.bundle.manifest import BundleManifest
+from loader.bundle.mediaset import MediaSet, SetArchive, SetBundle, SetFile
+from loader.bundle.verify import decode_manifest, open_archive
+from loader.bundle.volumes import FileSource
+from loader.opening import signatures_beside
+from loader.signing import Signer, read_small_file
+from loader.units import human
+from loader.zstd import find_decoder
+
+RECORD = "TRANSFER-RECORD.txt"
+
+
+@dataclass(frozen=True)
+class MediaOptions:
+    """What was asked for: bytes per disc, parity discs, the loader's file, ISO images by the given xorriso."""
+
+    capacity: int
+    parity: int = 0
+    loader: Optional[Path] = None
+    xorriso: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class MediaPorts:
+    """What writing needs from outside."""
+
+    say: Callable[[str, str], None]
+    progress: Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True)
+class WrittenSet:
+    """A finished set; ``paths`` are its discs in order."""
+
+    media: MediaSet
+    paths: tuple[Path, ...]
+    signers: tuple[str, ...]
+
+
+@dataclass
+class _Work:
+    """What is known so far; each verb of the story adds to it."""
+
+    archive: Path
+    output: Path
+    options: MediaOptions
+    head: Head
+    manifest: BundleManifest
+    size: int
+    common: dict[str, bytes]
+    signer: Optional[Signer] = None
+    sums: Optional[ArchiveSums] = None
+    set_files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        """``NAME-VERSION``, with which segments are named."""
+        return f"{self.manifest.name}-{self.manifest.version}"
+
+
+def make_media(
+    archive: Path, output: Path, options: MediaOptions, signer: Optional[Signer], ports: MediaPorts
+) -> WrittenSet:
+    """Write the media set of ``archive`` into the empty folder ``output``.
+
+    Raises ``ConfigError`` for a folder with older files or a medium too small, ``StorageError`` for a full disk,
+    ``TrustError`` when the archive is not what its ``.sha256`` says. Nothing is left under a final name then.
+    """
+    work = _read_bundle(archive, output, options, signer)
+    geometry = cut(work.size, options.capacity, options.parity, common_files(work.common))
+    with part_folder(output) as parts:
+        _check_space(work, geometry)
+        with ports.progress("hash", work.size) as on_bytes:
+            work.sums = hash_archive(archive, geometry, on_bytes)
+        _compare_sidecar(archive, work.sums.sha256)
+        ports.say("hashed", f"{archive}  {human(work.size)}  {work.sums.sha256}")
+        with ports.progress("write", work.size) as on_bytes:
+            write_stripes(
+                archive, geometry, work.sums, _folders(parts, geometry, options), stem=work.stem, on_bytes=on_bytes
+            )
+        media = _describe(work, geometry)
+        paths = _write_discs(work, media, parts, ports)
+    write_file(output / RECORD, _record(work, media, paths))
+    signers = (signer.label,) if signer else ()
+    return WrittenSet(media, paths, signers)
+
+
+def planned_discs(archive: Path, capacity: int, parity: int, loader: Optional[Path] = None) -> Geometry:
+    """Return how ``media`` would cut ``archive``; what ``plan BUNDLE --medium`` prints."""
+    work = _read_bundle(archive, Path(), MediaOptions(capacity, parity, loader), None)
+    return cut(work.size, capacity, parity, common_files(work.common))
+
+
+def common_files(files: Mapping[str, bytes]) -> CommonFiles:
+    """What ``files`` take on every disc."""
+    return CommonFiles(len(files), sum(len(data) for data in files.values()))
+
+
+def _read_bundle(archive: Path, output: Path, options: MediaOptions, signer: Optional[Signer]) -> _Work:
+    with FileSource(str(archive)) as source:
+        head = read_head(source)
+        manifest, _ = decode_manifest(head)
+        opened = open_archive(source, head, manifest, find_decoder())
+        first = len(opened.layout.members) - len(manifest.files)
+        common = {
+            file.path: b"".join(bytes(block) for block in opened.content(first + number))
+            for number, file in enumerate(manifest.files)
+            if file.path.startswith("documents/")
+        }
+        size = source.size
+    common[f"bundle/{SUMS}"] = head.sums
+    common[f"bundle/{MANIFEST}"] = head.manifest
+    for label, data in [*head.signatures, *signatures_beside(archive)]:
+        path = f"bundle/{SUMS}.{label}.sig"
+        if common.setdefault(path, data) != data:
+            common[f"bundle/{SUMS}.{label[:30]}-2.sig"] = data
+    if options.loader is not None:
+        common[mediaset.LOADER] = read_small_file(options.loader, mediaset.MAX_LOADER)
+    if signer is not None:
+        common[f"keys/{signer.label}.pub"] = signer.public.pem
+    common["report.html"] = media_page(manifest, head, sorted(common))
+    return _Work(archive, output, options, head, manifest, size, common, signer)
+
+
+def _check_space(work: _Work, geometry: Geometry) -> None:
+    data = work.size + geometry.m * geometry.share
+    if work.options.xorriso is not None:
+        data += geometry.m * geometry.share  # parity is written once as files, once into its images
+    needed = data + len(geometry.names) * (sum(map(len, work.common.values())) + 2**20)
+    free = shutil.disk_usage(work.output).free
+    if free < needed:
+        raise StorageError(
+            f"not enough space in {work.output}",
+            why=f"needed {human(needed)}, free {human(free)}",
+            hint="free some, or name another folder with -o",
+        )
+
+
+def _compare_sidecar(archive: Path, sha256: str) -> None:
+    sidecar = archive.with_name(f"{archive.name}.sha256")
+    if sidecar.is_file() and read_small_file(sidecar) != f"{sha256}  {archive.name}\n".encode("ascii"):
+        raise TrustError(
+            f"{archive} is not what {sidecar.name} says",
+            why=f"its SHA-256 is {sha256}",
+            hint="the archive was damaged or changed since it was built: get it again",
+        )
+
+
+def _folders(parts: Path, geometry: Geometry, options: MediaOptions) -> dict[str, Path]:
+    """Where segments are written: an ISO image takes those of data discs straight from the archive."""
+    names = [name for name in geometry.names if options.xorriso is None or name[0] == "p"]
+    return {name: parts / name for name in names}
+
+
+def _describe(work: _Work, geometry: Geometry) -> MediaSet:
+    """Add the texts and lists to the common files and make ``set.json`` over all of them."""
+    sums = work.sums
+    if sums is None:
+        raise RuntimeError("the archive is hashed before the set is described")
+    volumes = sums.volumes(work.stem, geometry)
+    index = sums.index()
+    key = work.signer.public if work.signer else None
+    common = work.common
+    common[mediaset.INDEX] = index
+    common.update((mediaset.list_path(volume.name), mediaset.volume_list(volume)) for volume in volumes)
+    common["README-VERIFY.txt"] = readme_verify(work.stem, sha256_hex(index), work.head.id, geometry.names, key)
+    common["README-BY-HAND.txt"] = readme_by_hand(work.stem, sums.sha256, work.manifest, parity=geometry.m > 0)
+    media = MediaSet(
+        format_version=1,
+        set_id=sha256_hex(index),
+        program=f"airgap-bundler {__version__}",
+        bundle=SetBundle(work.head.id, work.manifest.name, work.manifest.version),
+        archive=SetArchive(f"{work.stem}.tar.zst", work.size, sums.sha256),
+        chunk_size=mediaset.CHUNK,
+        k=geometry.k,
+        m=geometry.m,
+        volumes=volumes,
+        files=tuple(SetFile(path, len(data), sha256_hex(data)) for path, data in sorted(common.items())),
+    )
+    mediaset.check_media_set(media)
+    return media
+
+
+def _write_discs(work: _Work, media: MediaSet, parts: Path, ports: MediaPorts) -> tuple[Path, ...]:
+    encoded = mediaset.encode(media)
+    sums = mediaset.set_sums(media, encoded)
+    work.set_files = {mediaset.SET: encoded, SUMS: sums}
+    if work.signer is not None:
+        work.set_files[f"{SUMS}.{work.signer.label}.sig"] = work.signer.sign(sums)
+    files = {**work.common, **work.set_files}
+    made = []
+    if work.options.xorriso is None:
+        for volume in media.volumes:
+            _write_files(parts / volume.name, files)
+            made.append(parts / volume.name)
+    else:
+        _write_files(parts / "common", files)
+        offset = 0
+        for volume in media.volumes:
+            made.append(_image(work, media, volume, parts, offset))
+            offset += volume.size
+    finals = tuple(work.output / path.name for path in made)
+    for path, final in zip(made, finals):
+        path.replace(final)
+        ports.say("wrote", f"{final}  {mediaset.label(media.bundle, final.name[:3])}")
+    return finals
+
+
+def _image(work: _Work, media: MediaSet, volume: mediaset.Volume, parts: Path, offset: int) -> Path:
+    folders = [parts / "common", *([parts / volume.name] if volume.name[0] == "p" else [])]
+    cuts = [
+        Cut(work.archive, offset + start, segment.size, segment.name)
+        for start, segment in mediaset.spans(volume)
+        if volume.name[0] == "v"
+    ]
+    target = parts / f"{volume.name}.iso"
+    content = DiscContent(mediaset.label(media.bundle, volume.name), work.manifest.created, folders, cuts)
+    write_iso(str(work.options.xorriso), content, target)
+    return target
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for path, data in files.items():
+        target = folder / path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise StorageError(f"cannot write {target}", why=error.strerror or str(error)) from error
+
+
+def _record(work: _Work, media: MediaSet, paths: tuple[Path, ...]) -> bytes:
+    images = {path.name[:3]: describe_image(path) for path in paths if path.suffix == ".iso"}
+    signers = {work.signer.label: work.signer.public.fingerprint} if work.signer else {}
+    return transfer_record(media, work.manifest, sha256_hex(work.set_files[SUMS]), signers, images)
+
+
+def describe_image(path: Path) -> DiscImage:
+    """Name, size and SHA-256 of an ISO image for the paper slip."""
+    from bundler.stripes import sha256_of
+
+    return DiscImage(path.name, path.stat().st_size, sha256_of(path))

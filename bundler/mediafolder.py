@@ -1,0 +1,38 @@
+"""The folder a media set is written to: empty before, finished discs after, nothing in between."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from loader.bundle.errors import ConfigError, StorageError
+
+_PARTS = ".media.part"
+
+
+@contextlib.contextmanager
+def part_folder(output: Path) -> Iterator[Path]:
+    """Give a hidden folder in ``output`` to write in; it is removed in the end, whatever happened.
+
+    Raises ``ConfigError`` unless ``output`` is new, empty, or holds no more than what an interrupted run left.
+    """
+    parts = output / _PARTS
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        older = sorted(entry.name for entry in output.iterdir() if entry.name != _PARTS)
+        if older:
+            raise ConfigError(
+                f"{output} is not empty",
+                why=f"it has {', '.join(older[:4])}{' …' if len(older) > 4 else ''}",
+                hint="name a new folder with -o: discs of two runs must not mix",
+            )
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
+    except OSError as error:
+        raise StorageError(f"cannot write {output}", why=error.strerror or str(error)) from error
+    try:
+        yield parts
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)

@@ -1,0 +1,155 @@
+"""The texts of a media set: how to check a disc, how to go on by hand, and the slip of paper beside the discs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from loader.bundle.keys import PublicKey
+from loader.bundle.manifest import BundleManifest
+from loader.bundle.mediaset import LOADER, MediaSet, label
+from loader.cluster.oclines import oc_lines
+from loader.oci.model import tag_in_airgap
+
+
+@dataclass(frozen=True)
+class DiscImage:
+    """An ISO image as it is on disk."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+def readme_verify(stem: str, set_id: str, bundle_id: str, discs: Sequence[str], key: Optional[PublicKey]) -> bytes:
+    """``README-VERIFY.txt``: lines for openssl and coreutils, which busybox understands as well.
+
+    The same text stands on every disc. Commands are indented by four spaces.
+    """
+    name = key.name if key else "builder"
+    fingerprint = key.fingerprint if key else "sha256:... as printed on the paper slip"
+    digest = "sha384" if key and key.algorithm == "ecdsa-p384-sha384" else "sha256"
+    text = f"""\
+CHECK THIS DISC WITH STOCK TOOLS
+
+Set      {stem}
+Set id   {set_id}
+Bundle   {bundle_id}
+Discs    {" ".join(discs)}  (v: data, p: parity; each can be checked alone, in any order)
+
+You need openssl, sha256sum, find, grep, sort and diff, of any Linux or of busybox. Nothing is written to
+the disc. Change to the disc's top folder, then type the lines that are indented by four spaces.
+
+1. Your copy of the public key. It came to you by another way than this disc: what lies in keys/ is here
+   to be looked at and proves nothing. The fingerprint must be the one on the paper slip:
+   {fingerprint}
+
+    KEY=${{KEY:-/trusted/{name}.pub}}
+    openssl pkey -pubin -in "$KEY" -outform DER | openssl dgst -sha256
+
+2. The signature of the list. One line must say "Verified OK". (With a P-384 key: -sha384.)
+
+    for s in SHA256SUMS.*.sig; do openssl dgst -{digest} -verify "$KEY" -signature "$s" SHA256SUMS; done
+
+3. The files that stand on every disc, then this disc's own. Every line must end in "OK".
+
+    sha256sum -c SHA256SUMS
+    for l in volumes/*.sha256; do if [ -e "$(head -n 1 "$l" | cut -c67-)" ]; then DISC=$l; fi; done
+    sha256sum -c "$DISC"
+
+4. Nothing unlisted, no links, no devices. The first two lines must print "nothing unlisted", the third nothing.
+
+    cat SHA256SUMS "$DISC" | cut -c67- | LC_ALL=C sort > /tmp/listed.$$
+    find . -type f | cut -c3- | grep -vE '^SHA256SUMS(\\.[a-z0-9-]{{1,32}}\\.sig)?$' | LC_ALL=C sort \\
+      | diff /tmp/listed.$$ - && echo "nothing unlisted"
+    find . ! -type f ! -type d
+
+5. Who signed the bundle itself. Your policy may ask for more than one key: repeat with each (KEY=...).
+
+    for s in bundle/SHA256SUMS.*.sig; do openssl dgst -{digest} -verify "$KEY" -signature "$s" bundle/SHA256SUMS; done
+
+The same and more, for the whole set at once:  airgap-loader verify DISC... --trust KEY
+"""
+    return text.encode("ascii")
+
+
+def readme_by_hand(stem: str, archive_sha256: str, manifest: BundleManifest, *, parity: bool) -> bytes:
+    """``README-BY-HAND.txt``: what the loader does, in lines of zstd, tar, skopeo and oc."""
+    pushes = "\n".join(
+        f"    skopeo copy --all dir:{image.path} "
+        f"docker://{manifest.registry}/{image.repository}:{tag_in_airgap(image.tag, image.digest)}"
+        for image in manifest.images
+    )
+    applies = "\n".join(f"    {line}" for line in oc_lines(manifest.documents)) or "    (no documents)"
+    lost = (
+        "A lost or damaged disc: p01 is the plain XOR of the data discs, byte by byte, the shorter ones filled up\n"
+        "with zeros; further parity discs are Reed-Solomon over GF(2^8). `airgap-loader join` does it for you."
+        if parity
+        else "This set has no parity: every data disc is needed."
+    )
+    text = f"""\
+WITHOUT THE LOADER
+
+1. Copy the segments of every data disc into one folder that has room for them, from each disc:
+
+    cp /media/DISC/{stem}.v* .
+
+   What is inside, and the archive itself:
+
+    cat {stem}.v??.s??? | zstd -dc | tar -t
+    cat {stem}.v??.s??? > {stem}.tar.zst
+    echo "{archive_sha256}  {stem}.tar.zst" | sha256sum -c
+
+   {lost}
+
+2. Unpack it into an empty folder and check every file. The signature is made over SHA256SUMS.
+
+    mkdir unpacked && cd unpacked
+    zstd -dc ../{stem}.tar.zst | tar -x
+    sha256sum -c SHA256SUMS
+    for s in SHA256SUMS.*.sig; do openssl dgst -sha256 -verify /trusted/builder.pub -signature "$s" SHA256SUMS; done
+
+3. Push the images.
+
+{pushes or "    (no images)"}
+
+4. Apply the documents, in this order.
+
+{applies}
+"""
+    return text.encode("ascii", "backslashreplace")
+
+
+def transfer_record(
+    media: MediaSet,
+    manifest: BundleManifest,
+    sums_sha256: str,
+    signers: Mapping[str, str],
+    images: Mapping[str, DiscImage],
+) -> bytes:
+    """``TRANSFER-RECORD.txt``: what goes on paper. ``signers`` are label -> fingerprint, ``images`` by disc."""
+    files = {file.path: file.sha256 for file in media.files}
+    lines = [
+        "TRANSFER RECORD  (stays with the sender and the receiver, not on the discs)",
+        "",
+        f"bundle            {media.bundle.name} {media.bundle.version}, sequence {manifest.sequence}",
+        f"created           {manifest.created}",
+        f"bundle id         {media.bundle.id}",
+        f"set id            {media.set_id}",
+        f"SHA256SUMS        {sums_sha256}",
+        f"loader            {files.get(LOADER, 'not on the discs')}",
+        *(f"signed by         {name}  {fingerprint}" for name, fingerprint in sorted(signers.items())),
+        *([] if signers else ["signed by         nobody yet"]),
+        "",
+        f"{len(media.volumes)} discs: {media.k} data, {media.m} parity",
+        "",
+    ]
+    for volume in media.volumes:
+        lines.append(f"{volume.name}  label {label(media.bundle, volume.name)}  {volume.size} bytes of segments")
+        image = images.get(volume.name)
+        if image is not None:
+            lines.append(f"     {image.name}  {image.size} bytes, {image.size // 2048} sectors, SHA-256 {image.sha256}")
+    blanks = ("serial numbers", "sent by, date", "received by, date")
+    lines += ["", *(f"{blank:<18}______________________________" for blank in blanks), ""]
+    return "\n".join(lines).encode("ascii")

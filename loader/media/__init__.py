@@ -1,0 +1,1 @@
+"""Where the discs of a media set are: folders, ISO images, devices."""

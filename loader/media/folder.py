@@ -1,0 +1,89 @@
+"""A disc as a folder or a mount point; nothing on it is reached through a link."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Optional
+
+from loader.bundle.discs import FILE
+from loader.bundle.errors import FormatError, StorageError
+from loader.bundle.limits import MAX_MEMBERS
+from loader.bundle.volumes import FileSource
+
+_KINDS = {
+    stat.S_IFREG: FILE,
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "device",
+    stat.S_IFCHR: "device",
+}
+
+
+class FolderDisc:
+    """The files below a folder. Raises ``StorageError`` if it can't be opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._entries: Optional[Mapping[str, str]] = None
+        self._opened: list[FileSource] = []
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StorageError(f"cannot open {path}", why=error.strerror or str(error)) from error
+
+    def entries(self) -> Mapping[str, str]:
+        """Path of everything that is no folder -> its kind."""
+        if self._entries is None:
+            found = dict(self._walk())
+            if len(found) > MAX_MEMBERS:
+                raise FormatError(f"{self.name} has too many files", why=f"more than {MAX_MEMBERS}")
+            self._entries = found
+        return self._entries
+
+    def _walk(self) -> Iterator[tuple[str, str]]:
+        count = 0
+        for root, folders, files, fd in os.fwalk(".", dir_fd=self._fd, onerror=self._unreadable):
+            for name in (*folders, *files):
+                path = os.path.normpath(f"{root}/{name}")
+                mode = stat.S_IFMT(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
+                if mode != stat.S_IFDIR:
+                    count += 1
+                    yield path, _KINDS.get(mode, "stranger")
+            if count > MAX_MEMBERS:
+                return
+
+    def _unreadable(self, error: OSError) -> None:
+        raise StorageError(f"cannot read {self.name}", why=error.strerror or str(error)) from error
+
+    def open(self, path: str) -> FileSource:
+        """Open a regular file; ``FormatError`` for anything else."""
+        kind = self.entries().get(path)
+        if kind is None:
+            raise StorageError(f"{path} is not on {self.name}", why="no such file")
+        if kind != FILE:
+            raise FormatError(f"{path} on {self.name} is not a regular file", why=f"it is a {kind}")
+        source = FileSource(path, folder=self._fd)
+        self._opened.append(source)
+        return source
+
+    def close(self) -> None:
+        """Close the folder and every file opened."""
+        while self._opened:
+            self._opened.pop().close()
+        os.close(self._fd)
+
+    def __enter__(self) -> FolderDisc:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close()

@@ -1,0 +1,92 @@
+"""What a SOURCE is: an archive, or one or more discs as folders, ISO files or block devices."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Optional
+
+from loader.bundle.discs import Disc
+from loader.bundle.errors import ConfigError, FormatError, StorageError
+from loader.bundle.mediaset import SET
+from loader.bundle.volumes import FileSource
+from loader.media.folder import FolderDisc
+from loader.media.iso9660 import MAGIC, MAGIC_OFFSET, IsoDisc
+
+
+class ImageFile(FileSource):
+    """An ISO image: a regular file, or a block device of which it is the beginning."""
+
+    def measure(self, info: os.stat_result, path: str) -> int:
+        """Return the size of the file, or of the device as its end says."""
+        if stat.S_ISREG(info.st_mode):
+            return info.st_size
+        if not stat.S_ISBLK(info.st_mode):
+            raise FormatError(
+                f"{path} is not a regular file, a folder or a block device", why="a SOURCE is one of them"
+            )
+        return os.lseek(self._fd, 0, os.SEEK_END)
+
+
+def find_archive(sources: Sequence[Path]) -> Optional[Path]:
+    """Return the one archive that ``sources`` name, or None when they are discs.
+
+    Raises ``ConfigError`` for several archives, or archives and discs together; ``StorageError`` for what is not there.
+    """
+    archives = [path for path in sources if not _is_disc(path)]
+    if not archives:
+        return None
+    if len(sources) > 1:
+        raise ConfigError(
+            f"{archives[0]} is an archive and not the only SOURCE",
+            why="one archive, or discs of one media set",
+            hint="give the archive alone, or the folders, ISO files and devices of one set",
+        )
+    return archives[0]
+
+
+def open_discs(sources: Sequence[Path], stack: ExitStack) -> list[Disc]:
+    """Open every disc that ``sources`` name; ``stack`` closes them. A folder may hold discs or be one."""
+    discs: list[Disc] = []
+    for path in dict.fromkeys(disc for source in sources for disc in disc_paths(source)):
+        if path.is_dir():
+            discs.append(stack.enter_context(FolderDisc(path)))
+        else:
+            discs.append(IsoDisc(stack.enter_context(ImageFile(str(path))), str(path)))
+    return discs
+
+
+def disc_paths(source: Path) -> list[Path]:
+    """The discs in ``source``: itself, or, of a folder without ``set.json``, the discs right inside."""
+    if not source.is_dir():
+        return [source]
+    try:
+        inside = sorted(source.iterdir())
+    except OSError as error:
+        raise StorageError(f"cannot read {source}", why=error.strerror or str(error)) from error
+    if (source / SET).exists():
+        return [source]
+    found = [path for path in inside if (path / SET).is_file() or (path.suffix == ".iso" and path.is_file())]
+    # A disc mounted without its long names shows set.json in another spelling: the reader of discs explains that.
+    if not found and not any(path.name.upper().startswith("SET") for path in inside):
+        raise FormatError(
+            f"{source} is not a regular file and holds no discs",
+            why="an archive is a file NAME-VERSION.tar.zst, and a disc has set.json at its top",
+        )
+    return found or [source]
+
+
+def _is_disc(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise StorageError(f"cannot open {path}", why=error.strerror or str(error)) from error
+    if not stat.S_ISREG(mode):
+        return True
+    with FileSource(str(path)) as source:
+        found = bytearray(len(MAGIC))
+        source.read_into(MAGIC_OFFSET, memoryview(found))
+    return found == MAGIC

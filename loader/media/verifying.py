@@ -1,0 +1,71 @@
+"""Steps 6 and 7 on discs: everything is read, and what is lost is told in full, not at the first chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Optional
+
+from loader.bundle.errors import MissingVolume
+from loader.bundle.verify import Complete, verify_content
+from loader.media.disccheck import Fault, disc_faults
+from loader.opening import Opened, OpenedMedia
+
+
+def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
+    """Read and check every byte of the archive; of discs, parity and the common files of each disc too.
+
+    Raises ``MissingVolume`` naming every disc that is missing or damaged when parity does not cover it, and the
+    error of the first common file that is not as the signed list says.
+    """
+    media = opened.media
+    if media is None:
+        return verify_content(opened.bundle, on_bytes=on_bytes)
+    try:
+        complete = verify_content(opened.bundle, on_bytes=on_bytes)
+    except MissingVolume:
+        tell_all(media)
+        raise
+    media.source.survey(media.source.parity, on_bytes)
+    for fault in disc_faults(media.discs):
+        raise _error(fault)
+    return complete
+
+
+def tell_all(media: OpenedMedia) -> None:
+    """Read every disc at hand and raise one ``MissingVolume`` with all that is lost, if it is too much."""
+    media.source.survey(media.source.volumes, _ignore)
+    media.source.require_healable()
+
+
+def media_document(media: Optional[OpenedMedia]) -> dict[str, Any]:
+    """What a verdict says of discs: ``healable`` is true for damage that parity covers, null without damage."""
+    if media is None:
+        return {"healable": None, "media": None}
+    source = media.source
+    volumes = [
+        {
+            "badChunks": sorted(reader.damage),
+            "chunks": reader.volume.chunks,
+            "fromParity": source.healed.get(reader.volume.name, 0),
+            "here": bool(reader.copies),
+            "name": reader.volume.name,
+        }
+        for reader in source.volumes
+    ]
+    struck = any(reader.damage for reader in source.volumes) or bool(source.healed)
+    return {
+        "healable": True if struck else None,
+        "media": {"discs": volumes, "notes": list(media.discs.notes), "setId": media.discs.media.set_id},
+    }
+
+
+def _error(fault: Fault) -> Exception:
+    return fault.kind(
+        f"{fault.disc}: {fault.what}",
+        why="the signed list of the set says otherwise; images and documents are not touched by it",
+        hint="write this disc again, or give another copy; load, push and extract take nothing from that file",
+    )
+
+
+def _ignore(_: int) -> None:
+    return
