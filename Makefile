@@ -41,7 +41,7 @@ lint: venv ## ruff: rules and format
 
 .PHONY: type
 type: venv ## mypy --strict
-	$(RUN) mypy -p loader -p bundler -p schemas -p release -p tests
+	$(RUN) mypy -p loader -p bundler -p schemas -p release -p tests -p demo
 
 .PHONY: dist
 dist: venv ## the loader as one file, dist/airgap-loader.pyz
