@@ -20,7 +20,9 @@ def effect_document(state: State) -> dict[str, Any]:
             {"digest": image.top.digest, "repository": image.repository, "tag": image.tag}
             for image in state.push.images
         ],
-        "nodes": [],
+        "nodes": [
+            {"count": pool.count, "effect": pool.effect, "pool": pool.pool} for pool in (plan.nodes if plan else ())
+        ],
         "objects": [
             {
                 "action": change.action,
@@ -47,5 +49,9 @@ def effect_lines(state: State) -> str:
         where = f" in {item['namespace']}" if item["namespace"] else ""
         lines.append(f"object    {item['kind']}/{item['name']}{where}: {item['action']}")
         lines += [f"  {line}" for line in item["diff"].splitlines()]
-    lines.append("dry run   nothing was written; what nodes will do is not predicted by this version")
+    why = {pool.pool: pool.why for pool in (state.plan.nodes if state.plan else ())}
+    for item in document["nodes"]:
+        reason = f" ({why[item['pool']]})" if why[item["pool"]] else ""
+        lines.append(f"nodes     {item['pool']}: {item['effect']} of {item['count']}{reason}")
+    lines.append("dry run   nothing was written")
     return "\n".join(lines)

@@ -13,12 +13,14 @@ from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content
 from loader.cluster.apply import Applied, apply_plan, rehearse
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.plan import Plan
+from loader.cluster.prediction import effect_words
 from loader.cluster.prepare import prepare
 from loader.cluster.stages import Stage
 from loader.cluster.survey import Survey as Cluster
 from loader.cluster.waits import Clock, Patience, await_done
 from loader.history import History
 from loader.meter import Progress
+from loader.nodes import NodeOptions, asked_of_nodes, question
 from loader.oci.connect import Registries
 from loader.oci.model import RegistryTarget
 from loader.oci.pushplan import PushReport
@@ -33,7 +35,7 @@ from loader.units import counted, duration, human
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What was asked for. ``push`` and ``apply`` choose the halves; ``mirrors`` is cluster, manual or none.
+    """What was asked for. ``push`` and ``apply`` choose the halves; ``nodes`` is what nodes shall get.
 
     ``timeout`` is in seconds for each wait, None for each one's own; ``access`` are the options a rollback needs again.
     """
@@ -43,7 +45,7 @@ class LoadOptions:
     apply: bool = True
     dry_run: bool = False
     only: tuple[str, ...] = ()
-    mirrors: str = "cluster"
+    nodes: Optional[NodeOptions] = None
     jobs: int = 3
     images: tuple[str, ...] = ()
     override: Optional[str] = None
@@ -81,6 +83,7 @@ class State:
     push: PushSet
     registry: Registry
     survey: Survey
+    scheme: str = "https"
     kubectl: Optional[Kubectl] = None
     cluster: Optional[Cluster] = None
     plan: Optional[Plan] = None
@@ -146,6 +149,7 @@ def _verified(bundle: VerifiedBundle, options: LoadOptions, ports: LoadPorts) ->
 
 def _preflight_registry(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     found = state.registry.ping()
+    state.scheme = found.scheme
     state.survey = survey_push(state.push.images, state.push.blobs, state.registry, jobs=options.jobs)
     words = [found.scheme, *([found.server] if found.server else [])]
     if options.push and not options.dry_run and state.survey.send and state.push.images:
@@ -165,7 +169,9 @@ def _preflight_cluster(state: State, options: LoadOptions, ports: LoadPorts) -> 
     if not options.apply:
         return
     state.kubectl = ports.kubectl()
-    state.cluster, state.plan = prepare(state.kubectl, pairs(state.documents), mirrors=options.mirrors)
+    images, now, nodes = state.bundle.manifest.images, ports.now(), options.nodes or NodeOptions()
+    asked = asked_of_nodes(nodes, images, state.target, ports.registries, scheme=state.scheme, now=now)
+    state.cluster, state.plan = prepare(state.kubectl, pairs(state.documents), asked)
     cluster = state.cluster
     version = f"OpenShift {cluster.openshift}" if cluster.openshift else f"Kubernetes {cluster.kubernetes}"
     ports.say("preflight", f"cluster {cluster.server} {version} (context {cluster.context}, user {cluster.user})")
@@ -187,6 +193,8 @@ def _tell_effect(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     if state.plan is not None:
         writes = [f"{change} {change.action}" for change in state.plan.writes]
         ports.say("effect", ", ".join(writes) if writes else "no cluster object changes")
+        if state.plan.nodes:
+            ports.say("effect", effect_words(state.plan.nodes) or "no node does anything")
 
 
 def _rehearse(state: State) -> None:
@@ -203,7 +211,7 @@ def _ask(state: State, ports: LoadPorts) -> None:
         cluster = state.cluster
         ports.confirm(
             f"{counted(len(state.plan.writes), 'object')} of cluster {cluster.server} "
-            f"(context {cluster.context}, user {cluster.user}) will change. Go on?"
+            f"(context {cluster.context}, user {cluster.user}) will change.{question(state.plan.nodes)} Go on?"
         )
 
 

@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -23,6 +22,7 @@ from loader import __version__
 from loader.bundle.errors import ConfigError
 from loader.cli.app import app
 from loader.cli.console import Console, run
+from loader.cli.nodeoptions import takes_node_options
 from loader.cli.options import (
     AccessFlags,
     Authfile,
@@ -51,14 +51,7 @@ from loader.cli.timeouts import Timeout, seconds
 if TYPE_CHECKING:
     from loader.cluster.kubectl import Call, Kubectl
     from loader.load import LoadOptions, State
-
-
-class Mirrors(str, Enum):
-    """Who puts the mirror policy on the nodes."""
-
-    cluster = "cluster"
-    manual = "manual"
-    none = "none"
+    from loader.nodes import NodeOptions
 
 
 RegistryOption = Annotated[
@@ -68,15 +61,13 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="print the whole effect,
 Only = Annotated[
     Optional[str], typer.Option("--only", metavar="mirrors,manifests,rook", help="apply only these documents")
 ]
-MirrorsOption = Annotated[
-    Mirrors, typer.Option("--mirrors", help="cluster: by a cluster object; manual: they are on every node; none")
-]
 Kubeconfig = Annotated[Optional[Path], typer.Option("--kubeconfig", metavar="F", help="kubeconfig file")]
 Context = Annotated[Optional[str], typer.Option("--context", metavar="C", help="context of the kubeconfig")]
 Yes = Annotated[bool, typer.Option("--yes", help="answer the question before the cluster changes")]
 ReportDir = Annotated[Path, typer.Option("--report", metavar="DIR", help="folder for the report")]
 AllowOlder = Annotated[bool, typer.Option("--allow-older", help="load an older bundle; needs --reason")]
 Reason = Annotated[Optional[str], typer.Option("--reason", metavar="TEXT", help="why, for the record")]
+NoApply = Annotated[bool, typer.Option("--no-apply", help="push only; write the documents and print the oc lines")]
 ImageGlobs = Annotated[
     Optional[list[str]], typer.Option("--image", metavar="GLOB", help="only images of this name (repeatable)")
 ]
@@ -102,16 +93,15 @@ class _Run:
 
 
 @app.command("load")
+@takes_node_options
 def load_command(
     source: Source,
     trust: TrustOption = None,
     registry: RegistryOption = None,
-    no_apply: Annotated[
-        bool, typer.Option("--no-apply", help="push only; write the documents and print the oc lines")
-    ] = False,
+    no_apply: NoApply = False,
     dry_run: DryRun = False,
     only: Only = None,
-    mirrors: MirrorsOption = Mirrors.cluster,
+    nodes: Optional["NodeOptions"] = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: Timeout = None,
@@ -137,14 +127,12 @@ def load_command(
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
-        from loader.load import LoadOptions
-
-        options = LoadOptions(
+        options = _options(
             registry=registry,
             apply=not no_apply,
             dry_run=dry_run,
             only=_only(only),
-            mirrors=mirrors.value,
+            nodes=nodes,
             jobs=jobs,
             override=_override(allow_older, reason),
             timeout=seconds(timeout),
@@ -185,9 +173,7 @@ def push_command(
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
-        from loader.load import LoadOptions
-
-        options = LoadOptions(
+        options = _options(
             registry=registry,
             apply=False,
             dry_run=dry_run,
@@ -202,13 +188,14 @@ def push_command(
 
 
 @app.command("apply")
+@takes_node_options
 def apply_command(
     source: Source,
     trust: TrustOption = None,
     registry: RegistryOption = None,
     dry_run: DryRun = False,
     only: Only = None,
-    mirrors: MirrorsOption = Mirrors.cluster,
+    nodes: Optional["NodeOptions"] = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: Timeout = None,
@@ -232,14 +219,12 @@ def apply_command(
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
-        from loader.load import LoadOptions
-
-        options = LoadOptions(
+        options = _options(
             registry=registry,
             push=False,
             dry_run=dry_run,
             only=_only(only),
-            mirrors=mirrors.value,
+            nodes=nodes,
             override=_override(allow_older, reason),
             timeout=seconds(timeout),
             access=cluster_options(kubeconfig, context, state),
@@ -249,6 +234,12 @@ def apply_command(
         _carry_out(_Run(*given, kubeconfig, context, yes))
 
     raise typer.Exit(run(console, verb))
+
+
+def _options(**given: Any) -> "LoadOptions":
+    from loader.load import LoadOptions
+
+    return LoadOptions(**given)
 
 
 def _only(text: Optional[str]) -> tuple[str, ...]:
@@ -286,10 +277,10 @@ def _carry_out(given: _Run) -> None:
         console.open_log(folder / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log")
     registries = open_registries(given.access, console.detail)
     report = Report(given.report, who(), Vault(folder))
-    with contextlib.closing(registries), _scratch() as scratch:
+    with contextlib.closing(registries), scratch_folder() as scratch:
         ports = LoadPorts(
             registries=registries,
-            kubectl=lambda: _kubectl(given, scratch),
+            kubectl=lambda: make_kubectl(console, given.kubeconfig, given.context, scratch),
             history=History(folder),
             say=console.result,
             note=console.note,
@@ -346,25 +337,26 @@ def who() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch_folder() -> Iterator[Path]:
     """A folder for kubectl's discovery cache: a dry run must leave nothing in the user's own."""
     with tempfile.TemporaryDirectory(prefix="airgap-loader-") as folder:
         yield Path(folder)
 
 
-def _kubectl(given: _Run, scratch: Path) -> "Kubectl":
+def make_kubectl(console: Console, kubeconfig: Optional[Path], context: Optional[str], scratch: Path) -> "Kubectl":
+    """Return the user's oc or kubectl; its discovery cache goes to ``scratch``."""
     from loader.cluster.kubectl import Kubectl, find_program
     from loader.cluster.process import ProcessRunner
 
     def trace(call: "Call") -> None:
-        given.console.detail(str(call))
+        console.detail(str(call))
 
     path = os.environ.get("PATH")
     return Kubectl(
         find_program(lambda name: shutil.which(name, path=path)),
         ProcessRunner(dict(os.environ)),
-        kubeconfig=given.kubeconfig,
-        context=given.context,
+        kubeconfig=kubeconfig,
+        context=context,
         cache_dir=scratch,
         trace=trace,
     )

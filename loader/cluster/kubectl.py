@@ -5,11 +5,13 @@ Bodies travel on stdin, never in an argument list, which any user of the host ma
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,6 +32,7 @@ from loader.cluster.process import Finished, Runner
 PROGRAMS = ("oc", "kubectl")
 PATCH_TYPES = ("merge", "strategic")
 _BLANK = re.compile(r"\s*")
+_DATE = re.compile(r"Date: ([A-Z][a-z]{2}, [0-3][0-9] [A-Z][a-z]{2} 2[0-9]{3} [0-2][0-9]:[0-5][0-9]:[0-5][0-9] GMT)")
 # One argument of execve(2) is limited to 128 KiB.
 _MAX_ARGUMENT = 128 * 1024 - 1
 
@@ -131,6 +134,21 @@ class Kubectl:
         finished, _, error = self._call(argv, what, _encode(listed([key.stub() for key in keys])), len(keys))
         return _objects(_checked(finished, error), what)
 
+    def list_all(self, resources: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """Return all objects of cluster-scoped ``resources`` (``nodes``, ``machineconfigs.GROUP``), in one call."""
+        what = f"listing {', '.join(resources)}"
+        finished, _, error = self._call(["get", ",".join(resources), "-o", "json"], what)
+        return _objects(_checked(finished, error), what)
+
+    def server_time(self) -> Optional[datetime.datetime]:
+        """Return the clock of the API server by the Date header of an answer (whole seconds), None without one.
+
+        The client prints headers from verbosity 8 on, a token as ``<masked>`` since always; none of it is kept.
+        """
+        finished, _, _ = self._call(["get", "--raw", "/version", "-v=8"], "reading the server's clock")
+        date = _DATE.search(_words(finished))
+        return parsedate_to_datetime(date[1]) if date else None
+
     def create(self, body: Mapping[str, Any], what: str, *, dry_run: bool = False) -> Optional[dict[str, Any]]:
         """Create one object and return it as stored; None where it is there already."""
         argv = ["create", f"--field-manager={MANAGER}", "-f", "-", "-o", "json", *_dry(dry_run)]
@@ -162,6 +180,18 @@ class Kubectl:
             guarded = with_version(items[0], versions[0])
             finished, cause, error = self._apply([guarded], what, ["--force-conflicts", *_dry(dry_run)])
         return _objects(_checked(finished, error), f"applying {what}")
+
+    def delete(self, path: str, what: str, *, uid: str | None = None) -> bool:
+        """Delete the object at an API path in the background; False where it is not there.
+
+        With ``uid`` only that object: one of the same name made since is a Conflict, which is a ``ClusterError``.
+        """
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        body = {**options, **({"preconditions": {"uid": uid}} if uid else {})}
+        finished, cause, error = self._call(["delete", "--raw", path, "-f", "-"], f"deleting {what}", _encode(body))
+        if cause is not Cause.NOT_FOUND:
+            _checked(finished, error)
+        return cause is not Cause.NOT_FOUND
 
     def logs(self, namespace: str, target: str, *, lines: int = 400) -> str:
         """Return the last ``lines`` of what a workload's container printed; ``target`` is ``deployment/NAME``."""

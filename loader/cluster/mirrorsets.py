@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
 
-from loader.cluster.objects import MANAGED_BY, MANAGER, JsonObject, labels_of, objects_in
+from loader.cluster.objects import MANAGED_BY, MANAGER, JsonObject, labels_of, objects_in, text
+from loader.cluster.versions import Version, refuses_mixing
+from loader.mirrors import NEVER_CONTACT
 
 # Kind -> the list in its spec.
 MIRROR_LISTS: Mapping[str, str] = {
@@ -14,7 +17,75 @@ MIRROR_LISTS: Mapping[str, str] = {
     "ImageTagMirrorSet": "imageTagMirrors",
 }
 # Two spellings of one thing, the preferred first: ICSP is deprecated from OpenShift 4.13, where IDMS begins.
-DIGEST_KINDS = ("ImageDigestMirrorSet", "ImageContentSourcePolicy")
+IDMS, ICSP = DIGEST_KINDS = ("ImageDigestMirrorSet", "ImageContentSourcePolicy")
+MODES = ("cluster", "manual", "none")
+
+
+@dataclass(frozen=True)
+class MirrorWay:
+    """Who sets the mirrors (``cluster``, ``manual``, ``none``), and what may happen to an earlier bundle's object.
+
+    ``migrate``: an ImageContentSourcePolicy of ours becomes an ImageDigestMirrorSet; ``prune``: entries that this
+    bundle does not have go, which drains nodes.
+    """
+
+    mode: str = "cluster"
+    migrate: bool = False
+    prune: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise RuntimeError(f"no such mirror mode: {self.mode}")
+
+
+@dataclass(frozen=True)
+class DigestKind:
+    """The kind that takes the digest mirrors, None where none is served; ``reason`` is against the others."""
+
+    kind: Optional[str]
+    reason: str
+    old: Optional[JsonObject] = None
+    """Our ImageContentSourcePolicy that this load empties."""
+
+
+def choose_kind(
+    name: str, served: Iterable[str], present: Iterable[JsonObject], version: Version, way: MirrorWay
+) -> DigestKind:
+    """Choose among the ``served`` digest kinds for our object ``name``; ``present`` are the cluster's mirror objects.
+
+    The newer kind, unless an earlier bundle of ours uses the older one, or this version rolls out no mixture of both.
+    """
+    kinds = [kind for kind in DIGEST_KINDS if kind in set(served)]
+    if len(kinds) < 2:
+        return DigestKind(kinds[0] if kinds else None, f"{kinds[0]} alone is served" if kinds else "")
+    there = [item for item in present if text(item, "kind") in DIGEST_KINDS]
+    old = [item for item in there if text(item, "kind") == ICSP]
+    ours = {text(item, "kind"): item for item in there if text(item, "metadata", "name") == name and is_ours(item)}
+    used = {kind: item for kind, item in ours.items() if _entries(kind, item)}
+    if old and refuses_mixing(version):
+        return DigestKind(ICSP, f"{ICSP} is in use, and this version of OpenShift rolls out nothing with both kinds")
+    if ICSP in used and IDMS not in used and not way.migrate:
+        return DigestKind(ICSP, f"{ICSP} is in use by an earlier bundle, and --migrate-icsp was not given")
+    return DigestKind(IDMS, f"{IDMS} is served and preferred", used.get(ICSP) if way.migrate else None)
+
+
+def converted(icsp: JsonObject, idms: JsonObject) -> dict[str, Any]:
+    """Return ``idms`` with the entries that only ``icsp`` has: the same mirrors, written another way."""
+    entries = _entries(IDMS, idms)
+    sources = {_source(entry) for entry in entries}
+    added = [dict(entry) for entry in _entries(ICSP, icsp) if _source(entry) not in sources]
+    return {**idms, "spec": {**idms["spec"], MIRROR_LISTS[IDMS]: [*entries, *added]}}
+
+
+def emptied(icsp: JsonObject) -> dict[str, Any]:
+    """Return ``icsp`` without entries: it says nothing any more, and its name stays ours for a way back."""
+    return {**icsp, "spec": {MIRROR_LISTS[ICSP]: []}}
+
+
+def never_contacts(item: JsonObject) -> bool:
+    """Tell whether a mirror object says NeverContactSource, which an ImageContentSourcePolicy cannot."""
+    kind = text(item, "kind")
+    return any(text(entry, "mirrorSourcePolicy") == NEVER_CONTACT for entry in _entries(kind, item))
 
 
 def is_ours(item: JsonObject) -> bool:
@@ -29,15 +100,15 @@ def labelled(item: JsonObject) -> dict[str, Any]:
     return {**item, "metadata": metadata}
 
 
-def joined(kind: str, current: JsonObject, desired: JsonObject) -> list[Any]:
+def joined(kind: str, current: JsonObject, desired: JsonObject, *, exact: bool = False) -> list[Any]:
     """Return the spec list of ``desired`` plus the entries only ``current`` has, sorted by source.
 
     Ours win for a source both have. Nothing is dropped: a source that leaves registries.conf drains every node
-    (machine-config-operator, isSafeContainerRegistryConfChanges), so removing is a decision of its own.
+    (machine-config-operator, isSafeContainerRegistryConfChanges), so removing is a decision of its own: ``exact``.
     """
     ours = _entries(kind, desired)
     sources = {_source(entry) for entry in ours}
-    kept = [entry for entry in _entries(kind, current) if _source(entry) not in sources]
+    kept = [] if exact else [entry for entry in _entries(kind, current) if _source(entry) not in sources]
     held = _entries(kind, current)
     result = [*ours, *kept]
     # The API server keeps the order; an order of its own would be a change without meaning.

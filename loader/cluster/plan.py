@@ -9,14 +9,18 @@ from typing import Any, Optional
 from loader.bundle.errors import ClusterError
 from loader.bundle.manifest import Document
 from loader.cluster.diff import essence, object_diff
-from loader.cluster.mirrorsets import DIGEST_KINDS, MIRROR_LISTS, is_ours, joined, labelled
+from loader.cluster.finding import Finding
+from loader.cluster.imageconfig import login_patch
+from loader.cluster.mirrorplan import MirrorPlan
+from loader.cluster.mirrorsets import MIRROR_LISTS, MirrorWay, is_ours, joined, labelled
+from loader.cluster.nodeeffect import PoolEffect
+from loader.cluster.nodeside import NodeSide
 from loader.cluster.objects import MANAGED_BY, MANAGER, JsonObject, Key, labels_of, objects_in, resource_version, text
 from loader.cluster.patches import overlaid, patched
 from loader.cluster.rookrange import in_range, parse_version
 from loader.cluster.survey import Survey
 from loader.cluster.wishes import Pair, Wish, defined_kinds, folded, in_order, scoped, wishes_of
 
-MODES = ("cluster", "manual", "none")
 _UNRECONCILED = "ceph.rook.io/do-not-reconcile"
 
 
@@ -53,20 +57,12 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something a person should know before anything is written; a ``blocker`` stops, a ``warning`` does not."""
-
-    level: str
-    text: str
-    hint: str
-
-
-@dataclass(frozen=True)
 class Plan:
-    """Every change in the order it is made, and the findings."""
+    """Every change in the order it is made, the findings, and what nodes will do, pool by pool."""
 
     changes: tuple[Change, ...]
     findings: tuple[Finding, ...]
+    nodes: tuple[PoolEffect, ...] = ()
 
     @property
     def writes(self) -> tuple[Change, ...]:
@@ -85,52 +81,59 @@ class Plan:
 
 
 def make_plan(
-    documents: Iterable[Pair], found: Survey, current: Mapping[Key, JsonObject], *, mirrors: str = "cluster"
+    documents: Iterable[Pair],
+    found: Survey,
+    current: Mapping[Key, JsonObject],
+    *,
+    way: Optional[MirrorWay] = None,
+    side: Optional[NodeSide] = None,
+    first: Sequence[Wish] = (),
 ) -> Plan:
-    """Return the plan for one cluster; ``mirrors`` is ``cluster``, ``manual`` or ``none`` (then no mirror object).
+    """Return the plan for one cluster; ``side`` is its node side, ``first`` what is wished before the documents.
 
     ``current`` are the objects there now, by key. Raises ``FormatError`` for a document that does not fit its entry.
     """
-    return _Planner(tuple(documents), found, current, mirrors).plan()
+    return _Planner(tuple(documents), found, current, way or MirrorWay(), side or NodeSide()).plan(first)
 
 
 class _Planner:
     """Holds the state that the changes planned so far lead to: a later patch may need an object made earlier."""
 
     def __init__(
-        self, documents: tuple[Pair, ...], found: Survey, current: Mapping[Key, JsonObject], mirrors: str
+        self,
+        documents: tuple[Pair, ...],
+        found: Survey,
+        current: Mapping[Key, JsonObject],
+        way: MirrorWay,
+        side: NodeSide,
     ) -> None:
-        if mirrors not in MODES:
-            raise RuntimeError(f"no such mirror mode: {mirrors}")
         self._documents = in_order(documents)
         self._found = found
         self._expected: dict[Key, JsonObject] = dict(current)
-        self._mirrors = mirrors
         self._changes: list[Change] = []
         self._findings: list[Finding] = []
         every = [wish for document, parsed in documents for wish in wishes_of(document, parsed)]
         self._defined = defined_kinds(every)
-        wished = {wish.key.kind for wish in every if wish.method == "mirror"} & set(found.mirror_kinds)
-        self._kind = next((kind for kind in DIGEST_KINDS if kind in wished), None)
+        self._mirrors = MirrorPlan([w for w in every if w.method == "mirror"], found.mirror_kinds, side, way)
 
-    def plan(self) -> Plan:
-        wished = False
+    def plan(self, first: Sequence[Wish]) -> Plan:
         asked = [(document, wishes_of(document, parsed)) for document, parsed in self._documents]
         reasons = {document: self._reason_against(document, wishes) for document, wishes in asked}
         patches = [wish for document, wishes in asked if not reasons[document] for wish in wishes]
+        for wish in first:
+            self._add(self._decided(wish))
         for document, wishes in asked:
-            wished = wished or any(wish.key.kind in DIGEST_KINDS for wish in wishes if wish.method == "mirror")
             for wish in wishes:
                 reason = reasons[document]
-                self._add(_skipped(wish, reason) if reason else self._decided(folded(wish, patches)))
-        if wished and self._mirrors == "cluster" and self._kind is None:
-            self._block(_no_mirror_kind(document for document, _ in self._documents))
+                adapted = self._mirrors.adapted(folded(wish, patches))
+                self._add(_skipped(wish, reason) if reason else self._decided(adapted))
+        self._findings += self._mirrors.findings()
         return Plan(tuple(self._changes), tuple(dict.fromkeys(self._findings)))
 
     def _reason_against(self, document: Document, wishes: Sequence[Wish]) -> str:
         """Return why ``document`` is skipped, or an empty string; what may not be skipped becomes a blocker."""
         if document.phase == "mirrors":
-            return self._reason_against_mirror(document, wishes)
+            return self._mirrors.reason_against(wishes)
         api, wanted = document.when.api, document.when.rook
         if api and not self._found.serves(api):
             return self._skip_or_block(document, f"{api} is not served by this cluster", "install its operator first")
@@ -138,16 +141,6 @@ class _Planner:
         if running:
             text_ = f"{document.path} is for Rook {wanted}, the cluster runs {', '.join(running)}"
             return self._skip_or_block(document, text_, "use a bundle built for the running Rook version")
-        return ""
-
-    def _reason_against_mirror(self, document: Document, wishes: Sequence[Wish]) -> str:
-        if self._mirrors != "cluster":
-            return f"--mirrors {self._mirrors}"
-        for kind in (wish.key.kind for wish in wishes if wish.method == "mirror"):
-            if kind not in self._found.mirror_kinds:
-                return f"{kind} is not served by this cluster"
-            if kind in DIGEST_KINDS and kind != self._kind:
-                return f"{self._kind} is served and preferred"
         return ""
 
     def _skip_or_block(self, document: Document, text_: str, hint: str) -> str:
@@ -179,6 +172,9 @@ def decide(wish: Wish, current: Optional[JsonObject]) -> tuple[Change, tuple[Fin
     """Return the change that makes ``wish`` true of ``current`` (None: not there), and what stands in its way."""
     if wish.method == "mirror":
         return _decide_mirror(wish, current)
+    if wish.method == "login":
+        patch = login_patch(wish, current)
+        return _change(wish, current, patched(current or {}, patch, "merge"), patch, "merge"), ()
     if wish.method == "apply":
         body = wish.body
         after = overlaid(current, body) if current is not None else body
@@ -207,7 +203,7 @@ def _decide_mirror(wish: Wish, current: Optional[JsonObject]) -> tuple[Change, t
             f"rename it, choose another mirrors.name for the bundle, or label it {MANAGED_BY}={MANAGER} to hand it over"
         )
         return _skipped(wish, "someone else's object"), (Finding("blocker", text_, hint),)
-    body = {"spec": {MIRROR_LISTS[wish.key.kind]: joined(wish.key.kind, current, desired)}}
+    body = {"spec": {MIRROR_LISTS[wish.key.kind]: joined(wish.key.kind, current, desired, exact=wish.exact)}}
     return _change(wish, current, patched(current, body, "merge"), body, "merge"), ()
 
 
@@ -262,12 +258,3 @@ def _warnings(key: Key, current: JsonObject) -> tuple[Finding, ...]:
 def _outside(version: str, wanted: str) -> bool:
     parsed = parse_version(version)
     return parsed is not None and not in_range(parsed, wanted)
-
-
-def _no_mirror_kind(documents: Iterable[Document]) -> Finding:
-    node_file = next((d.path for d in documents if d.phase == "nodes"), "the nodes' registries.conf")
-    return Finding(
-        "blocker",
-        "this cluster serves neither ImageDigestMirrorSet nor ImageContentSourcePolicy",
-        f"put {node_file} on every node as described in it, then use --mirrors manual",
-    )

@@ -3,29 +3,84 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Optional
 
 from loader.cluster.apply import read_current
+from loader.cluster.finding import Finding
+from loader.cluster.imageconfig import GROUP_VERSIONS, authority_wishes, login_wish
 from loader.cluster.kubectl import Kubectl
+from loader.cluster.mirrorsets import MIRROR_LISTS, MirrorWay
+from loader.cluster.nodeside import NodeSide, read_nodes
 from loader.cluster.objects import JsonObject, Key, key_of, resource_version
 from loader.cluster.permissions import check_permissions
 from loader.cluster.plan import Change, Plan, make_plan, with_preview
+from loader.cluster.prediction import predict
+from loader.cluster.preflight import Grants, Pulls, clock_findings, pull_findings
 from loader.cluster.survey import Survey, survey
-from loader.cluster.wishes import Pair, group_versions, keys_to_read, rook_namespaces
+from loader.cluster.wishes import Pair, Wish, group_versions, keys_to_read, rook_namespaces
 
 
-def prepare(kubectl: Kubectl, documents: Iterable[Pair], *, mirrors: str = "cluster") -> tuple[Survey, Plan]:
+@dataclass(frozen=True)
+class Asked:
+    """What a load asks of a cluster beside its documents.
+
+    ``pulls`` is what nodes will pull (None: not looked at), ``authority`` a CA in PEM for the registry's nodes,
+    ``login`` a name and an entry for their pull secret, ``clock`` this host's time (None: not compared).
+    """
+
+    way: MirrorWay = field(default_factory=MirrorWay)
+    pulls: Optional[Pulls] = None
+    authority: str = ""
+    login: Optional[tuple[str, Mapping[str, str]]] = None
+    clock: Optional[datetime.datetime] = None
+
+
+def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] = None) -> tuple[Survey, Plan]:
     """Return what the cluster is and what would change, writing nothing.
 
     Blockers are in ``plan.findings``; a missing permission, an ownership conflict and an unreachable server are
     ``ClusterError``, a document that does not fit its entry is ``FormatError``.
     """
-    pairs = tuple(documents)
-    found = survey(kubectl, group_versions(pairs), rook_namespaces(pairs))
-    current = read_current(kubectl, keys_to_read(pairs, found))
-    plan = make_plan(pairs, found, current, mirrors=mirrors)
+    pairs, asked = tuple(documents), asked or Asked()
+    own = GROUP_VERSIONS if asked.authority or asked.login else ()
+    found = survey(kubectl, {*group_versions(pairs), *own}, rook_namespaces(pairs))
+    side = read_nodes(kubectl, found)
+    first = _own_wishes(side, asked)
+    keys = dict.fromkeys([*keys_to_read(pairs, found), *(wish.key for wish in first)])
+    current = read_current(kubectl, keys)
+    plan = make_plan(pairs, found, current, way=asked.way, side=side, first=first)
     check_permissions(kubectl, plan.changes, found)
-    return found, preview(kubectl, plan, current)
+    findings = clock_findings(asked.clock, kubectl.server_time()) if asked.clock is not None else ()
+    plan = dataclasses.replace(plan, findings=(*plan.findings, *findings))
+    return found, with_nodes(preview(kubectl, plan, current), side, asked)
+
+
+def _own_wishes(side: NodeSide, asked: Asked) -> tuple[Wish, ...]:
+    host = asked.pulls.target.host if asked.pulls is not None else ""
+    wishes = authority_wishes(side, host, asked.authority) if asked.authority else ()
+    return (*wishes, login_wish(side, *asked.login)) if asked.login else wishes
+
+
+def with_nodes(plan: Plan, side: NodeSide, asked: Asked) -> Plan:
+    """Return ``plan`` with what its mirror objects do to the nodes, and what keeps nodes from pulling; pure."""
+    after = [change.after for change in plan.changes if change.after is not None and change.action != "skip"]
+    new_login = any(change.writes and change.kind == "Secret" for change in plan.changes)
+    prediction = predict(side, after, new_login=new_login)
+    by_object = any(c.kind in MIRROR_LISTS and c.action != "skip" for c in plan.changes)
+    findings = [*_unread(side), *prediction.findings]
+    if asked.pulls is not None:
+        grants = Grants(authority=bool(asked.authority), login=asked.login is not None)
+        findings += pull_findings(side, prediction.conf, asked.pulls, grants, by_object=by_object)
+    merged = dict.fromkeys([*plan.findings, *findings])
+    return dataclasses.replace(plan, findings=tuple(merged), nodes=prediction.pools)
+
+
+def _unread(side: NodeSide) -> Sequence[Finding]:
+    hint = "what depends on it was not checked; log in as someone who may read it"
+    return [Finding("warning", text, hint) for text in side.unread]
 
 
 def preview(kubectl: Kubectl, plan: Plan, current: Mapping[Key, JsonObject]) -> Plan:

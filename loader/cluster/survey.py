@@ -15,6 +15,7 @@ from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.objects import JsonObject, objects_in, text
 
 MIRROR_APIS = ("config.openshift.io/v1", "operator.openshift.io/v1alpha1")
+_NODE_APIS = ("machineconfiguration.openshift.io/v1", "operator.openshift.io/v1")
 # Each read is a process of its own that mostly waits for the network.
 _READERS = 4
 
@@ -75,7 +76,7 @@ def survey(kubectl: Kubectl, group_versions: Iterable[str], rook_namespaces: Ite
     context, server, login = _configured(kubectl.config())
     version = kubectl.get_raw("/version")  # alone and first: an unreachable server is one error, not four
     groups = _groups(kubectl.get_raw("/apis"))
-    wanted = sorted({*group_versions, *MIRROR_APIS} & {*groups, "v1"})
+    wanted = sorted({*group_versions, *MIRROR_APIS, *_NODE_APIS} & {*groups, "v1"})
     namespaces = sorted(set(rook_namespaces))
     with ThreadPoolExecutor(_READERS) as pool:
         user = pool.submit(_user, kubectl, groups)

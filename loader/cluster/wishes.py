@@ -14,9 +14,10 @@ from loader.cluster.objects import Key, items_of, key_of, text
 from loader.cluster.patches import patched
 from loader.cluster.survey import Survey
 
-# How a wish becomes a change: create-or-join a mirror object, server-side apply, merge or strategic merge patch.
+# How a wish becomes a change: create-or-join a mirror object, server-side apply, merge or strategic merge patch, one
+# entry of a pull secret.
 PATCHES = ("merge", "strategic")
-METHODS = ("mirror", "apply", *PATCHES)
+METHODS = ("mirror", "apply", "login", *PATCHES)
 _EARLY_KINDS = frozenset({"Namespace", "CustomResourceDefinition"})
 
 Pair = tuple[Document, object]
@@ -24,13 +25,17 @@ Pair = tuple[Document, object]
 
 @dataclass(frozen=True)
 class Wish:
-    """One object, what is asked of it, by which method and by which document; ``wave`` 0 goes before wave 1."""
+    """One object, what is asked of it, by which method and by which document; ``wave`` 0 goes before wave 1.
+
+    ``exact``: a mirror object keeps no entry that ``body`` does not have.
+    """
 
     document: Document
     key: Key
     method: str
     body: Mapping[str, Any]
     wave: int = 1
+    exact: bool = False
 
 
 def in_order(documents: Iterable[Pair]) -> tuple[Pair, ...]:

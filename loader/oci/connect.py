@@ -6,8 +6,10 @@ import dataclasses
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Optional
 
-from loader.oci.credentials import Credentials, HelperRunner
+from loader.bundle.errors import RegistryError
+from loader.oci.credentials import Credential, Credentials, HelperRunner
 from loader.oci.environment import AccessOptions, Environment
 from loader.oci.exchange import Exchange
 from loader.oci.http import Transport
@@ -60,6 +62,21 @@ class Registries:
         """Return the client to push to ``host``: never a mirror; ``ConfigError`` when registries.conf blocks it."""
         return self._registry(host, self._registries_conf().push_is_insecure(host, repository))
 
+    def trusts_more_than_system(self, host: str) -> bool:
+        """Tell whether our connections to ``host`` rest on a CA of our own, or on no check at all."""
+        unchecked = self._lax(self._registries_conf().push_is_insecure(host, ""))
+        return unchecked or bool(find_tls_files(host, self._options, self._environment).authorities)
+
+    def answers_anyone(self, host: str) -> bool:
+        """Tell whether ``host`` lets in who has no login; a registry that fails to answer does not."""
+        exchange = self._exchange(host, self._registries_conf().push_is_insecure(host, ""), lambda repository: None)
+        try:
+            return Registry(exchange).ping().authorized
+        except RegistryError:
+            return False
+        finally:
+            exchange.close()
+
     def close(self) -> None:
         """Close all idle connections."""
         with self._lock:
@@ -77,20 +94,22 @@ class Registries:
         with self._lock:
             key = (host, insecure)
             if key not in self._made:
-                self._made[key] = Registry(self._exchange(host, insecure))
+                self._made[key] = Registry(self._exchange(host, insecure, partial(self._credentials.find, host)))
             return self._made[key]
 
-    def _exchange(self, host: str, insecure: bool) -> Exchange:
-        options = self._options
+    def _lax(self, insecure: bool) -> bool:
         # An explicit --tls-verify beats registries.conf, in both directions (containers/image).
-        lax = insecure if options.tls_verify is None else not options.tls_verify
+        return insecure if self._options.tls_verify is None else not self._options.tls_verify
+
+    def _exchange(self, host: str, insecure: bool, find: Callable[[str], Optional[Credential]]) -> Exchange:
+        options, lax = self._options, self._lax(insecure)
         context = make_context(find_tls_files(host, options, self._environment), self._environment, verify=not lax)
         transport = Transport(context, partial(proxy_for, environment=self._environment), timeout=options.timeout)
         schemes = ("http",) if options.plain_http else ("https", "http") if lax else ("https",)
         return Exchange(
             host,
             [(scheme, transport) for scheme in schemes],
-            partial(self._credentials.find, host),
+            find,
             retry=self._retry,
             clock=self._clock,
             trace=self._trace,

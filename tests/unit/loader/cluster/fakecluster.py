@@ -89,9 +89,16 @@ class FakeCluster:
         return {**review, "status": {"allowed": f"{wanted['verb']} {wanted['resource']}" not in self.denied}}
 
     def _get(self, line: str, body: Item) -> Finished:
+        if not body:
+            return self._listed(line.split()[1].split(","))
         keys = [key_of(item, "a stub") for item in body["items"]]
         found = [self.objects[key] for key in keys if key in self.objects]
         return _done(json.dumps({"kind": "List", "items": found}) if found else "")
+
+    def _listed(self, names: list[str]) -> Finished:
+        plurals = {name.partition(".")[0] for name in names}
+        kinds = {r.kind for r in self.resources if r.plural in plurals} | ({"Node"} if "nodes" in plurals else set())
+        return _done(json.dumps({"kind": "List", "items": [i for k, i in self.objects.items() if k.kind in kinds]}))
 
     def _create(self, line: str, body: Item) -> Finished:
         self.on_write(line)

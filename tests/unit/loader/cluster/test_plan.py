@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from loader.bundle.errors import ClusterError, FormatError
+from loader.cluster.mirrorsets import MirrorWay
 from loader.cluster.objects import Key, key_of
 from loader.cluster.plan import Change, Plan, make_plan
 from loader.cluster.survey import Survey
@@ -99,7 +100,7 @@ def test_no_mirror_kind_served_names_the_node_file() -> None:
 
 @pytest.mark.parametrize("mode", ["manual", "none"])
 def test_mirror_modes_leave_the_objects_out(mode: str) -> None:
-    found = plan(*makers.article(), cluster=makers.survey(resources=RESOURCES), mirrors=mode)
+    found = plan(*makers.article(), cluster=makers.survey(resources=RESOURCES), way=MirrorWay(mode))
     assert blockers(found) == ""
     assert change_of(found, "ImageDigestMirrorSet").reason == f"--mirrors {mode}"
     assert change_of(found, "Deployment").action == "patch"

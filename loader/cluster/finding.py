@@ -1,0 +1,14 @@
+"""What a person should know before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A ``blocker`` stops, a ``warning`` does not; ``hint`` says what to do."""
+
+    level: str
+    text: str
+    hint: str

@@ -1,0 +1,194 @@
+"""Can the nodes pull every image of the bundle: names, trust, login, architecture, clock; pure."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from loader.bundle.errors import ConfigError
+from loader.bundle.manifest import Image
+from loader.cluster.finding import Finding
+from loader.cluster.merge import sources_of
+from loader.cluster.nodeside import NodeSide
+from loader.cluster.platforms import ROSA, rosa_refuses
+from loader.cluster.registriestoml import Registries
+from loader.cluster.resolution import Resolver
+from loader.mirrors import scopes_of
+from loader.oci.model import ImageRef, RegistryTarget
+
+MAX_DRIFT = datetime.timedelta(minutes=5)
+_NAMED = 3  # images named in one finding
+
+
+@dataclass(frozen=True)
+class Pulls:
+    """What nodes will pull and from where, as far as the loader knows it from its own connection.
+
+    ``private_ca``: our own connection needed another CA than the system's, or did not check. ``anonymous``: the
+    registry answers without a login.
+    """
+
+    images: tuple[Image, ...]
+    target: RegistryTarget
+    scheme: str
+    private_ca: bool
+    anonymous: bool
+
+    def place(self, image: Image) -> str:
+        """Return ``host/repository`` of an image in the site's registry."""
+        return f"{self.target.host}/{self.target.repository(image.repository)}"
+
+
+@dataclass(frozen=True)
+class Grants:
+    """What this very load gives the nodes: ``--cluster-ca``, ``--cluster-auth``."""
+
+    authority: bool = False
+    login: bool = False
+
+
+def pull_findings(
+    side: NodeSide, conf: Optional[Registries], pulls: Pulls, grants: Grants, *, by_object: bool
+) -> Iterator[Finding]:
+    """Yield every reason why nodes may not get the bundle's images.
+
+    ``conf`` is the registries.conf nodes will have, None where the API cannot tell. ``by_object``: the mirrors are
+    set by an object of this load, so names must resolve to the registry.
+    """
+    yield from _architectures(side, pulls.images)
+    if conf is not None:
+        resolver = Resolver(conf)
+        if by_object:
+            yield from _resolution(resolver, pulls)
+        if side.image_config is not None:
+            yield from _trust(side, resolver, pulls, grants)
+    if side.image_config is not None:
+        yield from _allowed(side, pulls)
+        yield from _login(side, pulls, grants)
+
+
+def rosa_findings(side: NodeSide, sources: Iterable[str]) -> Iterator[Finding]:
+    """Yield a blocker where managed OpenShift's webhook refuses mirrors of ``sources``."""
+    refused = sorted({source for source in sources if rosa_refuses(source)}) if side.platform.name == ROSA else []
+    if refused:
+        text = f"ROSA's webhook imagecontentpolicies-validation refuses mirrors of {', '.join(refused)}"
+        hint = "build the bundle with mirrors.scope: repository or with other sources, or ask for an exception"
+        yield Finding("blocker", text, hint)
+
+
+def _resolution(resolver: Resolver, pulls: Pulls) -> Iterator[Finding]:
+    missing, shadowed = [], []
+    for image in pulls.images:
+        ref = ImageRef.parse(f"{image.source}@{image.digest}")
+        try:
+            places = resolver.endpoints(ref)
+        except ConfigError as error:
+            yield Finding(
+                "blocker",
+                f"nodes cannot pull {ref.name}: {error}",
+                "remove the mirror of the bare host, or name its port",
+            )
+            continue
+        wanted = pulls.place(image)
+        if wanted not in places:
+            missing.append(f"{ref.name} ({', '.join(places) or 'blocked everywhere'})")
+        elif places[0] != wanted:
+            shadowed.append(f"{ref.name} ({places[0]})")
+    if missing:
+        text = f"nodes would not ask {pulls.target} for {_some(missing)}"
+        hint = "a longer source of another mirror object wins, or the registry is blocked: oc get idms,itms,icsp"
+        yield Finding("blocker", text, hint)
+    if shadowed:
+        text = f"nodes would ask another registry before {pulls.target} for {_some(shadowed)}"
+        hint = "an older mirror of the same source comes first; it must not answer with other content"
+        yield Finding("warning", text, hint)
+
+
+def _trust(side: NodeSide, resolver: Resolver, pulls: Pulls, grants: Grants) -> Iterator[Finding]:
+    host = pulls.target.host
+    places = [pulls.place(image) for image in pulls.images] or [host]
+    if all(resolver.is_insecure(place) for place in places):
+        return
+    if pulls.scheme == "http":
+        text = f"{host} speaks http and is not in insecureRegistries of image.config/cluster: nodes ask for https"
+        yield Finding("blocker", text, "give the registry a certificate; insecureRegistries would drain every node")
+    elif pulls.private_ca and not grants.authority and ca_entry(host) not in side.authorities:
+        named = f"ConfigMap openshift-config/{side.ca_name}" if side.ca_name else "additionalTrustedCA of image.config"
+        text = f"the certificate of {host} is not from a public CA, and {named} has no {ca_entry(host)}"
+        yield Finding("warning", text, "--cluster-ca FILE adds it, unless the nodes' own trust store has the CA")
+
+
+def _login(side: NodeSide, pulls: Pulls, grants: Grants) -> Iterator[Finding]:
+    if pulls.anonymous or grants.login:
+        return
+    host = pulls.target.host
+    if side.logins is None:
+        text = f"whether nodes can log in to {host} is not to be seen: openshift-config/pull-secret is not readable"
+        yield Finding("warning", text, "the registry wants a login: look there, or use --cluster-auth FILE")
+        return
+    places = [pulls.place(image) for image in pulls.images] or [host]
+    without = [place for place in places if not any(_is_login(key, place) for key in side.logins)]
+    if without:
+        text = f"{host} wants a login, and openshift-config/pull-secret has none for {_some(without)}"
+        yield Finding("blocker", text, "--cluster-auth FILE adds one; mirrors use no other login than the global one")
+
+
+def _is_login(key: str, place: str) -> bool:
+    name = key.partition("://")[2] or key
+    name = name.rstrip("/")
+    for end in ("/v1", "/v2"):
+        name = name[: -len(end)] if name.endswith(end) and "://" in key else name
+    return place == name or place.startswith(f"{name}/")
+
+
+def _allowed(side: NodeSide, pulls: Pulls) -> Iterator[Finding]:
+    allowed = set(sources_of(side.image_config).allowed)
+    if not allowed:
+        return
+    refused = [image.source for image in pulls.images if not _covered(image.source, allowed)]
+    if refused:
+        text = f"allowedRegistries of image.config/cluster lets nodes pull nothing named {_some(refused)}"
+        yield Finding("blocker", text, "add the sources to it: nodes judge the name a pod has, not the mirror's")
+    if not _covered(str(pulls.target), allowed):
+        text = f"allowedRegistries of image.config/cluster does not have {pulls.target.host}"
+        yield Finding("warning", text, "mirrors work; builds, imports and pods that name the registry do not")
+
+
+def _covered(name: str, scopes: set[str]) -> bool:
+    return any(scope in scopes for scope in scopes_of(name))
+
+
+def _architectures(side: NodeSide, images: Sequence[Image]) -> Iterator[Finding]:
+    for image in images:
+        has = {platform.split("/")[1] for platform in image.platforms if platform.count("/") >= 1}
+        lacking = sorted(arch for arch in side.architectures if arch not in has)
+        if not has or not lacking:
+            continue
+        name = f"{image.source}:{image.tag}" if image.tag else f"{image.source}@{image.digest}"
+        nodes = ", ".join(f"{side.architectures[arch]} {arch}" for arch in lacking)
+        text = f"{name} is there for {', '.join(sorted(has))}, and of the nodes are {nodes}"
+        if len(lacking) == len(side.architectures):
+            yield Finding("blocker", text, "build the bundle with these platforms")
+        else:
+            yield Finding("warning", text, "its pods must not be scheduled there: build the bundle with all platforms")
+
+
+def clock_findings(here: datetime.datetime, there: Optional[datetime.datetime]) -> Iterator[Finding]:
+    """Yield a warning where this host's clock and the API server's (None: it tells none) are minutes apart."""
+    drift = abs(there - here) if there is not None else datetime.timedelta(0)
+    if drift > MAX_DRIFT:
+        minutes = int(drift.total_seconds() // 60)
+        text = f"this host's clock and the API server's differ by {minutes} minutes"
+        yield Finding("warning", text, "set the clock: certificates, logins and the report's times depend on it")
+
+
+def ca_entry(host: str) -> str:
+    """Return the key under which image.config's ConfigMap has the CA of ``host[:port]``: ``..`` for the colon."""
+    return host.replace(":", "..")
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

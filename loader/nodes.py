@@ -1,0 +1,71 @@
+"""What a load asks of a cluster's nodes, from its options and from how this host itself reaches the registry."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from loader.bundle.errors import ConfigError
+from loader.bundle.manifest import Image
+from loader.cluster.imageconfig import MAX_FILE, authority_in, login_in
+from loader.cluster.mirrorsets import MirrorWay
+from loader.cluster.nodeeffect import PoolEffect
+from loader.cluster.prediction import effect_words
+from loader.cluster.preflight import Pulls
+from loader.cluster.prepare import Asked
+from loader.oci.connect import Registries
+from loader.oci.model import RegistryTarget
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """``--mirrors``, ``--migrate-icsp``, ``--prune-mirrors``, ``--cluster-ca FILE``, ``--cluster-auth FILE``."""
+
+    mirrors: str = "cluster"
+    migrate_icsp: bool = False
+    prune_mirrors: bool = False
+    authority: Optional[Path] = None
+    login: Optional[Path] = None
+
+
+def asked_of_nodes(
+    options: NodeOptions,
+    images: tuple[Image, ...],
+    target: RegistryTarget,
+    registries: Registries,
+    *,
+    scheme: str,
+    now: str,
+) -> Asked:
+    """Return the request; ``scheme`` is how the registry answered, ``now`` this host's UTC as ``…T…Z``.
+
+    Raises ``ConfigError`` for a file that holds no certificate or no login for the registry.
+    """
+    login: Optional[tuple[str, Mapping[str, str]]] = None
+    if options.login is not None:
+        login = login_in(_read(options.login, "--cluster-auth"), str(options.login), str(target))
+    authority = ""
+    if options.authority is not None:
+        authority = authority_in(_read(options.authority, "--cluster-ca"), str(options.authority))
+    private_ca = scheme == "https" and registries.trusts_more_than_system(target.host)
+    pulls = Pulls(images, target, scheme, private_ca, registries.answers_anyone(target.host))
+    way = MirrorWay(options.mirrors, migrate=options.migrate_icsp, prune=options.prune_mirrors)
+    clock = datetime.datetime.strptime(now, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
+    return Asked(way, pulls, authority, login, clock)
+
+
+def _read(path: Path, option: str) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {option} {path}", why=error.strerror or "") from error
+
+
+def question(pools: tuple[PoolEffect, ...]) -> str:
+    """Return what the question before the first write says of nodes, an empty string where they do nothing."""
+    words = effect_words(pools)
+    return f" {words[0].upper()}{words[1:]}." if words else ""
