@@ -13,7 +13,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Optional, Protocol
 
 from loader.bundle import frames
@@ -219,7 +219,9 @@ class Archive:
                 if stopped():
                     return
             return
-        stream = BlockStream(self._blocks(span, on_bytes))
+        buffer = bytearray(_BUFFER)
+        numbers = range(span.first, span.stop)
+        stream = BlockStream(chain.from_iterable(self._glue_frame(number, buffer, on_bytes) for number in numbers))
         for index, due in self._glue_pieces(span):
             if due is None:
                 running = hashlib.sha256()
@@ -230,12 +232,10 @@ class Archive:
                 where = self.layout.members[index].path if index < len(self.layout.members) else "the end of the tar"
                 raise FormatError(f"{self._source.name}: the tar header or padding at {where} is not as predicted")
 
-    def _blocks(self, span: Span, on_bytes: Callable[[int], None]) -> Iterator[memoryview]:
-        buffer = bytearray(_BUFFER)
-        for number in range(span.first, span.stop):
-            for block in self._frame(number, buffer):
-                yield block
-                on_bytes(len(block))
+    def _glue_frame(self, number: int, buffer: bytearray, on_bytes: Callable[[int], None]) -> list[memoryview]:
+        blocks = self._frame(number, buffer)
+        on_bytes(self.layout.frames[number].size)
+        return blocks
 
     def _glue_pieces(self, span: Span) -> Iterator[tuple[int, Optional[bytes]]]:
         """Yield (member, bytes due) for a run of glue; None is the content of a small member."""
