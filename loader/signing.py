@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -139,9 +140,12 @@ def new_key_pair(passphrase: Optional[bytes] = None) -> tuple[bytes, bytes]:
 
 
 def read_small_file(path: Path, cap: int = MAX_KEY_FILE) -> bytes:
-    """Return a file's bytes, at most ``cap``; a missing or larger one is an error naming it."""
+    """Return a regular file's bytes, at most ``cap``; a missing, other or larger one is an error naming it."""
     try:
-        with path.open("rb") as stream:
+        # O_NONBLOCK: a named pipe in a folder we search would otherwise wait for a writer for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise StorageError(f"cannot read {path}", why="not a regular file")
             data = stream.read(cap + 1)
     except OSError as error:
         raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error

@@ -10,5 +10,10 @@ from loader.bundle.manifest import File
 def render_sums(files: Iterable[File], manifest_sha256: str) -> bytes:
     """Return the list over all ``files`` and ``bundle.json``: ``<hex>  <path>`` lines, sorted bytewise, LF."""
     lines = [f"{file.sha256}  {file.path}\n" for file in files]
-    lines.append(f"{manifest_sha256}  bundle.json\n")
+    lines.append(manifest_line(manifest_sha256).decode("ascii"))
     return "".join(sorted(lines)).encode("ascii")
+
+
+def manifest_line(sha256: str) -> bytes:
+    """The list's line for ``bundle.json``."""
+    return f"{sha256}  bundle.json\n".encode("ascii")

@@ -25,7 +25,7 @@ from loader.bundle.limits import BIG_MEMBER, MAX_MANIFEST
 from loader.bundle.manifest import BundleManifest, File
 from loader.bundle.policy import TrustPolicy
 from loader.bundle.rules import check_manifest
-from loader.bundle.sums import render_sums
+from loader.bundle.sums import manifest_line, render_sums
 from loader.bundle.tarlayout import Layout, Member, payload_size
 
 _SEAL = object()
@@ -178,10 +178,16 @@ def verify_list(sums: bytes, candidates: Sequence[tuple[str, bytes]], trust: Tru
 
 
 def decode_manifest(head: Head) -> tuple[BundleManifest, Mapping[str, File]]:
-    """Step 4: decode ``bundle.json`` strictly, check its values, and require that it and the list agree."""
+    """Step 4: ``bundle.json`` is in the signed list; decode it strictly, and require that it and the list agree.
+
+    The hash comes first: a manifest that nobody signed is not even parsed.
+    """
+    sha256 = sha256_hex(head.manifest)
+    if manifest_line(sha256) not in head.sums:
+        raise TrustError("bundle.json is not the one that was signed", why=f"SHA256SUMS does not list {sha256}")
     manifest = manifests.decode(head.manifest)
     files = check_manifest(manifest)
-    if render_sums(manifest.files, sha256_hex(head.manifest)) != head.sums:
+    if render_sums(manifest.files, sha256) != head.sums:
         raise FormatError("SHA256SUMS and bundle.json disagree", why="the list made from bundle.json is another one")
     payload = payload_size(manifest.files)
     if payload != manifest.payload_size:

@@ -13,6 +13,7 @@ from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import FormatError, TrustError
 from loader.bundle.rules import check_manifest
 from loader.bundle.sums import render_sums
+from loader.bundle.verify import decode_manifest
 from tests.support.bundles import (
     ARCHIVE,
     REGISTRY,
@@ -349,8 +350,18 @@ def test_a_list_and_a_manifest_that_disagree() -> None:
     }
     for what, sums in lists.items():
         assert sums != honest, what
-        with refused(FormatError, "SHA256SUMS and bundle.json disagree"):
+        # A list without the manifest's own line vouches for another manifest; with it, it is wrong about the files.
+        names_it = f"\n{sha256_hex(data)}  bundle.json\n".encode() in b"\n" + sums
+        with refused(FormatError if names_it else TrustError, "bundle.json"):
             verify(replace(recipe, sums=sums).archive())
+
+
+def test_a_manifest_that_the_signed_list_does_not_name() -> None:
+    # Even nonsense is not parsed: its hash is judged first.
+    recipe = tiny_recipe()
+    for data in (b"{" * 100_000, b"", m.encode(recipe.manifest) + b" "):
+        with refused(TrustError, "bundle.json is not the one that was signed"):
+            decode_manifest(replace(recipe.head, manifest=data))
 
 
 def test_content_that_its_signed_hash_does_not_fit() -> None:
