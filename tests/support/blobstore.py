@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from loader.bundle.digest import digest_of
+from loader.bundle.digest import digest_of, is_digest
 from loader.bundle.ocimanifest import parse_manifest
 
 
 class BlobStore:
-    """Shared by the servers of one test, so that a second one can play the CDN."""
+    """Shared by the servers of one test, so that a second one can play the CDN.
+
+    ``stored``: every (repository, digest or tag) that was pushed, in order; ``incomplete``: every tag that named,
+    at the moment it was put, an image of which a child or a blob was missing.
+    """
 
     def __init__(self, directory: Path | None = None) -> None:
         self._temporary = None if directory else tempfile.TemporaryDirectory()
@@ -25,6 +29,8 @@ class BlobStore:
         self.links: set[tuple[str, str]] = set()
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.tags: dict[tuple[str, str], str] = {}
+        self.stored: list[tuple[str, str]] = []
+        self.incomplete: list[str] = []
         self._serial = 0
 
     def close(self) -> None:
@@ -71,6 +77,7 @@ class BlobStore:
         with self.lock:
             upload.replace(self.path(digest))
             self.links.add((repository, digest))
+            self.stored.append((repository, digest))
         return True
 
     @contextlib.contextmanager
@@ -87,6 +94,24 @@ class BlobStore:
             if tag:
                 self.tags[repository, tag] = digest
         return digest
+
+    def put_manifest(self, repository: str, data: bytes, media_type: str, reference: str) -> str:
+        """Add a manifest that came by PUT, and note a tag on something incomplete."""
+        with self.lock:
+            is_tag = not is_digest(reference)
+            self.stored.append((repository, reference))
+            digest = self.add_manifest(repository, data, media_type, reference if is_tag else None)
+            if is_tag and self._gap(repository, digest):
+                self.incomplete.append(f"{repository}:{reference} lacks {self._gap(repository, digest)}")
+        return digest
+
+    def _gap(self, repository: str, digest: str) -> str | None:
+        data, media_type = self.manifests[repository, digest]
+        missing = self.unknown(repository, data, media_type)
+        if missing is not None:
+            return missing
+        children = parse_manifest(data, "stored manifest", media_type).children
+        return next((gap for child in children if (gap := self._gap(repository, child.digest))), None)
 
     def manifest(self, repository: str, reference: str) -> tuple[bytes, str] | None:
         digest = self.tags.get((repository, reference), reference)

@@ -12,6 +12,7 @@ import socket
 import ssl
 import sys
 import threading
+from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from tests.support.registryrules import Fault, Rules, Seen
 
 
 class RegistryServer:
-    """Start with ``with``; ``host`` is ``127.0.0.1:port``."""
+    """Start with ``with``; ``host`` is ``127.0.0.1:port``.
+
+    ``on_request`` gets the number of each request before it is answered.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class RegistryServer:
         self.requests: list[Seen] = []
         self.tokens: dict[str, tuple[float, frozenset[str]]] = {}
         self.uploads: dict[str, Path] = {}
+        self.on_request: Callable[[int], None] = lambda _: None
         self.stopping = threading.Event()
         self.lock = threading.RLock()
         self.scheme = "https" if tls else "http"

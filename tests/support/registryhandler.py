@@ -43,6 +43,8 @@ class Handler(BaseHTTPRequestHandler):
             headers = {name.lower(): value for name, value in self.headers.items()}
             self.registry.requests.append(Seen(self.command, self.path, headers, time.monotonic()))
             self.fault = self._take_fault()
+            count = len(self.registry.requests)
+        self.registry.on_request(count)
         if not self._spoiled():
             self._route(parts.path)
         if self.left:
@@ -139,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._error(400, "MANIFEST_INVALID", str(error))
         if unknown:
             return self._error(400, "MANIFEST_BLOB_UNKNOWN", f"blob unknown to registry: {unknown}")
-        digest = self.store.add_manifest(name, data, media_type, None if is_digest(reference) else reference)
+        digest = self.store.put_manifest(name, data, media_type, reference)
         told = "sha256:" + "1" * 64 if self.fault is not None and self.fault.kind == "lie" else digest
         return self._reply(201, b"", {"Docker-Content-Digest": told, "Location": f"/v2/{name}/manifests/{digest}"})
 
