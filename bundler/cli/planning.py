@@ -1,0 +1,138 @@
+"""``plan``: what a bundle comes to."""
+
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from bundler.cli.app import app
+from bundler.cli.options import source_date
+from loader.bundle.errors import ConfigError
+from loader.cli.console import Console, run
+from loader.cli.options import (
+    AccessFlags,
+    Authfile,
+    CaFile,
+    CertDir,
+    Jobs,
+    JsonOption,
+    PlainHttp,
+    Quiet,
+    TlsVerify,
+    Verbose,
+    open_registries,
+)
+
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+@app.command("plan")
+def plan_command(
+    subject: Annotated[Path, typer.Argument(metavar="CONFIG|BUNDLE", help="bundle.yaml, or an archive")],
+    medium: Annotated[
+        Optional[list[str]], typer.Option("--medium", metavar="M", help="count discs of this medium (repeatable)")
+    ] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="ask upstream what moved since the lock")] = False,
+    locked: Annotated[bool, typer.Option("--locked", help="any change of the lock is an error")] = False,
+    update: Annotated[
+        Optional[list[str]], typer.Option("--update", metavar="IMAGE", help="resolve this image anew (repeatable)")
+    ] = None,
+    update_all: Annotated[bool, typer.Option("--update-all", help="resolve every image anew")] = False,
+    jobs: Jobs = 6,
+    authfile: Authfile = None,
+    cert_dir: CertDir = None,
+    tls_verify: TlsVerify = None,
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Print images, sizes, mirrors, documents and discs; write nothing but the lock."""
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    flags = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
+    moves = (locked, tuple(update or ()), update_all)
+
+    def verb() -> None:
+        if _is_archive(subject):
+            if diff or any(moves):
+                raise ConfigError(
+                    f"{subject} is an archive: it has no lock", hint="give the config for --diff and --update"
+                )
+            _plan_archive(console, subject, medium or [])
+        else:
+            _plan_config(console, subject, (medium or [], diff, jobs), moves, flags)
+
+    raise typer.Exit(run(console, verb))
+
+
+def _is_archive(path: Path) -> bool:
+    from bundler.config import read_file
+
+    return read_file(path, len(_ZSTD)).startswith(_ZSTD)
+
+
+def _plan_archive(console: Console, path: Path, media: list[str]) -> None:
+    from bundler.plan import archived, make_plan
+    from bundler.planpage import plan_document, plan_lines
+
+    plan = make_plan(archived(path), media)
+    console.result("plan", f"{path}: exact; its signatures are not checked here (airgap-loader verify does)")
+    for step, text in plan_lines(plan):
+        console.result(step, text)
+    console.document({**plan_document(plan, changes=(), moved=None), "source": "bundle"})
+
+
+def _plan_config(
+    console: Console,
+    path: Path,
+    wishes: tuple[list[str], bool, int],
+    moves: tuple[bool, tuple[str, ...], bool],
+    flags: AccessFlags,
+) -> None:
+    from bundler.compose import compose
+    from bundler.config import load_config
+    from bundler.lock import changes, lock_path, read_lock, require_unchanged, unlocked, write_lock
+    from bundler.plan import composed, make_plan
+    from bundler.planpage import diff_lines, plan_document, plan_lines
+    from bundler.render.documents import pinned_manifests
+    from bundler.render.model import PinnedImage
+    from bundler.resolve import resolve
+    from bundler.sources import Sources
+    from bundler.upstream import moved_upstream
+
+    media, diff, jobs = wishes
+    locked, update, update_all = moves
+    if locked and (update or update_all):
+        raise ConfigError("--locked and --update exclude each other")
+    config = load_config(path)
+    lock_file = lock_path(path)
+    before = read_lock(lock_file)
+    lock = unlocked(before, update, everything=update_all)
+    registries = open_registries(flags)
+    try:
+        sources = Sources(registries)
+        moved = moved_upstream(config.images, lock, sources.open, jobs=jobs) if diff else None
+        resolved = resolve(config.images, lock, sources.open, jobs=jobs)
+    finally:
+        registries.close()
+    planned = compose(config, lock, resolved, (), now=source_date())
+    changed = changes(before, planned.lock)
+    if locked:
+        require_unchanged(changed)
+    plan = make_plan(composed(planned), media)
+    names = [PinnedImage(image.source, image.tag, image.digest, image.repository) for image in planned.manifest.images]
+    pinned = [(name, found, text) for name, done in pinned_manifests(config, names) for found, text in done.changed]
+    console.result("plan", f"{planned.name} for {config.registry}: sizes are upper bounds")
+    for line in changed:
+        console.result("lock", line)
+    for step, text in (*(diff_lines(moved) if moved is not None else ()), *plan_lines(plan, pinned)):
+        console.result(step, text)
+    # Planning builds nothing: the last bundle stays the one that was built.
+    write_lock(lock_file, dataclasses.replace(planned.lock, last=before.last))
+    document: dict[str, Any] = {**plan_document(plan, changes=changed, moved=moved, pinned=pinned), "source": "config"}
+    console.document(document)

@@ -1,0 +1,260 @@
+"""What a bundle comes to, before it is built or from a finished one: the page people decide on.
+
+A plan is made from the manifest alone, so a config (composed, not packed) and an archive give the same page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from bundler.compose import Composition
+from bundler.medium import MEDIA, CommonFiles, capacity_of, cut
+from bundler.pack import layout_members
+from bundler.references import Reference, references
+from loader.bundle import frames
+from loader.bundle.errors import ConfigError
+from loader.bundle.head import Head, read_head
+from loader.bundle.manifest import BundleManifest, Image
+from loader.bundle.tarlayout import Layout
+from loader.bundle.verify import decode_manifest, open_archive
+from loader.bundle.volumes import FileSource
+from loader.mirrors import scopes_of
+from loader.oci.model import ImageRef
+from loader.units import counted, human
+from loader.zstd import find_decoder
+
+# One ECDSA signature with its tar header; more of them change nothing a person would see.
+_SIGNATURE = 1024
+_PAGE = 64 * 1024
+_OBJECT_PHASES = ("before-rook", "after-rook")
+# Hosts that get no new images; the same repositories go on elsewhere.
+_FROZEN = {
+    "k8s.gcr.io": "registry.k8s.io",
+    "quay.io/k8scsi": "registry.k8s.io/sig-storage",
+    "gcr.io/kubebuilder": "registry.k8s.io/kubebuilder",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a plan is made of: a manifest, its head, the archive's size in bytes, and the documents at hand."""
+
+    manifest: BundleManifest
+    head: Head
+    size: int
+    exact: bool
+    documents: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """One image; ``size`` counts its files once, ``shared`` those that other images have too, in bytes."""
+
+    image: Image
+    why: tuple[str, ...]
+    manifests: int
+    size: int
+    shared: int
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a reference in a document resolves to: ``digest``, ``tag`` (tag mirrors only) or ``none``."""
+
+    reference: Reference
+    document: str
+    covered: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole page; ``discs`` is the number of each medium, None where the archive does not fit on a set of it."""
+
+    subject: Subject
+    images: tuple[PlannedImage, ...]
+    blobs: int
+    unique: int
+    uses: int
+    coverage: tuple[Coverage, ...]
+    discs: Mapping[str, Optional[int]]
+    notes: tuple[str, ...]
+
+
+def composed(planned: Composition) -> Subject:
+    """Return what a build of ``planned`` would write; the size is an upper bound with one signature."""
+    manifest = planned.manifest
+    layout = Layout(layout_members(planned.head, manifest.files))
+    size = sum(frames.raw_size(frame.size) for frame in layout.frames) + frames.seek_table_size(len(layout.frames))
+    return Subject(manifest, planned.head, size + _SIGNATURE, False, planned.texts)
+
+
+def archived(path: Path) -> Subject:
+    """Return what the archive at ``path`` says of itself; its form is checked, its signatures are not."""
+    with FileSource(str(path)) as source:
+        head = read_head(source)
+        manifest, _ = decode_manifest(head)
+        archive = open_archive(source, head, manifest, find_decoder())
+        index = {member.path: number for number, member in enumerate(archive.layout.members)}
+        documents = {
+            item.path: b"".join(bytes(block) for block in archive.content(index[item.path]))
+            for item in manifest.documents
+        }
+        return Subject(manifest, head, source.size, True, documents)
+
+
+def make_plan(subject: Subject, media: Sequence[str] = ()) -> Plan:
+    """Work out the page.
+
+    ``media`` are the media to count discs for, all of them if it is empty. ``ConfigError`` for an unknown one.
+    """
+    manifest = subject.manifest
+    holders: dict[str, set[str]] = {}
+    sizes: dict[str, int] = {}
+    inside: dict[str, dict[str, int]] = {}
+    manifests: Counter[str] = Counter()
+    for file in manifest.files:
+        directory = file.path.rpartition("/")[0]
+        if directory.startswith("images/"):
+            holders.setdefault(file.sha256, set()).add(directory)
+            sizes[file.sha256] = file.size
+            inside.setdefault(directory, {})[file.sha256] = file.size
+            manifests[directory] += file.path.endswith("manifest.json")
+    coverage = sorted(_coverage(subject), key=lambda item: ("none", "tag", "digest").index(item.covered))
+    named = _named_by_rook(subject)
+    for item in coverage:
+        if item.reference.image is not None:
+            named.setdefault(str(item.reference.image), []).append(f"{item.reference.owner}, {item.reference.why}")
+    images = []
+    for image in manifest.images:
+        files = inside.get(image.path, {})
+        shared = sum(size for sha256, size in files.items() if len(holders[sha256]) > 1)
+        names = _names(image)
+        why = [part for name in names for part in named.get(name, ())]
+        images.append(
+            PlannedImage(image, tuple(dict.fromkeys(why)), manifests[image.path], sum(files.values()), shared)
+        )
+    blobs = {sha256 for file in manifest.files for sha256 in [file.sha256] if file.path.endswith(f"/{sha256}")}
+    return Plan(
+        subject=subject,
+        images=tuple(images),
+        blobs=len(blobs),
+        unique=sum(sizes.values()),
+        uses=sum(sum(files.values()) for files in inside.values()),
+        coverage=tuple(coverage),
+        discs={medium: _discs(subject, medium) for medium in media or MEDIA},
+        notes=tuple(_notes(subject)),
+    )
+
+
+def _named_by_rook(subject: Subject) -> dict[str, list[str]]:
+    """Say for every ``name@digest`` which of Rook's patches it stands in."""
+    named: dict[str, list[str]] = {}
+    for document in subject.manifest.documents:
+        if document.phase == "rook" and document.target is not None:
+            body = json.loads(subject.documents[document.path])
+            for key, text in _strings(body):
+                if "@sha256:" in text:
+                    named.setdefault(text, []).append(f"rook: {document.target.kind} {document.target.name} {key}")
+    return named
+
+
+def _strings(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _strings(inner, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner, key)
+    elif isinstance(value, str):
+        yield key, value
+
+
+def _names(image: Image) -> list[str]:
+    names = [f"{image.source}@{image.digest}"]
+    if image.tag:
+        names += [f"{image.source}:{image.tag}", f"{image.source}:{image.tag}@{image.digest}"]
+    return names
+
+
+def _coverage(subject: Subject) -> Iterator[Coverage]:
+    manifest = subject.manifest
+    digests: dict[str, set[str]] = {}
+    tags: dict[str, set[str]] = {}
+    for image in manifest.images:
+        known = digests.setdefault(image.source, set())
+        known |= {image.digest} | ({image.rewritten} if image.rewritten else set())
+        if image.tag:
+            tags.setdefault(image.source, set()).add(image.tag)
+    children: dict[str, set[str]] = {}
+    for file in manifest.files:
+        directory, _, name = file.path.rpartition("/")
+        if name.endswith(".manifest.json"):
+            children.setdefault(directory, set()).add(f"sha256:{name[:64]}")
+    for image in manifest.images:
+        digests[image.source] |= children.get(image.path, set())
+    sources = {row.source for row in manifest.mirrors}
+    for document in manifest.documents:
+        if document.phase in _OBJECT_PHASES and document.path in subject.documents:
+            for found in references(json.loads(subject.documents[document.path])):
+                covered, problem = _covered(found, digests, tags, sources)
+                yield Coverage(found, document.path, covered, problem)
+
+
+def _covered(
+    found: Reference, digests: Mapping[str, set[str]], tags: Mapping[str, set[str]], sources: set[str]
+) -> tuple[str, str]:
+    image: Optional[ImageRef] = found.image
+    if image is None:
+        return "none", "cannot be read as an image reference"
+    if image.digest is not None:
+        inside = image.digest in digests.get(image.name, set())
+        problem = "this digest is not in the bundle"
+    else:
+        inside = image.tag in tags.get(image.name, set())
+        problem = "this tag is not in the bundle"
+    if image.name not in digests:
+        problem = "this image is not in the bundle"
+    if not inside:
+        return "none", problem
+    if not any(scope in sources for scope in scopes_of(image.name)):
+        return "none", "no mirror covers it"
+    if image.digest is not None:
+        return "digest", ""
+    return "tag", "a tag: ICSP and IDMS do not serve it, only ITMS and registries.conf do; pin: true writes the digest"
+
+
+def _discs(subject: Subject, medium: str) -> Optional[int]:
+    head = len(subject.head.sums) + len(subject.head.manifest)
+    documents = sum(len(data) for data in subject.documents.values())
+    # Every disc has the head, the documents and a page about them; the set's own lists are counted by cut().
+    common = CommonFiles(len(subject.manifest.documents) + 12, 3 * head + documents + _PAGE)
+    capacity = capacity_of(medium)
+    try:
+        return cut(subject.size, capacity, 0, common).k
+    except ConfigError:
+        return None
+
+
+def _notes(subject: Subject) -> Iterator[str]:
+    manifest = subject.manifest
+    for frozen, now in _FROZEN.items():
+        count = sum(image.source.startswith(f"{frozen}/") for image in manifest.images)
+        if count:
+            yield f"{frozen} ({counted(count, 'image')}) gets no new images; the same names go on at {now}"
+    for image in manifest.images:
+        name = f"{image.source}:{image.tag}" if image.tag else image.source
+        if image.tag == "latest":
+            yield f"{name}: latest is another image every time it is updated; a version says what it is"
+        if image.rewritten:
+            yield f"{name}: its index was rewritten: {image.rewritten} upstream, {image.digest} here"
+        for item in image.omitted:
+            yield f"{name}: left out {item.digest}: {item.reason}"
+    loose = sum(file.size for file in manifest.files if file.stored == "zstd")
+    if loose and not subject.exact:
+        yield f"{human(loose)} of layers are not compressed yet and will shrink: the archive's size counts them in full"

@@ -1,0 +1,129 @@
+"""``airgap-bundler plan`` from outside: what it says is what a build then makes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import article
+from tests.support.cli import Cli, tree
+from tests.support.images import make_image
+from tests.support.registry import RegistryServer
+
+MANIFEST = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: tools, namespace: rook-ceph}
+spec:
+  template:
+    spec:
+      containers:
+      - {name: ceph, image: "docker.io/ceph/ceph:v15.2.4"}
+      - {name: other, image: "quay.io/nobody/has:this"}
+      - {name: short, image: rook/ceph:master, args: [--image=quay.io/looks/like:one]}
+"""
+
+
+@pytest.fixture
+def source() -> Iterator[RegistryServer]:
+    with RegistryServer() as server:
+        article.put_images(server.store, layer_size=200_000)
+        yield server
+
+
+@pytest.fixture
+def cli(tmp_path: Path, source: RegistryServer) -> Cli:
+    conf = tmp_path / "registries.conf"
+    conf.write_text(article.registries_conf(source.host))
+    (tmp_path / "bundle.yaml").write_text(article.config())
+    (tmp_path / "tools.yaml").write_text(MANIFEST)
+    return Cli(tmp_path, {"SOURCE_DATE_EPOCH": "1600000000", "CONTAINERS_REGISTRIES_CONF": str(conf)})
+
+
+def test_the_plan_of_a_config_bounds_the_archive(cli: Cli) -> None:
+    cli.bundler("keygen", "builder").expect()
+    before = tree(cli.folder)
+    planned = cli.bundler("plan", "bundle.yaml", "--json").expect().json
+    assert set(tree(cli.folder)) - set(before) == {"bundle.lock"}
+    assert json.loads((cli.folder / "bundle.lock").read_text())["last"] is None
+    built = cli.bundler("build", "bundle.yaml", "-o", "out", "--key", "builder.key", "--json", "--locked").expect().json
+    assert built["size"] <= planned["archive"]["size"] <= built["size"] * 1.02
+    exact = cli.bundler("plan", built["path"], "--json").expect().json
+    assert exact["archive"] == {"exact": True, "name": "rook-ceph-2020.10.tar.zst", "size": built["size"]}
+    assert {**exact, "archive": 0, "space": 0, "source": 0, "lock": 0} == {
+        **planned,
+        "archive": 0,
+        "space": 0,
+        "source": 0,
+        "lock": 0,
+    }
+    assert len(planned["images"]) == 8
+    assert all(image["platforms"] == ["linux/amd64", "linux/arm64"] for image in planned["images"])
+    assert all(image["manifests"] == 3 for image in planned["images"])
+    assert any("ROOK_CSI_CEPH_IMAGE" in why for image in planned["images"] for why in image["why"])
+    shared = sum(image["size"] for image in planned["images"]) - planned["blobs"]["unique"]
+    assert planned["blobs"]["beforeSharing"] - planned["blobs"]["unique"] == shared > 7 * 20 * 200_000
+    assert planned["discs"]["dvd"] == 1
+    assert any("registry.k8s.io" in note for note in planned["notes"])
+
+
+def test_a_second_plan_changes_nothing(cli: Cli) -> None:
+    cli.bundler("plan", "bundle.yaml", "--locked").expect(2)
+    assert not (cli.folder / "bundle.lock").exists()
+    first = cli.bundler("plan", "bundle.yaml").expect()
+    assert "+ docker.io/ceph/ceph:v15.2.4" in first.out
+    before = tree(cli.folder)
+    second = cli.bundler("plan", "bundle.yaml", "--locked").expect()
+    assert "lock " not in second.out
+    assert tree(cli.folder) == before
+
+
+def test_what_nothing_covers_is_listed_first(cli: Cli) -> None:
+    text = article.config(extra="manifests:\n- {path: tools.yaml, phase: after-rook}\n")
+    (cli.folder / "bundle.yaml").write_text(text)
+    lines = cli.bundler("plan", "bundle.yaml").expect().out.splitlines()
+    lines = [line for line in lines if not line.startswith(("plan ", "lock "))]
+    assert lines[0].startswith("NO IMAGE")
+    assert "quay.io/nobody/has:this" in lines[0]
+    assert "Deployment rook-ceph/tools, container other" in lines[0]
+    assert [line.split()[2] for line in lines[1:3]] == ["docker.io/ceph/ceph:v15.2.4:", "rook/ceph:master:"]
+    assert any(line.startswith("perhaps") and "quay.io/looks/like:one" in line for line in lines)
+    (cli.folder / "bundle.yaml").write_text(text.replace("after-rook}", "after-rook, pin: true}"))
+    planned = cli.bundler("plan", "bundle.yaml", "--json").expect().json
+    found = {item["where"].rpartition(" ")[2]: item for item in planned["references"] if item["certain"]}
+    assert [found[name]["covered"] for name in ("ceph", "other", "short")] == ["digest", "none", "digest"]
+    assert [item["from"] for item in planned["pinned"]] == ["docker.io/ceph/ceph:v15.2.4", "rook/ceph:master"]
+    digest = planned["images"][1]["digest"]
+    assert planned["pinned"][1]["to"] == f"docker.io/rook/ceph@{digest}"
+
+
+def test_what_moved_upstream(cli: Cli, source: RegistryServer) -> None:
+    cli.bundler("plan", "bundle.yaml").expect()
+    assert "nothing" in cli.bundler("plan", "bundle.yaml", "--diff").expect().out
+    before = (cli.folder / "bundle.lock").read_bytes()
+    new = make_image(name="moved").put(source.store, "docker.io/rook/ceph", "master")
+    planned = cli.bundler("plan", "bundle.yaml", "--diff", "--json").expect().json
+    (moved,) = planned["moved"]
+    assert (moved["name"], moved["upstream"]) == ("docker.io/rook/ceph:master", new.digest)
+    assert (cli.folder / "bundle.lock").read_bytes() == before
+    updated = cli.bundler("plan", "bundle.yaml", "--update", "docker.io/rook/ceph:master").expect()
+    assert f"-> {new.digest}" in updated.out
+    assert new.digest in (cli.folder / "bundle.lock").read_text()
+
+
+def test_discs(cli: Cli) -> None:
+    planned = cli.bundler("plan", "bundle.yaml", "--medium", "bd25", "--medium", "cd", "--json").expect().json
+    assert planned["discs"] == {"bd25": 1, "cd": 1}
+    assert "floppy" in " ".join(cli.bundler("plan", "bundle.yaml", "--medium", "floppy").expect(2).three_lines)
+
+
+def test_an_archive_has_no_lock(cli: Cli) -> None:
+    cli.bundler("build", "bundle.yaml", "-o", "out").expect()
+    cli.bundler("plan", "out/rook-ceph-2020.10.tar.zst", "--diff").expect(2)
+    damaged = cli.folder / "damaged.tar.zst"
+    damaged.write_bytes((cli.folder / "out/rook-ceph-2020.10.tar.zst").read_bytes()[:-1])
+    cli.bundler("plan", damaged).expect(4)
+    cli.bundler("plan", "nothing.yaml").expect(2)
