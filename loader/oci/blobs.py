@@ -39,11 +39,12 @@ def position(answer: Answer, start: int, end: int, size: int, what: str) -> None
     if length is not None and length != expected:
         raise _wrong(answer, what, f"Content-Length is {length}, not {expected}")
     left = start if answer.status == 200 else 0
+    skipped = memoryview(bytearray(min(left, _SKIP)))
     while left:
-        data = answer.read(min(left, _SKIP))
-        if not data:
+        got = answer.readinto(skipped[:left])
+        if not got:
             raise _wrong(answer, what, f"it ended {left} bytes before the part asked for", retryable=True)
-        left -= len(data)
+        left -= got
 
 
 class BlobReader:
@@ -66,16 +67,23 @@ class BlobReader:
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to ``size`` bytes, ``b""`` at the end; ``RegistryError`` for too few or too many bytes."""
-        left = self._end - self._position
-        wanted = left if size < 0 else min(size, left)
+        # At the end there is room for one byte, which shows that nothing follows.
+        limit = max(self._end - self._position, 1)
+        buffer = bytearray(limit if size < 0 else min(size, limit))
+        return bytes(buffer[: self.readinto(memoryview(buffer))])
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill ``buffer`` as far as bytes come; 0 at the end. ``RegistryError`` for too few or too many bytes."""
+        wanted = buffer[: self._end - self._position]
         if not wanted:
-            if size and not left:
+            if buffer:
                 self._finish()
-            return b""
+            return 0
         while True:
             try:
-                data = self._standing().read(wanted)
-                if not data:
+                got = self._standing().readinto(wanted)
+                if not got:
+                    left = self._end - self._position
                     raise RegistryError(
                         f"{self._what} came too short", why=f"it ended {left} bytes before its size", retryable=True
                     )
@@ -85,14 +93,8 @@ class BlobReader:
                     raise
                 continue
             self._backoff.progress()
-            self._position += len(data)
-            return data
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Fill ``buffer`` as far as bytes come; 0 at the end."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+            self._position += got
+            return got
 
     def close(self) -> None:
         """Give up what is not read yet."""
@@ -122,7 +124,7 @@ class BlobReader:
             answer.abort()
             return
         with answer:
-            if answer.read(1):
+            if answer.readinto(memoryview(bytearray(1))):
                 raise RegistryError(f"{self._what} came too long", why="more bytes than were asked for")
 
 

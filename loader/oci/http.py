@@ -5,6 +5,7 @@ Nothing here follows a redirect, retries or decompresses: those are decisions of
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 import threading
@@ -55,6 +56,19 @@ class Answer:
         with foreign_errors(self.method, self.url):
             return self._response.read(size, decode_content=False)
 
+    def readinto(self, view: memoryview) -> int:
+        """Fill ``view``, less only at the end, 0 when nothing is left; not to be mixed with ``read``.
+
+        ``RegistryError`` when the connection breaks; a body shorter than its Content-Length just ends.
+        """
+        # urllib3's own readinto is a read into new memory and a copy. What it wraps is http.client's response,
+        # which receives straight into ``view``; should a later urllib3 wrap something else, its own way remains.
+        inner = getattr(self._response, "_fp", None)
+        with foreign_errors(self.method, self.url):
+            if isinstance(inner, http.client.HTTPResponse):
+                return inner.readinto(view)
+            return self._response.readinto(view)
+
     def read_all(self, cap: int) -> bytes:
         """Return the whole body and give the connection back; ``RegistryError`` when it has more than ``cap`` bytes."""
         with self:
@@ -77,14 +91,14 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection back: kept when little is left on it, closed otherwise."""
-        if self._response.closed:
-            return
-        try:
-            left = self._response.read(_DRAIN, decode_content=False)
-        except (foreign.HTTPError, OSError):
-            left = b" " * _DRAIN
-        if len(left) >= _DRAIN:
-            self._response.close()
+        if not self._response.closed:
+            try:
+                left = self._response.read(_DRAIN, decode_content=False)
+            except (foreign.HTTPError, OSError):
+                left = b" " * _DRAIN
+            if len(left) >= _DRAIN:
+                self._response.close()
+        # A body that readinto read to its end is closed, but urllib3 did not see it and still holds the connection.
         self._response.release_conn()
 
     def abort(self) -> None:
@@ -203,7 +217,7 @@ def foreign_errors(method: str, url: str) -> Iterator[None]:
     """Turn what urllib3, ssl and socket raise into ``RegistryError``: the only place that knows them."""
     try:
         yield
-    except (foreign.HTTPError, OSError) as error:
+    except (foreign.HTTPError, http.client.HTTPException, OSError) as error:
         raise _mapped(error, method, url) from error
 
 
