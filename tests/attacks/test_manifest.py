@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -285,6 +285,7 @@ DOCUMENTS: dict[str, m.Document] = {
     "an unknown otherwise": make_document(DOCUMENT, otherwise="ignore"),
     "an unknown wait": make_document(DOCUMENT, wait="forever"),
     "a patch of nothing": make_document(DOCUMENT, action="merge-patch"),
+    "a target in a namespace that is an option": make_document(DOCUMENT, target=m.Target("v1", "ConfigMap", "-A", "x")),
     "a target with a slash": make_document(DOCUMENT, target=m.Target("v1", "ConfigMap", "a/b", "x")),
     "a target that is an option": make_document(DOCUMENT, target=m.Target("v1", "ConfigMap", None, "--all")),
     "a target of no API": make_document(DOCUMENT, target=m.Target("V1", "ConfigMap", None, "x")),
@@ -295,6 +296,13 @@ DOCUMENTS: dict[str, m.Document] = {
 def test_a_document_with(name: str) -> None:
     with refused(FormatError, "documents[0]"):
         verify(full_recipe().change(documents=(DOCUMENTS[name],)).archive())
+
+
+@pytest.mark.parametrize("namespace", [None, "rook-ceph"])
+def test_a_document_with_a_good_target(namespace: Optional[str]) -> None:
+    target = m.Target("apps/v1", "Deployment", namespace, "rook-ceph-operator")
+    good = make_document(DOCUMENT, action="strategic-patch", target=target, wait="rollout")
+    assert verify(full_recipe().change(documents=(good,)).archive()).bundle.manifest.documents == (good,)
 
 
 def test_a_document_listed_twice() -> None:

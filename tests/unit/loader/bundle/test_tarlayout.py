@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-import re
+import string
 import tarfile
 
 import pytest
@@ -14,8 +14,10 @@ from loader.bundle.limits import BIG_MEMBER, FRAME, MAX_MEMBER
 from loader.bundle.manifest import File
 from loader.bundle.tarlayout import OCTAL_LIMIT, Layout, Member
 
-PART = st.from_regex(re.compile(r"[A-Za-z0-9._-]{1,60}"), fullmatch=True).filter(lambda part: part not in {".", ".."})
-NAME = st.lists(PART, min_size=1, max_size=8).map("/".join)
+LETTERS = st.text(string.ascii_letters + string.digits + "._-", min_size=1, max_size=8)
+PART = st.builds(lambda letters, times: letters * times + "x", LETTERS, st.integers(0, 12))
+NAME = st.lists(PART, min_size=1, max_size=5).map("/".join)
+SHORT = st.lists(LETTERS.map("x".__add__), min_size=1, max_size=10).map("/".join)
 SIZE = st.integers(0, 2**20) | st.integers(OCTAL_LIMIT - 2, OCTAL_LIMIT + 2) | st.integers(0, MAX_MEMBER)
 
 
@@ -57,13 +59,13 @@ def test_a_file_header_is_read_by_pythons_tarfile_as_meant(path: str, size: int)
     assert (entry.uname, entry.gname, entry.devmajor, entry.devminor) == ("", "", 0, 0)
 
 
-@given(NAME.filter(fits), NAME.filter(lambda path: len(path) <= 100))
+@given(NAME.filter(fits), SHORT)
 def test_a_link_header_is_read_by_pythons_tarfile_as_meant(path: str, target: str) -> None:
     entry = tarfile.TarInfo.frombuf(tarlayout.header(path, 0, target), "ascii", "strict")
     assert (entry.name, entry.size, entry.type, entry.linkname) == (path, 0, tarfile.LNKTYPE, target)
 
 
-@given(NAME.filter(lambda path: len(path) <= 100), st.integers(0, OCTAL_LIMIT - 1))
+@given(SHORT, st.integers(0, OCTAL_LIMIT - 1))
 def test_a_short_header_is_the_one_that_pythons_tarfile_writes(path: str, size: int) -> None:
     entry = tarfile.TarInfo(path)
     entry.size = size
@@ -73,7 +75,7 @@ def test_a_short_header_is_the_one_that_pythons_tarfile_writes(path: str, size: 
     assert tarlayout.header(path, size) == blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
 
 
-@given(NAME.filter(lambda path: len(path) <= 100), st.integers(0, OCTAL_LIMIT - 1))
+@given(SHORT, st.integers(0, OCTAL_LIMIT - 1))
 def test_name_and_size_are_read_back(path: str, size: int) -> None:
     assert tarlayout.parse_name_and_size(tarlayout.header(path, size)) == (path, size)
 
