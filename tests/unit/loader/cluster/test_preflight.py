@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from loader.cluster.mirrorsets import MirrorWay
+from loader.cluster.nodeeffect import PoolEffect
+from loader.cluster.nodeside import NodeSide, read_nodes
+from loader.cluster.plan import make_plan
+from loader.cluster.platforms import Platform, platform_of, rosa_refuses
+from loader.cluster.prediction import effect_words
+from loader.cluster.preflight import Grants, Pulls, clock_findings, pull_findings
+from loader.cluster.prepare import prepare
+from loader.cluster.registriestoml import Registries
+from loader.cluster.survey import Resource, survey
+from tests.unit.loader.cluster import makers
+from tests.unit.loader.cluster.fakecluster import FakeCluster
+from tests.unit.loader.cluster.nodemakers import image, pulls
+from tests.unit.loader.cluster.test_merge import conf_of, idms
+
+R = makers.REGISTRY
+CEPH = image("docker.io/ceph/ceph", "linux/amd64")
+CONF = conf_of(idms(("docker.io/ceph", f"{R}/ceph")))
+
+
+def found(side: NodeSide, wanted: Pulls, grants: Grants | None = None, conf: Registries = CONF) -> list[str]:
+    said = pull_findings(side, conf, wanted, grants or Grants(), by_object=True)
+    return [f"{finding.level}: {finding.text}" for finding in said]
+
+
+def opened(logins: frozenset[str] | None = frozenset(), **spec: Any) -> NodeSide:
+    return NodeSide(image_config={"spec": spec}, logins=logins)
+
+
+def test_nothing_is_said_where_all_is_well() -> None:
+    assert found(opened(), pulls(CEPH)) == []
+
+
+def test_an_unmirrored_image_is_a_blocker() -> None:
+    assert found(opened(), pulls(image("quay.io/x/y"))) == [
+        f"blocker: nodes would not ask {R} for quay.io/x/y (quay.io/x/y)"
+    ]
+
+
+def test_a_broken_name_is_a_blocker() -> None:
+    conf = conf_of(idms(("example.com", f"{R}/ex")))
+    (said,) = found(opened(), pulls(image("example.com:5000/x/y")), conf=conf)
+    assert said.startswith("blocker: nodes cannot pull example.com:5000/x/y")
+
+
+@pytest.mark.parametrize(
+    ("keys", "lets_in"),
+    [
+        ({R}, True),
+        ({f"https://{R}/v1/"}, True),
+        ({f"https://{R}/v2/"}, True),
+        ({f"{R}/ceph"}, True),
+        ({f"{R}/ceph/ceph"}, True),
+        ({f"{R}/other"}, False),
+        ({f"{R}/cep"}, False),
+        ({"reg.airgap.local"}, False),
+        (set(), False),
+    ],
+)
+def test_logins_are_found_by_host_and_path(keys: set[str], lets_in: bool) -> None:
+    said = found(opened(logins=frozenset(keys)), pulls(CEPH, anonymous=False))
+    assert bool(said) is not lets_in
+    assert not said or said[0].startswith(f"blocker: {R} wants a login")
+
+
+def test_an_unreadable_pull_secret_is_a_warning() -> None:
+    (said,) = found(opened(logins=None), pulls(CEPH, anonymous=False))
+    assert said.startswith("warning: whether nodes can log in")
+
+
+def test_what_this_load_grants_is_not_missed() -> None:
+    wanted = pulls(CEPH, anonymous=False, private_ca=True)
+    assert len(found(opened(), wanted)) == 2
+    assert found(opened(), wanted, Grants(authority=True, login=True)) == []
+
+
+def test_allowed_registries_are_judged_by_the_source() -> None:
+    side = opened(registrySources={"allowedRegistries": ["quay.io", R]})
+    assert found(side, pulls(CEPH)) == [
+        "blocker: allowedRegistries of image.config/cluster lets nodes pull nothing named docker.io/ceph/ceph"
+    ]
+    side = opened(registrySources={"allowedRegistries": ["docker.io/ceph"]})
+    assert [said.partition(":")[0] for said in found(side, pulls(CEPH))] == ["warning"]
+
+
+def test_many_images_are_counted_not_listed() -> None:
+    wanted = pulls(*(image(f"quay.io/x/y{n}") for n in range(9)))
+    assert found(opened(), wanted)[0].endswith("and 6 more")
+
+
+@pytest.mark.parametrize(("minutes", "count"), [(0, 0), (4, 0), (-6, 1), (60, 1)])
+def test_clocks(minutes: int, count: int) -> None:
+    here = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+    assert len(list(clock_findings(here, here + datetime.timedelta(minutes=minutes)))) == count
+    assert list(clock_findings(here, None)) == []
+
+
+def test_effect_words_group_pools() -> None:
+    pools = [PoolEffect("master", "reload", 3), PoolEffect("worker", "reload", 1), PoolEffect("gpu", "none", 9)]
+    assert effect_words(pools) == "CRI-O reload on 4 nodes (master 3, worker 1)"
+    assert effect_words([PoolEffect("w", "drain", 1, "x is removed")]) == (
+        "drain and CRI-O reload of 1 node (w 1): x is removed"
+    )
+    assert effect_words([]) == ""
+
+
+def node(runtime: str) -> dict[str, Any]:
+    return {"status": {"nodeInfo": {"containerRuntimeVersion": runtime}}}
+
+
+@pytest.mark.parametrize(
+    ("platform", "name", "step"),
+    [
+        (platform_of("v1.30.1+k3s1", None, None, []), "k3s", "registries.yaml"),
+        (platform_of("v1.30.1+rke2r1", None, None, []), "RKE2", "registries.yaml"),
+        (platform_of("v1.30.1", None, None, [node("containerd://1.7.2")]), "Kubernetes", "containerd"),
+        (platform_of("v1.30.1", None, None, [node("cri-o://1.30")]), "Kubernetes", "registries.conf"),
+        (platform_of("v1.30.1", None, {"data": {}}, []), "MicroShift", "microshift.conf"),
+        (
+            platform_of("v1.30.1", {"status": {"controlPlaneTopology": "External"}}, None, []),
+            "HyperShift",
+            "hypershift",
+        ),
+    ],
+)
+def test_platforms_name_their_node_file(platform: Platform, name: str, step: str) -> None:
+    assert platform.name == name
+    assert step in platform.by_hand
+    assert "--mirrors manual" in platform.by_hand
+    found = make_plan([makers.idms()], makers.survey(resources=makers.RESOURCES), {}, side=NodeSide(platform=platform))
+    assert [finding.hint for finding in found.findings] == [platform.by_hand]
+
+
+def rosa(topology: str) -> Platform:
+    tags = [{"key": "red-hat-clustertype", "value": "rosa"}]
+    status = {"controlPlaneTopology": topology, "platformStatus": {"aws": {"resourceTags": tags}}}
+    return platform_of("v1.30.1", {"status": status}, None, [])
+
+
+def test_rosa_refuses_the_articles_sources() -> None:
+    side = NodeSide(platform=rosa("HighlyAvailable"))
+    plan = make_plan([makers.idms()], makers.survey(), {}, side=side)
+    assert [f.text for f in plan.findings] == [
+        "ROSA's webhook imagecontentpolicies-validation refuses mirrors of quay.io/cephcsi"
+    ]
+    assert "rosa create image-mirror" in rosa("External").by_hand
+    assert [
+        rosa_refuses(name) for name in ("quay.io", "quay.io.x/a", "registry.redhat.io/a", "registry.redhat.io")
+    ] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_never_contact_source_needs_the_newer_kind() -> None:
+    document, body = makers.idms()
+    body["spec"]["imageDigestMirrors"][0]["mirrorSourcePolicy"] = "NeverContactSource"
+    pairs = [(document, body), makers.icsp()]
+    only_icsp = makers.survey(resources=(*makers.RESOURCES, makers.ICSP))
+    plan = make_plan(pairs, only_icsp, {})
+    assert "NeverContactSource, which ImageContentSourcePolicy cannot" in plan.findings[0].text
+    assert make_plan(pairs, only_icsp, {}, way=MirrorWay("manual")).findings == ()
+    assert make_plan(pairs, makers.survey(), {}).findings == ()
+
+
+def test_what_may_not_be_read_is_said_and_the_rest_is_read() -> None:
+    pool = Resource("machineconfiguration.openshift.io/v1", "MachineConfigPool", "machineconfigpools", False)
+    theirs = makers.idms("theirs")[1]
+    item = {"apiVersion": pool.api_version, "kind": pool.kind, "metadata": {"name": "worker"}}
+    cluster = FakeCluster(theirs, item, resources=(*makers.RESOURCES, makers.IDMS, pool))
+    kubectl = cluster.kubectl()
+    forbidden = 'Error from server (Forbidden): nodes is forbidden: User "u" cannot list resource "nodes"'
+    cluster.broken = {"nodes -o json": forbidden}
+    side = read_nodes(kubectl, survey(kubectl, []))
+    assert [item["metadata"]["name"] for item in side.mirror_objects] == ["theirs"]
+    assert [pool.name for pool in side.pools] == ["worker"]
+    assert len(side.unread) == 1
+    assert "nodes is forbidden" in side.unread[0]
+    _, plan = prepare(kubectl, [makers.idms()])
+    assert [f.level for f in plan.findings if "nodes is forbidden" in f.text] == ["warning"]
+    assert [f.text for f in plan.findings if "worker" in f.text] == ["registries.conf of pool worker is not to be seen"]
