@@ -25,7 +25,7 @@ from loader.oci.connect import Registries
 from loader.oci.model import RegistryTarget
 from loader.oci.pushplan import PushReport
 from loader.oci.registry import Registry
-from loader.oci.survey import Survey, survey_push
+from loader.oci.survey import Survey, missing_manifests, survey_push
 from loader.opening import Sources, open_bundle
 from loader.push import push_bundle, require_whole, summary
 from loader.report import Report
@@ -156,11 +156,17 @@ def _preflight_registry(state: State, options: LoadOptions, ports: LoadPorts) ->
         state.registry.try_push(state.push.images[0].repository)
         words.append("push allowed")
     ports.say("preflight", f"registry {state.target} ok ({', '.join(words)})")
-    missing = [move for move in state.survey.tags if move.before != move.after]
-    if not options.push and (missing or state.survey.send):
+    if not options.push:
+        _require_images(state, options)
+
+
+def _require_images(state: State, options: LoadOptions) -> None:
+    """Nodes pull by digest, so it is the digests that must be there, whatever the tags name by now."""
+    missing = missing_manifests(state.push.images, state.registry, jobs=options.jobs)
+    if missing or state.survey.send:
         raise RegistryError(
-            f"{counted(len(missing), 'image')} of the bundle not found in {state.target}",
-            why=", ".join(f"{move.repository}:{move.tag}" for move in missing[:5]) or "blobs are missing",
+            f"the images of the bundle are not all in {state.target}",
+            why=f"missing: {', '.join(missing[:5])}" if missing else f"{counted(state.survey.send, 'blob')} missing",
             hint="push them first: airgap-loader push, or load",
         )
 

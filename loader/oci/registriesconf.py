@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from loader.bundle.errors import ConfigError
+from loader.bundle.names import is_host, is_repository
 from loader.oci.environment import Environment
-from loader.oci.model import ImageRef, is_host, is_repository
+from loader.oci.model import ImageRef
 
 if sys.version_info >= (3, 11):
     import tomllib

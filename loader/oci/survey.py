@@ -60,3 +60,16 @@ def survey_push(images: Sequence[PushImage], blobs: Sequence[PushBlob], registry
         if image.tag is not None
     )
     return Survey(len(missing), len(needed) - len(missing), sum(blob.size for blob in missing), tags)
+
+
+def missing_manifests(images: Sequence[PushImage], registry: Registry, *, jobs: int = 3) -> list[str]:
+    """Return ``repository@digest`` of every manifest, children too, that the registry does not have by digest."""
+    wanted = [(image.repository, manifest.digest) for image in images for manifest in image.manifests]
+    missing: list[str] = []
+
+    def ask(item: tuple[str, str]) -> None:
+        if registry.head_manifest(*item) is None:
+            missing.append("@".join(item))
+
+    in_parallel(ask, list(dict.fromkeys(wanted)), jobs)
+    return sorted(missing)
