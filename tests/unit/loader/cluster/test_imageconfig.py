@@ -41,10 +41,6 @@ def test_other_files_are_refused(text: str) -> None:
         authority_in(text.encode(), "ca.pem")
 
 
-def auths(**entries: object) -> bytes:
-    return json.dumps({"auths": {name.replace("__", "/"): entry for name, entry in entries.items()}}).encode()
-
-
 def test_the_longest_name_of_a_login_wins() -> None:
     data = json.dumps({"auths": {R: {"auth": "bm86"}, f"{R}/ceph": {"auth": AUTH, "email": "x"}, "other": {}}}).encode()
     assert login_in(data, "a", f"{R}/ceph") == (f"{R}/ceph", {"auth": AUTH})

@@ -111,6 +111,9 @@ def test_effect_words_group_pools() -> None:
     assert effect_words([]) == ""
 
 
+EXTERNAL = {"status": {"controlPlaneTopology": "External"}}
+
+
 def node(runtime: str) -> dict[str, Any]:
     return {"status": {"nodeInfo": {"containerRuntimeVersion": runtime}}}
 
@@ -124,7 +127,7 @@ def node(runtime: str) -> dict[str, Any]:
         (platform_of("v1.30.1", None, None, [node("cri-o://1.30")]), "Kubernetes", "registries.conf"),
         (platform_of("v1.30.1", None, {"data": {}}, []), "MicroShift", "microshift.conf"),
         (
-            platform_of("v1.30.1", {"status": {"controlPlaneTopology": "External"}}, None, []),
+            platform_of("v1.30.1", EXTERNAL, None, []),
             "HyperShift",
             "hypershift",
         ),
@@ -151,14 +154,8 @@ def test_rosa_refuses_the_articles_sources() -> None:
         "ROSA's webhook imagecontentpolicies-validation refuses mirrors of quay.io/cephcsi"
     ]
     assert "rosa create image-mirror" in rosa("External").by_hand
-    assert [
-        rosa_refuses(name) for name in ("quay.io", "quay.io.x/a", "registry.redhat.io/a", "registry.redhat.io")
-    ] == [
-        True,
-        False,
-        False,
-        True,
-    ]
+    names = ("quay.io", "quay.io.x/a", "registry.redhat.io/a", "registry.redhat.io")
+    assert [rosa_refuses(name) for name in names] == [True, False, False, True]
 
 
 def test_never_contact_source_needs_the_newer_kind() -> None:
@@ -174,7 +171,7 @@ def test_never_contact_source_needs_the_newer_kind() -> None:
 
 def test_what_may_not_be_read_is_said_and_the_rest_is_read() -> None:
     pool = Resource("machineconfiguration.openshift.io/v1", "MachineConfigPool", "machineconfigpools", False)
-    theirs = makers.idms("theirs")[1]
+    theirs = makers.idms("theirs", ("quay.io/theirs",))[1]
     item = {"apiVersion": pool.api_version, "kind": pool.kind, "metadata": {"name": "worker"}}
     cluster = FakeCluster(theirs, item, resources=(*makers.RESOURCES, makers.IDMS, pool))
     kubectl = cluster.kubectl()
