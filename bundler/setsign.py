@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from loader.bundle.manifest import BundleManifest, decode
 from loader.media.folder import FolderDisc
 from loader.media.places import disc_paths
 from loader.signing import CryptographyCheck, Signer, read_small_file
+
+MAX_RECORD = 2**20
+_SIGNED_BY = re.compile(r"signed by +([a-z0-9-]{1,32}) +(sha256:[0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def _attach(found: SetFolder, label: str, data: bytes, key: PublicKey) -> list[P
         write_file(written[-1], data)
     record = found.path / RECORD
     if record.is_file():
-        write_file(record, _with_signer(read_small_file(record, 2**20), label, key))
+        write_file(record, _with_signer(read_small_file(record, MAX_RECORD), label, key))
     return written
 
 
@@ -126,10 +130,10 @@ def make_images(path: Path, output: Path, xorriso: str, say: Callable[[str, str]
 
 
 def _image_record(found: SetFolder, labels: Sequence[str], images: Sequence[Path]) -> bytes:
-    keys = {label: found.folders[0] / "keys" / f"{label}.pub" for label in labels}
-    signers = {
-        label: parse_public_key(read_small_file(path), label).fingerprint if path.is_file() else "key not on the discs"
-        for label, path in keys.items()
-    }
+    """The paper slip with the images; fingerprints are those that were written onto the set's own slip."""
+    record = found.path / RECORD
+    lines = read_small_file(record, MAX_RECORD).decode("ascii", "replace").splitlines() if record.is_file() else []
+    noted = {match[1]: match[2] for match in map(_SIGNED_BY.fullmatch, lines) if match}
+    signers = {label: noted.get(label, "key not noted") for label in labels}
     described = {image.stem: describe_image(image) for image in images}
     return transfer_record(found.discs.media, found.manifest, sha256_hex(found.discs.sums), signers, described)

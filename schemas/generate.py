@@ -1,7 +1,7 @@
-"""Write ``bundle.v1.json`` from the types of ``loader.bundle.manifest``; run by ``make schemas``.
+"""Write ``bundle.v1.json`` and ``media-set.v1.json`` from the loader's types; run by ``make schemas``.
 
-The types say which fields there are; what a value may be stands in ``loader.bundle.rules``, whose
-patterns are taken over here where a schema can say them.
+The types say which fields there are; what a value may be stands in ``loader.bundle.rules`` and
+``loader.bundle.mediaset``, whose patterns are taken over here where a schema can say them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from loader.bundle import manifest as m
+from loader.bundle import mediaset as s
 from loader.bundle import rules
 from loader.bundle.strictjson import MAX_INTEGER, json_name
 
@@ -40,6 +41,23 @@ STRINGS: dict[tuple[type, str], dict[str, Any]] = {
     (m.Document, "action"): {"enum": list(m.ACTIONS)},
     (m.Document, "otherwise"): {"enum": list(m.OTHERWISE)},
     (m.Mirror, "policy"): {"enum": list(m.POLICIES)},
+    (s.MediaSet, "set_id"): {"pattern": _HEX},
+    (s.SetBundle, "id"): {"pattern": _HEX},
+    (s.SetBundle, "name"): {"pattern": rules.NAME.pattern},
+    (s.SetBundle, "version"): {"pattern": rules.VERSION.pattern},
+    (s.SetArchive, "sha256"): {"pattern": _HEX},
+    (s.Volume, "name"): {"pattern": "[vp][0-9]{2}"},
+    (s.Segment, "sha256"): {"pattern": _HEX},
+    (s.SetFile, "sha256"): {"pattern": _HEX},
+}
+# What a number must be, by type and field.
+NUMBERS: dict[tuple[type, str], dict[str, Any]] = {
+    (m.BundleManifest, "format_version"): {"const": 1},
+    (s.MediaSet, "format_version"): {"const": 1},
+    (s.MediaSet, "chunk_size"): {"const": s.CHUNK},
+    (s.MediaSet, "k"): {"type": "integer", "minimum": 1, "maximum": s.MAX_DATA},
+    (s.MediaSet, "m"): {"type": "integer", "minimum": 0, "maximum": s.MAX_PARITY},
+    (s.Segment, "size"): {"type": "integer", "minimum": 1, "maximum": s.MAX_SEGMENT},
 }
 
 
@@ -50,6 +68,16 @@ def bundle_schema() -> dict[str, Any]:
         "title": "bundle.json, version 1",
         "description": "The digest manifest of an airgap bundle, made from the loader's types by `make schemas`.",
         **_object(m.BundleManifest),
+    }
+
+
+def media_set_schema() -> dict[str, Any]:
+    """The schema of ``set.json``."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "set.json, version 1",
+        "description": "What a media set is made of, made from the loader's types by `make schemas`.",
+        **_object(s.MediaSet),
     }
 
 
@@ -64,9 +92,7 @@ def _object(cls: type) -> dict[str, Any]:
             extra = {"pattern": f"^(?:{extra['pattern']})$(?!\\n)"}
         if "enum" in extra:
             schema = {}
-        properties[json_name(field.name)] = {**schema, **extra}
-    if cls is m.BundleManifest:
-        properties["formatVersion"] = {"const": 1}
+        properties[json_name(field.name)] = NUMBERS.get((cls, field.name)) or {**schema, **extra}
     return {
         "type": "object",
         "properties": properties,
@@ -91,12 +117,14 @@ def _value(hint: Any) -> dict[str, Any]:
     return {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}
 
 
-def text() -> str:
-    """The schema file's content."""
-    return json.dumps(bundle_schema(), indent=2) + "\n"
+def text(schema: dict[str, Any]) -> str:
+    """A schema file's content."""
+    return json.dumps(schema, indent=2) + "\n"
 
+
+FILES = {"bundle.v1.json": bundle_schema, "media-set.v1.json": media_set_schema}
 
 if __name__ == "__main__":
-    target = Path(__file__).with_name("bundle.v1.json")
-    target.write_text(text())
-    sys.stdout.write(f"{target.name}\n")
+    for name, make in FILES.items():
+        Path(__file__).with_name(name).write_text(text(make()))
+        sys.stdout.write(f"{name}\n")

@@ -9,9 +9,13 @@ from typing import Annotated
 import typer
 
 from bundler.cli.app import app
-from bundler.cli.options import Bundle, Passphrase, SignerOption
+from bundler.cli.options import Passphrase, SignerOption
 from loader.cli.console import Console, run
 from loader.cli.options import JsonOption
+
+Signable = Annotated[
+    Path, typer.Argument(metavar="BUNDLE|SETDIR", help="the archive, or the folder that media wrote its discs to")
+]
 
 
 @app.command()
@@ -38,19 +42,20 @@ def keygen(
 
 @app.command()
 def sign(
-    bundle: Bundle,
+    bundle: Signable,
     key: Annotated[str, typer.Option("--key", metavar="KEY", help="signing key: a path, file:PATH or env:VARIABLE")],
     signer: SignerOption = None,
     passphrase_file: Passphrase = None,
 ) -> None:
-    """Add a further signature, as a file beside the bundle."""
+    """Add a further signature: as a file beside the bundle, or onto every disc of a media set's folder."""
+    from bundler.setsign import sign_set
     from bundler.sign import open_signer, sign_bundle
 
     console = Console()
 
     def verb() -> None:
         private = open_signer(key, label=signer, environ=os.environ, passphrase_file=passphrase_file)
-        for path in sign_bundle(bundle, private):
+        for path in (sign_set if bundle.is_dir() else sign_bundle)(bundle, private):
             console.result("signed", f"{path} by {private.label} ({private.public.fingerprint})")
 
     raise typer.Exit(run(console, verb))
@@ -58,18 +63,24 @@ def sign(
 
 @app.command("attach-signature")
 def attach_signature_command(
-    bundle: Bundle,
+    bundle: Signable,
     signature: Annotated[Path, typer.Argument(metavar="SIG", help="a raw detached signature")],
     signer: Annotated[str, typer.Option("--signer", metavar="NAME", help="label of the signature")],
     public_key: Annotated[Path, typer.Option("--public-key", metavar="PUB", help="the key it must verify under")],
 ) -> None:
-    """Store a signature that was made elsewhere (HSM, openssl dgst -sign) beside the bundle, once it verifies."""
-    from bundler.sign import attach_signature
+    """Store a signature that was made elsewhere (HSM, openssl dgst -sign), once it verifies."""
+    from bundler.setsign import attach_set_signature
+    from bundler.sign import attach_signature, check_label
 
     console = Console()
 
     def verb() -> None:
-        path = attach_signature(bundle, label=signer, public_key=public_key, signature=signature)
-        console.result("attached", str(path))
+        if bundle.is_dir():
+            label = check_label(signer)
+            paths = attach_set_signature(bundle, label=label, public_key=public_key, signature=signature)
+        else:
+            paths = [attach_signature(bundle, label=signer, public_key=public_key, signature=signature)]
+        for path in paths:
+            console.result("attached", str(path))
 
     raise typer.Exit(run(console, verb))
