@@ -34,7 +34,7 @@ class Report:
         self._directory = directory
         self._facts = {name: printable(value) for name, value in facts.items()}
         self._vault = vault
-        self._stem: Optional[str] = None
+        self._path: Optional[Path] = None
         self._record: dict[str, Any] = {
             **self._facts,
             "blobs": {"bytesSent": 0, "mounted": 0, "present": 0, "sent": 0},
@@ -58,7 +58,7 @@ class Report:
     @property
     def path(self) -> Optional[Path]:
         """The JSON file, once the run has begun."""
-        return None if self._stem is None else self._directory / f"{self._stem}.load.json"
+        return self._path
 
     @property
     def changed(self) -> bool:
@@ -71,7 +71,7 @@ class Report:
         ``StorageError`` if the folder can't be written, before anything else is.
         """
         manifest = bundle.manifest
-        self._stem = f"{manifest.name}-{manifest.version}"
+        self._path = self._directory / f"{manifest.name}-{manifest.version}.load.json"
         self._record.update(
             {
                 "bundle": {
@@ -94,9 +94,9 @@ class Report:
         self._begin_run("load", now)
         return said
 
-    def resume(self, stem: str, record: Record, changes: tuple[Change, ...], *, verb: str, now: str) -> None:
-        """Go on with a report that was read from disk, with another ``verb``."""
-        self._stem = stem
+    def resume(self, path: Path, record: Record, changes: tuple[Change, ...], *, verb: str, now: str) -> None:
+        """Go on with the report at ``path``, which ``record`` and ``changes`` were decoded from."""
+        self._path = path
         self._record.update({**to_plain(record), **self._facts, "error": None, "started": now, "finished": None})
         self._take_objects(changes)
         self._begin_run(verb, now)
@@ -142,9 +142,9 @@ class Report:
 
     def _set_aside(self, path: Path, why: str) -> str:
         number = 1
-        while path.with_name(f"{self._stem}.load.{number}.json").exists():
+        while path.with_name(f"{path.stem}.{number}.json").exists():
             number += 1
-        kept = path.with_name(f"{self._stem}.load.{number}.json")
+        kept = path.with_name(f"{path.stem}.{number}.json")
         try:
             path.rename(kept)
         except OSError as error:
@@ -186,6 +186,13 @@ class Report:
         )
         self.write()
 
+    def restored(self, api_version: str, kind: str, namespace: Optional[str], name: str) -> None:
+        """Mark an object as put back."""
+        for row in self._record["objects"]:
+            if (row["apiVersion"], row["kind"], row["namespace"], row["name"]) == (api_version, kind, namespace, name):
+                row["restored"] = True
+        self.write()
+
     def failed(self, error: AirgapError) -> None:
         """Add the error that ended the run."""
         self._record["error"] = {
@@ -202,8 +209,8 @@ class Report:
         """Write the last record and the page. A run that was killed before says ``interrupted``."""
         self._record["finished"] = self._record["runs"][-1]["finished"] = now
         self.write()
-        if self._stem is not None:
-            replace_file(self._directory / f"{self._stem}.load.html", load_page(self._record).encode())
+        if self._path is not None:
+            replace_file(self._path.with_suffix(".html"), load_page(self._record).encode())
 
     def succeeded(self, state: str = "complete") -> None:
         """Mark the run as complete."""

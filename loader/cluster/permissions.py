@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,11 @@ def _of(change: Change, found: Survey) -> tuple[Access, ...]:
 
 def check_permissions(kubectl: Kubectl, changes: Iterable[Change], found: Survey) -> None:
     """Ask the API server about every write, in one call; raise one ``ClusterError`` that lists all it would refuse."""
-    accesses = needed(changes, found)
+    require(kubectl, needed(changes, found), found)
+
+
+def require(kubectl: Kubectl, accesses: Sequence[Access], found: Survey) -> None:
+    """Ask the API server for each of ``accesses``; raise one ``ClusterError`` that lists all it would refuse."""
     if not accesses:
         return
     answers = kubectl.review([access.review() for access in accesses], "checking permissions")

@@ -3,90 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.support import article
-from tests.support.apiserver import CRDS, ApiServer, install_crds
-from tests.support.cli import Cli, Ran, tree
-from tests.support.controllers import Api, Controllers, running
+from tests.support.apiserver import CRDS, install_crds
+from tests.support.cli import Cli, tree
 from tests.support.registry import RegistryServer
-from tests.unit.loader.cluster import makers
-
-IDMS = "imagedigestmirrorsets.config.openshift.io"
-ICSP = "imagecontentsourcepolicies.operator.openshift.io"
-ROOK = ("deployment/rook-ceph-operator", "configmap/rook-ceph-operator-config", "cephcluster/rook-ceph")
-OBJECTS = f"{IDMS},{ICSP},deployments,configmaps,cephclusters"
-
-
-class Site:
-    """One bundle, an empty registry and a cluster with a Rook v1.5 install in ``rook-ceph``."""
-
-    def __init__(self, cli: Cli, archive: Path, registry: RegistryServer, cluster: ApiServer) -> None:
-        self.cli = cli
-        self.archive = archive
-        self.registry = registry
-        self.cluster = cluster
-
-    def run(self, verb: str, *args: object, yes: bool = True, kubeconfig: Path | None = None) -> Ran:
-        access = ["--trust", "builder.pub", "--registry", self.registry.host, "--plain-http"]
-        where = ["--kubeconfig", kubeconfig or self.cluster.kubeconfig] if verb != "push" else []
-        answer = ["--yes"] if yes and verb != "push" else []
-        return self.cli.loader(verb, self.archive, *access, *where, *answer, "--report", "reports", *args)
-
-    def object(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.cluster.kubectl("get", name, "-n", "rook-ceph", "-o", "json"))
-        return found
-
-    def versions(self) -> dict[str, str]:
-        items = json.loads(self.cluster.kubectl("get", OBJECTS, "-n", "rook-ceph", "-o", "json"))["items"]
-        return {f"{i['kind']}/{i['metadata']['name']}": i["metadata"]["resourceVersion"] for i in items}
-
-    def tags(self, repository: str) -> dict[str, str]:
-        return {tag: digest for (name, tag), digest in self.registry.store.tags.items() if name == repository}
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """The archive, and the digest of each image by name."""
-    folder = tmp_path_factory.mktemp("bundle")
-    with RegistryServer() as source:
-        made = article.put_images(source.store)
-        archive = article.build(Cli(folder), source.host)
-    return archive, {name: image.digest for name, image in made.items()}
-
-
-@pytest.fixture
-def quiet_site(api_server: ApiServer, bundle: tuple[Path, dict[str, str]], tmp_path: Path) -> Iterator[Site]:
-    archive, _ = bundle
-    (tmp_path / "builder.pub").write_bytes((archive.parent.parent / "builder.pub").read_bytes())
-    path = f"{api_server.program.parent}:{os.defpath}"
-    api_server.kubectl("create", "namespace", "rook-ceph")
-    for item in (makers.deployment(), makers.config_map(), makers.ceph_cluster()):
-        api_server.kubectl("create", "-f", "-", input=json.dumps(item))
-    with RegistryServer() as registry:
-        yield Site(Cli(tmp_path, path=path), archive, registry, api_server)
-    for name in ROOK:
-        api_server.kubectl("delete", name, "-n", "rook-ceph", "--wait=false")
-    for kind in (IDMS, ICSP):
-        if api_server.kubectl("get", "crd", kind, "--ignore-not-found", "-o", "name"):
-            api_server.kubectl("delete", kind, "--all")
-    # Nobody runs the namespace controller here: the next test finds the namespace as it was made.
-    api_server.kubectl("delete", "namespace", "rook-ceph", "--wait=false")
-    body = json.loads(api_server.kubectl("get", "namespace", "rook-ceph", "-o", "json"))
-    body["spec"]["finalizers"] = []
-    api_server.kubectl("replace", "--raw", "/api/v1/namespaces/rook-ceph/finalize", "-f", "-", input=json.dumps(body))
-
-
-@pytest.fixture
-def site(quiet_site: Site) -> Iterator[Site]:
-    """The same with the controllers of OpenShift and Rook at work."""
-    with running(Controllers(Api(quiet_site.cluster), "rook-ceph")):
-        yield quiet_site
+from tests.support.site import ICSP, IDMS, Site
 
 
 def test_load_brings_images_and_documents(site: Site, bundle: tuple[Path, dict[str, str]]) -> None:

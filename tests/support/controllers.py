@@ -2,7 +2,8 @@
 
 The machine-config operator renders registries.conf from the mirror objects, late and with pools that still say
 ``Updated``; the workload controllers roll out; Rook copies the CSI images and reports Ceph's phases. Faults are set
-by name: a pool in ``degraded``, a workload in ``stuck``, a controller in ``ignoring``.
+by name: a pool in ``degraded``, a workload in ``stuck``, a controller in ``ignoring``. ``ceph`` are the versions in
+the images named by tag (as installed) and by digest (as in a bundle).
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class Controllers:
     pools: tuple[str, ...] = ("master", "worker")
     late: float = 0.3
     takes: float = 0.3
+    ceph: tuple[str, str] = ("15.2.4", "15.2.4")
     degraded: dict[str, str] = field(default_factory=dict)
     stuck: set[str] = field(default_factory=set)
     ignoring: set[str] = field(default_factory=set)
@@ -241,7 +243,7 @@ class Controllers:
             if item is None:
                 continue
             containers = item["spec"]["template"]["spec"]["containers"]
-            images = {c["name"]: data.get(CSI_KEYS[c["name"]], c["image"]) for c in containers}
+            images = {c["name"]: data.get(CSI_KEYS[c["name"]], f"example.com/{c['name']}:v1") for c in containers}
             if any(images[c["name"]] != c["image"] for c in containers):
                 changed = [{**c, "image": images[c["name"]]} for c in containers]
                 body = {"spec": {"template": {"spec": {"containers": changed}}}}
@@ -276,10 +278,10 @@ class Controllers:
             new: Item
             if status.get("observedGeneration") == generation or cluster["metadata"].get("deletionTimestamp"):
                 continue
-            old = status.get("ceph", {}).get("versions", {}).get("overall", {})
-            version = "15.2.4" if "@" in image else "15.2.3"
+            old = dict.fromkeys(status.get("ceph", {}).get("versions", {}).get("overall", {}), 3)
+            version = self.ceph["@" in image]
             found = {"image": image, "version": f"{version}-0"}
-            both = {**dict.fromkeys(old, 3), f"ceph version {version}": 3}
+            both = {**old, f"ceph version {version}": 3}
             if "broken" in self.ignoring:
                 new = {"phase": "Progressing", "state": "Error", "message": "failed the ceph version check"}
             elif self._since(f"ceph {name} {generation}") < self.takes:

@@ -1,0 +1,80 @@
+"""``rollback``: the way back from ``load`` and ``apply``."""
+
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loader.bundle.errors import ConfigError
+from loader.cli.app import app
+from loader.cli.console import Console, run
+from loader.cli.loading import Context, Kubeconfig, Yes, make_kubectl, scratch_folder, who
+from loader.cli.options import Quiet, StateOption, Verbose, state_folder, utc_now
+from loader.cli.timeouts import Timeout, seconds
+
+ReportFile = Annotated[Path, typer.Argument(metavar="REPORT.json", help="NAME-VERSION.load.json of the load")]
+
+
+@app.command("rollback")
+def rollback_command(
+    report: ReportFile,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be put back, write nothing")] = False,
+    yes: Yes = False,
+    force: Annotated[bool, typer.Option("--force", help="put back what someone else changed since, too")] = False,
+    keep_mirrors: Annotated[
+        bool, typer.Option("--keep-mirrors", help="leave the mirror objects, and so the nodes, as they are")
+    ] = False,
+    force_ceph_downgrade: Annotated[
+        bool, typer.Option("--force-ceph-downgrade", help="put back an older Ceph: its data may be lost")
+    ] = False,
+    timeout: Timeout = None,
+    state: StateOption = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Put back what a load changed in the cluster, the last change first."""
+    console = Console(quiet=quiet, verbose=verbose)
+
+    def verb() -> None:
+        from loader.cluster.waits import Clock
+        from loader.report import Report
+        from loader.rollback import RollbackOptions, RollbackPorts, rollback
+        from loader.vault import Vault
+
+        options = RollbackOptions(dry_run, force, keep_mirrors, force_ceph_downgrade, seconds(timeout))
+        vault = Vault(state_folder(state))
+        if not dry_run:
+            console.open_log(state_folder(state) / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log")
+        with scratch_folder() as scratch:
+            ports = RollbackPorts(
+                kubectl=make_kubectl(console, kubeconfig, context, scratch),
+                vault=vault,
+                report=Report(report.parent, who(), vault),
+                clock=Clock(),
+                say=console.result,
+                note=console.note,
+                text=console.text,
+                confirm=(lambda _: None) if yes else console.confirm,
+                ask=lambda question: _ask(console, question),
+                now=utc_now,
+            )
+            rollback(report, options, ports)
+
+    raise typer.Exit(run(console, verb))
+
+
+def _ask(console: Console, question: str) -> None:
+    """Ask where ``--yes`` does not count."""
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "each object of this report has to be agreed to, and nobody can be asked",
+            why="stdin is not a terminal, and this state folder did not see the report written",
+            hint="name the folder of the load with --state, or run this on a terminal",
+        )
+    console.confirm(question)

@@ -1,0 +1,178 @@
+"""Objects put back one by one: what would happen to each, and its doing; never over someone else's change."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from loader.bundle.errors import ClusterError
+from loader.cluster.apply import TRIES, read_current
+from loader.cluster.diff import essence, object_diff
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.objects import JsonObject, Key, field, objects_in, resource_version, text, with_version
+from loader.cluster.revert import merge_body, missing_from, taken_back
+from loader.cluster.survey import Resource, Survey
+from loader.cluster.undo import Undo
+from loader.cluster.waits import Clock
+
+_PAUSE = 0.2
+# Storage hangs on them: they are named, and a person deletes them.
+_NEVER_DELETED = frozenset({"CephCluster", "PersistentVolumeClaim", "PersistentVolume"})
+# What a namespace must not hold any more; the API server fills in the rest of what a namespace always has.
+_CONTENT = ("pods", "persistentvolumeclaims", "deployments.apps", "daemonsets.apps", "statefulsets.apps", "services")
+_VERBS = {"restore": "patch", "delete": "delete", "create": "create"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens to one object: ``restore``, ``delete``, ``create`` (again), ``none`` or ``keep``."""
+
+    undo: Undo
+    action: str
+    diff: str = ""
+    body: Optional[Mapping[str, Any]] = None
+    conflicts: tuple[str, ...] = ()
+    reason: str = ""
+    version: Optional[str] = None
+
+    @property
+    def writes(self) -> bool:
+        """Tell whether this is sent to the API server."""
+        return self.action in _VERBS
+
+    @property
+    def kept(self) -> bool:
+        """Tell whether the object stays as the load left it."""
+        return self.action == "keep"
+
+    @property
+    def verb(self) -> str:
+        """Return the permission this needs."""
+        return _VERBS[self.action]
+
+    def __str__(self) -> str:
+        return f"{self.undo.key} {self.action}" + (f" ({self.reason})" if self.reason else "")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What became of a step; ``done`` where the object is as it was before the load."""
+
+    key: Key
+    text: str
+    done: bool
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.text}"
+
+
+def steps(
+    undos: Sequence[Undo], present: Mapping[Key, JsonObject], found: Survey, stays: Mapping[Key, str], *, force: bool
+) -> tuple[Step, ...]:
+    """Return what would happen to each object; one of a kind no longer served is gone. Pure."""
+    return tuple(
+        Step(undo, "keep", reason=stays[undo.key])
+        if undo.key in stays
+        else step_for(undo, present.get(undo.key), force=force)
+        for undo in undos
+        if undo.key in stays or undo.before is None or found.resource(undo.key.api_version, undo.key.kind)
+    )
+
+
+def step_for(undo: Undo, present: Optional[JsonObject], *, force: bool) -> Step:
+    """Compare one object with the report. Pure."""
+    if undo.before is None:
+        return _undone_create(undo, present)
+    if present is None:
+        if force:
+            return Step(undo, "create", object_diff(undo.key, None, undo.before), undo.before, reason="it is gone")
+        return Step(undo, "none", conflicts=("it is gone",), reason="it is gone")
+    here = essence(present)
+    merged = taken_back(here, undo.before, undo.after)
+    if merged.item == here:
+        return Step(undo, "none", reason="it is as before")
+    return Step(
+        undo,
+        "restore",
+        object_diff(undo.key, here, merged.item),
+        merge_body(here, merged.item),
+        merged.conflicts,
+        version=resource_version(present),
+    )
+
+
+def _undone_create(undo: Undo, present: Optional[JsonObject]) -> Step:
+    if present is None or text(present, "metadata", "deletionTimestamp"):
+        return Step(undo, "none", reason="it is gone already")
+    if undo.key.kind in _NEVER_DELETED:
+        return Step(undo, "keep", reason="data may hang on it: delete it by hand")
+    here = essence(present)
+    conflicts = missing_from(here, undo.after)
+    if undo.uid and text(present, "metadata", "uid") != undo.uid:
+        conflicts = ["someone made it anew"]
+    return Step(undo, "delete", object_diff(undo.key, here, {}), conflicts=tuple(conflicts))
+
+
+def put_back(kubectl: Kubectl, step: Step, found: Survey, *, force: bool, clock: Clock) -> Restored:
+    """Do ``step``; lost races are read and decided anew. Raises ``ClusterError`` where someone changed it meanwhile."""
+    key = step.undo.key
+    if step.action == "delete":
+        return _deleted(kubectl, step, found)
+    for attempt in itertools.count(1):
+        if not step.writes:
+            return Restored(key, f"{'kept' if step.kept else 'unchanged'} ({step.reason})", done=not step.kept)
+        body = step.body or {}
+        if step.action == "create":
+            answer = kubectl.create(body, str(key))
+        else:
+            answer = kubectl.patch(key, "merge", with_version(body, step.version))
+        if answer is not None:
+            return Restored(key, "restored", done=True)
+        if attempt == TRIES:
+            break
+        clock.sleep(_PAUSE * 2 ** (attempt - 1))
+        step = step_for(step.undo, read_current(kubectl, [key]).get(key), force=force)
+        if step.conflicts and not force:
+            break
+    why = ", ".join(step.conflicts) or "the API server answered Conflict (409)"
+    raise ClusterError(
+        f"{key} was changed by someone else meanwhile", why=why, hint="look at it, then run the same command again"
+    )
+
+
+def _deleted(kubectl: Kubectl, step: Step, found: Survey) -> Restored:
+    key = step.undo.key
+    resource = found.resource(key.api_version, key.kind)
+    if resource is None:
+        return Restored(key, "unchanged (its kind is not served any more)", done=True)
+    held = _held(kubectl, key, step.undo.after)
+    if held:
+        return Restored(key, f"kept ({held})", done=False)
+    there = kubectl.delete(_path(key, resource), str(key), uid=step.undo.uid)
+    return Restored(key, "deleted" if there else "unchanged (it is gone already)", done=True)
+
+
+def _held(kubectl: Kubectl, key: Key, made: JsonObject) -> str:
+    """Return what would be lost with ``key`` that the load did not make."""
+    if key.kind == "Namespace":
+        for resource in _CONTENT:
+            group = f"/apis/{resource.partition('.')[2]}/v1" if "." in resource else "/api/v1"
+            answer = kubectl.get_raw(f"{group}/namespaces/{key.name}/{resource.partition('.')[0]}?limit=1")
+            if objects_in(answer, "items"):
+                return f"there are {resource.partition('.')[0]} in it"
+    if key.kind == "CustomResourceDefinition":
+        group, plural = text(made, "spec", "group"), text(made, "spec", "names", "plural")
+        for version in objects_in(made, "spec", "versions"):
+            if field(version, "served") is True:
+                answer = kubectl.get_raw(f"/apis/{group}/{text(version, 'name')}/{plural}?limit=1")
+                if objects_in(answer, "items"):
+                    return f"there are {plural} on this cluster"
+    return ""
+
+
+def _path(key: Key, resource: Resource) -> str:
+    base = f"/apis/{key.api_version}" if key.group else f"/api/{key.api_version}"
+    place = f"/namespaces/{key.namespace}" if key.namespace else ""
+    return f"{base}{place}/{resource.plural}/{key.name}"

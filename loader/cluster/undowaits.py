@@ -1,0 +1,75 @@
+"""What to wait for while objects are put back; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+from loader.cluster.cephwait import CephWait
+from loader.cluster.csiwait import CsiWait, roles_of
+from loader.cluster.mirrorsets import MIRROR_LISTS
+from loader.cluster.objects import field, text
+from loader.cluster.poolwait import PoolWait, Table, table_of
+from loader.cluster.restore import Step
+from loader.cluster.rollout import RolloutWait, images_of
+from loader.cluster.waits import Wait
+
+
+def waits_after(done: Sequence[Step], coming: Sequence[Step]) -> tuple[Wait, ...]:
+    """Return what to wait for after the last of ``done``.
+
+    CSI images and operator go back one right after the other, as they came: they are waited for together.
+    """
+    if not done:
+        return ()
+    if _is_rook(done[-1]) and coming and _is_rook(coming[0]):
+        return ()
+    block: list[Step] = []
+    for step in reversed(done):
+        if block and not (_is_rook(step) and _is_rook(block[-1])):
+            break
+        block.append(step)
+    return tuple(wait for step in block if step.writes for wait in [_wait(step)] if wait is not None)
+
+
+def needs_restart(steps: Sequence[Step]) -> bool:
+    """Tell whether the operator's ConfigMap loses keys while the operator itself goes on.
+
+    From v1.15.9 and v1.16.5 Rook copies the keys to its environment and never takes one out again.
+    """
+    writes = [step for step in steps if step.writes]
+    restarts = any(step.undo.key.name == "rook-ceph-operator" for step in writes)
+    lost = [
+        step for step in writes if step.undo.of_rook and step.undo.key.kind == "ConfigMap" and _loses_keys(step.body)
+    ]
+    return bool(lost) and not restarts
+
+
+def _loses_keys(body: object) -> bool:
+    data = field(body, "data")
+    return isinstance(data, dict) and None in data.values()
+
+
+def _is_rook(step: Step) -> bool:
+    return step.undo.of_rook and step.undo.key.kind in {"Deployment", "ConfigMap", "Driver"}
+
+
+def _wait(step: Step) -> Optional[Wait]:
+    undo, document = step.undo, step.undo.documents[-1]
+    if undo.of_mirrors:
+        before = table_of(undo.key.kind, undo.before) if undo.key.kind in MIRROR_LISTS else {}
+        return PoolWait(document, before, _gone(before, table_of(undo.key.kind, undo.after)))
+    if not undo.of_rook or undo.before is None:
+        return None
+    if undo.key.kind == "CephCluster":
+        return CephWait(document, undo.key, text(undo.before, "spec", "cephVersion", "image"))
+    if undo.key.kind == "Deployment":
+        return RolloutWait(document, undo.key, images_of(undo.before))
+    images = roles_of(field(undo.before, "data") or {})
+    return CsiWait(document, undo.key.namespace or "", images) if undo.key.kind == "ConfigMap" and images else None
+
+
+def _gone(before: Table, after: Table) -> dict[str, tuple[str, ...]]:
+    """Return the pairs of ``after`` that ``before`` does not have."""
+    left = {source: tuple(m for m in mirrors if m not in before.get(source, ())) for source, mirrors in after.items()}
+    return {source: mirrors for source, mirrors in left.items() if mirrors}

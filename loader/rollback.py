@@ -1,0 +1,240 @@
+"""The way back: a report read, compared with the cluster, shown, asked for, put back, waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from loader.bundle.errors import AirgapError, ClusterError, FormatError
+from loader.cluster.apply import read_current
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.objects import JsonObject, Key
+from loader.cluster.permissions import Access, require
+from loader.cluster.restore import Restored, Step, put_back, steps
+from loader.cluster.survey import Survey, survey
+from loader.cluster.undo import Undo, Written, ceph_stays, staying, undos
+from loader.cluster.undowaits import needs_restart, waits_after
+from loader.cluster.waits import Clock, Patience, await_done
+from loader.record import MAX_REPORT, Change, Record, decode, identity
+from loader.report import Report
+from loader.signing import read_small_file
+from loader.units import counted, duration
+from loader.vault import Vault
+
+
+@dataclass(frozen=True)
+class RollbackOptions:
+    """What was asked for; ``timeout`` is in seconds for each wait, None for each one's own."""
+
+    dry_run: bool = False
+    force: bool = False
+    keep_mirrors: bool = False
+    downgrade_ceph: bool = False
+    timeout: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class RollbackPorts:
+    """What a rollback needs from outside; ``confirm`` may be answered beforehand, ``ask`` never is."""
+
+    kubectl: Kubectl
+    vault: Vault
+    report: Report
+    clock: Clock
+    say: Callable[[str, str], None]
+    note: Callable[[str, str], None]
+    text: Callable[[str], None]
+    confirm: Callable[[str], None]
+    ask: Callable[[str], None]
+    now: Callable[[], str]
+
+
+@dataclass
+class _State:
+    record: Record
+    changes: tuple[Change, ...]
+    trusted: bool
+    undos: tuple[Undo, ...]
+    found: Survey
+    steps: tuple[Step, ...] = ()
+
+
+def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None:
+    """Put back what the load with the report at ``path`` changed, the last change first.
+
+    Raises ``FormatError`` for a report that cannot be ours, ``ClusterError`` where someone changed an object since
+    (nothing is written then) or where Ceph had to stay as it is.
+    """
+    state = _read(path, ports)
+    present = _present(state, ports)
+    stays = _stays(state, present, options, ports)
+    state.steps = steps(state.undos, present, state.found, stays, force=options.force)
+    _tell(state, ports)
+    _require_unchanged(state, options)
+    if options.dry_run:
+        return ports.say("dry run", "nothing was written")
+    writes = [step for step in state.steps if step.writes]
+    if writes:
+        require(ports.kubectl, [_access(step, state.found) for step in writes], state.found)
+        _ask(state, writes, ports)
+    if state.trusted:
+        ports.report.resume(path, state.record, state.changes, verb=_verb(options), now=ports.now())
+    _carry_out(state, options, ports)
+    return _require_ceph(stays)
+
+
+def _read(path: Path, ports: RollbackPorts) -> _State:
+    data = read_small_file(path, MAX_REPORT)
+    record, changes = decode(data, str(path))
+    if record.cluster is None:
+        raise FormatError(
+            f"{path} changed no cluster", why="its load only pushed images", hint="nothing is to put back"
+        )
+    trusted = ports.vault.sealed(identity(record.bundle.id, record.cluster.server), data)
+    written = [_written(change, ports.vault) for change in changes if _is_open(change)]
+    ordered = undos(written)
+    found = survey(ports.kubectl, {undo.key.api_version for undo in ordered})
+    ports.say("preflight", f"cluster {found.server} (context {found.context}, user {found.user})")
+    if found.server != record.cluster.server:
+        raise ClusterError(
+            f"{path} is of another cluster",
+            why=f"it is of {record.cluster.server}, the kubeconfig's context {found.context} is {found.server}",
+            hint="--kubeconfig and --context choose the cluster",
+        )
+    return _State(record, changes, trusted, ordered, found)
+
+
+def _is_open(change: Change) -> bool:
+    return change.row.action in {"create", "patch"} and not change.row.restored
+
+
+def _written(change: Change, vault: Vault) -> Written:
+    row = change.row
+    key = Key(row.api_version or "", row.kind, row.namespace, row.name)
+    before, after = (_secret(item, row.kind, vault) for item in (change.before, change.after))
+    return Written(row.document, key, before, after, row.uid, row.ceph_version)
+
+
+def _secret(item: Optional[dict[str, Any]], kind: str, vault: Vault) -> Optional[dict[str, Any]]:
+    """Return a state of an object; of a Secret the report has the hash alone."""
+    if item is None or kind != "Secret":
+        return item
+    return vault.kept(str(item.get("sha256")))
+
+
+def _present(state: _State, ports: RollbackPorts) -> Mapping[Key, JsonObject]:
+    served = [undo.key for undo in state.undos if state.found.resource(undo.key.api_version, undo.key.kind)]
+    return read_current(ports.kubectl, served)
+
+
+def _stays(
+    state: _State, present: Mapping[Key, JsonObject], options: RollbackOptions, ports: RollbackPorts
+) -> dict[Key, str]:
+    """Return what is not put back, and why."""
+    stays = {undo.key: "--keep-mirrors" for undo in state.undos if undo.of_mirrors and options.keep_mirrors}
+    for undo in state.undos:
+        if undo.key.kind != "CephCluster" or not undo.of_rook:
+            continue
+        why = ceph_stays(undo, present.get(undo.key), _daemons(ports.kubectl, undo.key.namespace or ""))
+        if why and not options.downgrade_ceph:
+            stays.update(dict.fromkeys(staying(state.undos, undo), why))
+        elif why:
+            ports.say("warning", f"{undo.key}: {why}; --force-ceph-downgrade does it all the same")
+    return stays
+
+
+def _daemons(kubectl: Kubectl, namespace: str) -> Sequence[JsonObject]:
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector=rook_cluster%3D{namespace}"
+    items = (kubectl.get_raw(path) or {}).get("items")
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _tell(state: _State, ports: RollbackPorts) -> None:
+    for step in state.steps:
+        ports.say("effect", str(step))
+        ports.text("\n".join(f"  {line}" for line in step.diff.splitlines()))
+    if not any(step.writes for step in state.steps):
+        ports.say("effect", "nothing to put back")
+    if needs_restart(state.steps):
+        ports.say(
+            "warning",
+            "Rook keeps CSI images that fall away until its operator starts anew: oc -n NAMESPACE rollout restart "
+            "deployment/rook-ceph-operator",
+        )
+
+
+def _require_unchanged(state: _State, options: RollbackOptions) -> None:
+    changed = [step for step in state.steps if step.conflicts and not options.force]
+    if changed:
+        raise ClusterError(
+            f"{counted(len(changed), 'object')} of the report changed since",
+            why="; ".join(f"{step.undo.key}: {', '.join(step.conflicts[:5])}" for step in changed),
+            hint="look at the diffs of --dry-run; --force puts back what was there before the load all the same",
+        )
+
+
+def _ask(state: _State, writes: Sequence[Step], ports: RollbackPorts) -> None:
+    found = state.found
+    where = f"cluster {found.server} (context {found.context}, user {found.user})"
+    if state.trusted:
+        return ports.confirm(f"{counted(len(writes), 'object')} of {where} will be put back. Go on?")
+    ports.say("warning", "this state folder did not see the report written: each object is asked for")
+    for step in writes:
+        ports.ask(f"{step} on {where}: go on?")
+    return None
+
+
+def _access(step: Step, found: Survey) -> Access:
+    key = step.undo.key
+    resource = found.resource(key.api_version, key.kind)
+    if resource is None:
+        raise ClusterError(f"{key} cannot be put back", why=f"{key.api_version} {key.kind} is not served any more")
+    name = "" if step.verb == "create" else key.name
+    return Access(step.verb, key.group, resource.plural, key.namespace or "", name)
+
+
+def _carry_out(state: _State, options: RollbackOptions, ports: RollbackPorts) -> None:
+    patience = Patience(ports.clock, options.timeout, lambda text: ports.note("wait", text), _heard(state, ports))
+    try:
+        for number, step in enumerate(state.steps):
+            _note(put_back(ports.kubectl, step, state.found, force=options.force, clock=ports.clock), state, ports)
+            for wait in waits_after(state.steps[: number + 1], state.steps[number + 1 :]):
+                waited = await_done(wait, ports.kubectl, patience)
+                ports.say("wait", f"{waited.name}: {waited.text} ({duration(waited.seconds)})")
+        if state.trusted:
+            ports.report.succeeded("complete" if ports.report.changed else "rolled-back")
+    except AirgapError as error:
+        if state.trusted:
+            ports.report.failed(error)
+        raise
+    finally:
+        if state.trusted:
+            ports.report.finish(ports.now())
+
+
+def _heard(state: _State, ports: RollbackPorts) -> Callable[[Any], None]:
+    return ports.report.waited if state.trusted else lambda waited: None
+
+
+def _note(restored: Restored, state: _State, ports: RollbackPorts) -> None:
+    key = restored.key
+    if state.trusted and restored.done:
+        ports.report.restored(key.api_version, key.kind, key.namespace, key.name)
+    ports.say("rollback", str(restored))
+
+
+def _verb(options: RollbackOptions) -> str:
+    flags = {"--force": options.force, "--force-ceph-downgrade": options.downgrade_ceph}
+    return " ".join(["rollback", *(flag for flag, given in flags.items() if given)])
+
+
+def _require_ceph(stays: Mapping[Key, str]) -> None:
+    kept = [key for key, why in stays.items() if why != "--keep-mirrors"]
+    if kept:
+        raise ClusterError(
+            f"{counted(len(kept), 'object')} stayed as the load left them",
+            why=next(why for key, why in stays.items() if key in kept),
+            hint="load a bundle with this Ceph or a newer one; --force-ceph-downgrade risks the data of the cluster",
+        )

@@ -1,0 +1,208 @@
+"""The way back, from outside: loads ended early or carried out, then taken back on a real API server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.controllers import Controllers
+from tests.support.site import IDMS, REPORT, Site
+
+
+def kill_at(site: Site, line: str, sent: int = signal.SIGKILL) -> str:
+    """Run a load and send it a signal as soon as it has printed a line that begins so; return all it printed."""
+    process = subprocess.Popen(
+        site.command("load"),
+        cwd=site.cli.folder,
+        env=site.cli.variables(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    said = []
+    with process.stdout:
+        for printed in process.stdout:
+            said.append(printed)
+            if printed.startswith(line):
+                process.send_signal(sent)
+                break
+        said += process.stdout
+    status = process.wait(60)
+    assert status == (-sent if sent == signal.SIGKILL else 130), "".join(said)
+    return "".join(said)
+
+
+def test_rollback_puts_back_what_was_there(site: Site) -> None:
+    before = site.states()
+    site.run("load").expect()
+    assert site.states() != before
+    shown = site.rollback("--dry-run").expect()
+    assert "ImageDigestMirrorSet/rook-ceph-images delete" in shown.out
+    assert "docker.io/rook/ceph@sha256:" in shown.out
+    assert site.states() != before
+    done = site.rollback().expect()
+    assert site.states() == before
+    order = [line.split()[1] for line in done.out.splitlines() if line.startswith("rollback ")]
+    assert order == [
+        "CephCluster/rook-ceph",
+        "ConfigMap/rook-ceph-operator-config",
+        "Deployment/rook-ceph-operator",
+        "ImageDigestMirrorSet/rook-ceph-images",
+    ]
+    report = site.report
+    assert report["state"] == "rolled-back"
+    assert [run["verb"] for run in report["runs"]] == ["load", "rollback"]
+    again = site.rollback(yes=False).expect()
+    assert "nothing to put back" in again.out
+    # What was rolled back can be loaded again, and taken back again.
+    site.run("load").expect()
+    site.rollback().expect()
+    assert site.states() == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "push ",
+        "apply     ImageDigest",
+        "wait      pools",
+        "apply     Deployment",
+        "apply     ConfigMap",
+        "apply     Ceph",
+    ],
+)
+def test_a_killed_load_goes_on_and_can_be_taken_back(site: Site, line: str) -> None:
+    before = site.states()
+    kill_at(site, line)
+    assert site.report["state"] == "interrupted"
+    site.run("load").expect()
+    after = site.states()
+    assert [run["state"] for run in site.report["runs"]] == ["interrupted", "complete"]
+    site.rollback().expect()
+    assert site.states() == before
+    kill_at(site, line)
+    site.rollback().expect()
+    assert site.states() == before
+    assert after != before
+
+
+def test_someone_elses_change_is_named_and_kept(site: Site) -> None:
+    site.run("load").expect()
+    body = json.dumps(
+        {"data": {"ROOK_CSI_CEPH_IMAGE": "example.com/theirs@sha256:" + "7" * 64, "ROOK_LOG_LEVEL": "DEBUG"}}
+    )
+    site.cluster.kubectl("patch", "configmap/rook-ceph-operator-config", "-n", "rook-ceph", "--type=merge", "-p", body)
+    states = site.states()
+    ran = site.rollback().expect(7)
+    assert "data.ROOK_CSI_CEPH_IMAGE" in " ".join(ran.three_lines)
+    ours = [name for name in states if "csi-rbdplugin" not in name]
+    assert [site.states()[name] for name in ours] == [states[name] for name in ours]
+    site.rollback("--force").expect()
+    assert site.object("configmap/rook-ceph-operator-config")["data"] == {"ROOK_LOG_LEVEL": "DEBUG"}
+
+
+def test_ceph_is_never_downgraded(site: Site, controllers: Controllers) -> None:
+    controllers.ceph = ("15.2.4", "15.2.5")
+    before = site.states()
+    site.run("load").expect()
+    loaded = site.states()
+    ran = site.rollback().expect(7)
+    assert "daemons run Ceph 15.2.5, before it was 15.2.4" in " ".join(ran.three_lines)
+    assert site.states() == loaded
+    site.rollback("--force-ceph-downgrade").expect()
+    assert site.states() == before
+    assert site.report["runs"][-1]["verb"] == "rollback --force-ceph-downgrade"
+
+
+def test_mirrors_can_be_kept(site: Site) -> None:
+    before = site.states()
+    site.run("load").expect()
+    site.rollback("--keep-mirrors").expect()
+    assert site.states().pop("ImageDigestMirrorSet/rook-ceph-images")
+    assert {k: v for k, v in site.states().items() if not k.startswith("ImageDigest")} == before
+    assert site.report["state"] == "complete"
+    site.rollback().expect()
+    assert site.states() == before
+
+
+def test_a_report_that_this_state_folder_did_not_see_is_asked_for_one_by_one(site: Site, tmp_path: Path) -> None:
+    site.run("load").expect()
+    loaded = site.states()
+    ran = site.rollback(state=tmp_path / "other").expect(2)
+    assert "each object" in ran.three_lines[0]
+    path = site.cli.folder / "reports" / REPORT
+    data = path.read_text()
+    path.write_text(data.replace('"ROOK_LOG_LEVEL": "INFO"', '"ROOK_LOG_LEVEL": "DEBUG"'))
+    assert site.rollback().expect(2)
+    for old, new in (
+        ('"rook-ceph-operator-config"', '"kube-root-ca.crt"'),
+        ('"INFO"', "INFO"),
+        ('"waits"', '"waites"'),
+    ):
+        path.write_text(data.replace(old, new))
+        site.rollback().expect(4)
+    assert site.states() == loaded
+    path.write_text(data)
+    site.rollback().expect()
+
+
+def test_an_apply_that_fails_halfway_prints_the_line_that_takes_it_back(site: Site) -> None:
+    before = site.states()
+    policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "no-ceph"},
+        "spec": {
+            "matchConstraints": {
+                "resourceRules": [
+                    {
+                        "apiGroups": ["ceph.rook.io"],
+                        "apiVersions": ["v1"],
+                        "operations": ["UPDATE"],
+                        "resources": ["cephclusters"],
+                    }
+                ]
+            },
+            "validations": [
+                {"expression": "!object.spec.cephVersion.image.contains('@')", "message": "no new Ceph on Mondays"}
+            ],
+        },
+    }
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "no-ceph"},
+        "spec": {"policyName": "no-ceph", "validationActions": ["Deny"]},
+    }
+    for item in (policy, binding):
+        site.cluster.kubectl("create", "-f", "-", input=json.dumps(item))
+    try:
+        while "Mondays" not in _refused(site):
+            pass
+        ran = site.run("load").expect(7)
+        error = ran.three_lines
+        assert "no new Ceph on Mondays" in error[1]
+        line = error[-1].partition("  next: ")[2].partition(" (log:")[0]
+        assert line == f"airgap-loader rollback reports/{REPORT} --kubeconfig {site.cluster.kubeconfig}"
+        assert site.report["error"]["hint"] == line
+        site.cli.loader(*line.split()[1:], "--yes").expect()
+    finally:
+        for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+            site.cluster.kubectl("delete", kind, "no-ceph")
+    assert site.states() == before
+    assert not site.cluster.kubectl("get", IDMS, "-o", "name")
+
+
+def _refused(site: Site) -> str:
+    """Return what the API server says to a new image; the policy is in force a moment after it was made."""
+    body = '{"spec":{"cephVersion":{"image":"a@b"}}}'
+    target = ("cephcluster/rook-ceph", "-n", "rook-ceph", "--type=merge", "-p", body, "--dry-run=server")
+    try:
+        return site.cluster.kubectl("patch", *target)
+    except RuntimeError as error:
+        return str(error)
