@@ -1,6 +1,7 @@
 """The programs the integration tests talk to that no Debian package has: built from Go, or from wheels.
 
-``tests/tools/go.mod`` pins the sources, ``go.sum`` their hashes. A build is kept outside of the tree,
+``tests/tools/go.mod`` pins the sources, ``go.sum`` their hashes; the registries have a module of their own, whose
+libraries must not move those of the API server. A build is kept outside of the tree,
 under a key made of everything that decides its bytes, so a second checkout or run finds it finished.
 ``python -m tests.support.gotools NAME...`` builds what is not there yet and prints the paths.
 """
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MODULE = Path(__file__).resolve().parents[1] / "tools"
@@ -36,10 +37,20 @@ class ToolMissing(RuntimeError):
 
 @dataclass(frozen=True)
 class Tool:
-    """A main package of the tools module, and the symbols its release build would have stamped."""
+    """A main package of a tools module, and the symbols its release build would have stamped.
+
+    ``module``: the folder of its go.mod below ``MODULE``.
+    """
 
     package: str
     stamps: tuple[str, ...] = ()
+    # Not part of a build's key: the texts of its go.mod and go.sum are.
+    module: str = field(default="", repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where go.mod and go.sum are."""
+        return MODULE / self.module
 
 
 # Without the stamps the server calls itself v0.0.0-master, and kubectl's and oc's version checks stumble.
@@ -49,7 +60,11 @@ _KUBERNETES_STAMPS = (
     "k8s.io/component-base/version.gitMinor={minor}",
     "k8s.io/component-base/version.gitTreeState=clean",
 )
-TOOLS = {"kube-apiserver": Tool("k8s.io/kubernetes/cmd/kube-apiserver", _KUBERNETES_STAMPS)}
+TOOLS = {
+    "kube-apiserver": Tool("k8s.io/kubernetes/cmd/kube-apiserver", _KUBERNETES_STAMPS),
+    "registry": Tool("github.com/distribution/distribution/v3/cmd/registry", module="registries"),
+    "crane": Tool("github.com/google/go-containerregistry/cmd/crane", module="registries"),
+}
 
 
 def tool(name: str, environ: Mapping[str, str] = os.environ) -> Path:
@@ -62,7 +77,7 @@ def tool(name: str, environ: Mapping[str, str] = os.environ) -> Path:
     if ready is not None:
         return ready
     go = find_go(environ)
-    home = cache_root(environ) / "tools" / _key(go)
+    home = cache_root(environ) / "tools" / _key(go, name)
     target = home / name
     if not target.is_file():
         with _lock(home.parent / f"{home.name}.lock"):
@@ -122,13 +137,16 @@ def _go_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, **_PINNED_ENVIRONMENT}
 
 
-def _key(go: Path) -> str:
-    parts = [(MODULE / name).read_bytes() for name in ("go.mod", "go.sum")]
-    parts += [repr((go_version(go), platform.system(), platform.machine(), TOOLS, _PINNED_ENVIRONMENT)).encode()]
+def _key(go: Path, name: str) -> str:
+    this = {name: TOOLS[name]}
+    parts = [(TOOLS[name].folder / file).read_bytes() for file in ("go.mod", "go.sum")]
+    parts += [repr((go_version(go), platform.system(), platform.machine(), this, _PINNED_ENVIRONMENT)).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _stamps(name: str) -> Iterator[str]:
+    if not TOOLS[name].stamps:
+        return
     module = TOOLS[name].package.split("/cmd/")[0]
     match = re.search(
         rf"^\s*(?:require )?{re.escape(module)} (v(\d+)\.(\d+)\S*)", (MODULE / "go.mod").read_text(), re.MULTILINE
@@ -149,7 +167,7 @@ def _build(go: Path, name: str, target: Path, environ: Mapping[str, str]) -> Non
     try:
         done = subprocess.run(
             [*argv, "-o", str(partial), TOOLS[name].package],
-            cwd=MODULE,
+            cwd=TOOLS[name].folder,
             env=_go_environment(environ),
             stderr=subprocess.PIPE,
             text=True,

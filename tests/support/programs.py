@@ -1,4 +1,4 @@
-"""Real programs for the integration tests: Debian's docker-registry on loopback, and skopeo."""
+"""Real programs for the integration tests: registries on loopback (Debian's, built ones), and skopeo."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Pair
+from tests.support.tokenserver import ISSUER, SERVICE, TokenServer
 
 PACKAGES = {"docker-registry": "docker-registry", "skopeo": "skopeo"}
 USER, PASSWORD = "integration", "integration-Password"
 # bcrypt of PASSWORD, cost 5: the registry takes no other kind, and no stock tool of a slim machine makes one.
 HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuQqFiUbpQifY9dolhPdhKiz4SId6mWN2\n"
 _LISTENING = re.compile(r"listening on ([0-9.]+:[0-9]+)")
+_SERVING = re.compile(r"serving on port ([0-9]+)")
 _START_SECONDS = 20
 
 
@@ -46,20 +48,44 @@ class DebianRegistry:
 
 
 @contextlib.contextmanager
-def docker_registry(folder: Path, *, tls: Pair | None = None, login: bool = False) -> Iterator[DebianRegistry]:
-    """Run a registry with its data under ``folder``, on a free port of loopback, until the block ends."""
+def docker_registry(
+    folder: Path,
+    *,
+    tls: Pair | None = None,
+    login: bool = False,
+    tokens: TokenServer | None = None,
+    executable: Path | None = None,
+) -> Iterator[DebianRegistry]:
+    """Run a registry with its data under ``folder``, on a free port of loopback, until the block ends.
+
+    ``executable``: another distribution/distribution than Debian's; they read one config.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    config, log = folder / "config.yml", folder / "registry.log"
-    config.write_text(_config(folder, tls=tls, login=login))
+    config = folder / "config.yml"
+    config.write_text(_config(folder, tls=tls, login=login, tokens=tokens))
+    argv = [str(executable or program("docker-registry")), "serve", str(config)]
+    with _running(argv, folder, _LISTENING) as (address, log):
+        yield DebianRegistry(address, folder / "data", log)
+
+
+@contextlib.contextmanager
+def crane_registry(folder: Path, executable: Path) -> Iterator[str]:
+    """Run the registry of go-containerregistry, which knows neither TLS nor logins; the value is its host."""
+    (folder / "data").mkdir(parents=True)
+    argv = [str(executable), "registry", "serve", "--address", "127.0.0.1:0", "--disk", str(folder / "data")]
+    with _running(argv, folder, _SERVING) as (port, _):
+        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _running(argv: list[str], folder: Path, ready: re.Pattern[str]) -> Iterator[tuple[str, Path]]:
+    log = folder / "registry.log"
     with log.open("wb") as out:
-        running = subprocess.Popen(
-            [program("docker-registry"), "serve", str(config)],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder)},
-        )
+        # Version 3 of distribution would look for a collector of traces.
+        environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "OTEL_TRACES_EXPORTER": "none"}
+        running = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=environ)
     try:
-        yield DebianRegistry(_wait(running, log), folder / "data", log)
+        yield _wait(running, log, ready), log
     finally:
         running.terminate()
         running.wait(timeout=10)
@@ -80,7 +106,7 @@ def skopeo(home: Path, *arguments: str, check: bool = True) -> str:
     return done.stdout
 
 
-def _config(folder: Path, *, tls: Pair | None, login: bool) -> str:
+def _config(folder: Path, *, tls: Pair | None, login: bool, tokens: TokenServer | None) -> str:
     lines = [
         "version: 0.1",
         "log: {level: info, accesslog: {disabled: false}}",
@@ -95,14 +121,17 @@ def _config(folder: Path, *, tls: Pair | None, login: bool) -> str:
     if login:
         (folder / "htpasswd").write_text(HTPASSWD)
         lines.append(f"auth: {{htpasswd: {{realm: integration, path: {folder / 'htpasswd'}}}}}")
+    if tokens is not None:
+        issuer = f"issuer: {ISSUER}, rootcertbundle: {tokens.bundle}"
+        lines.append(f"auth: {{token: {{realm: '{tokens.realm}', service: {SERVICE}, {issuer}}}}}")
     return "\n".join(lines) + "\n"
 
 
-def _wait(running: subprocess.Popen[bytes], log: Path) -> str:
+def _wait(running: subprocess.Popen[bytes], log: Path, ready: re.Pattern[str]) -> str:
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until and running.poll() is None:
-        found = _LISTENING.search(log.read_text(errors="replace"))
+        found = ready.search(log.read_text(errors="replace"))
         if found:
             return found[1]
         time.sleep(0.05)
-    pytest.fail(f"docker-registry did not start: {log.read_text(errors='replace')[-2000:]}")
+    pytest.fail(f"the registry did not start: {log.read_text(errors='replace')[-2000:]}")

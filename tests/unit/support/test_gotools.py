@@ -72,3 +72,9 @@ def test_the_lowest_go_is_read_from_go_mod() -> None:
 def test_a_development_go_is_never_new_enough(tmp_path: Path) -> None:
     environment(tmp_path, version="devel")
     assert gotools.go_version(tmp_path / "bin" / "go") == (0,)
+
+
+def test_a_registry_is_built_in_its_own_module(tmp_path: Path) -> None:
+    environ = environment(tmp_path, before=f"pwd >> {tmp_path}/folders")
+    assert gotools.tool("crane", environ) != gotools.tool("kube-apiserver", environ)
+    assert (tmp_path / "folders").read_text().splitlines() == [str(gotools.MODULE / "registries"), str(gotools.MODULE)]
