@@ -102,8 +102,12 @@ class History:
             self._store(_State(1, tuple(seen[key] for key in sorted(seen)), overrides))
 
     def _load(self) -> _State:
-        if not self._file.exists():
+        try:
+            self._file.lstat()
+        except FileNotFoundError:
             return _State(1, (), ())
+        except OSError as error:
+            raise StorageError(f"cannot read {self._file}", why=error.strerror or str(error)) from error
         try:
             state = strictjson.decode(_State, read_small_file(self._file, _MAX_STATE), str(self._file))
         except FormatError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ def find_trust(given: str, places: Iterable[Path]) -> Path:
         return Path(given)
     tried = list(places)
     for place in tried:
-        if place.exists():
+        # A link that leads nowhere stands for a choice someone made: an error, not the next place's keys.
+        if os.path.lexists(place):
             return place
     raise TrustError(
         "no trusted key",
@@ -37,14 +39,16 @@ def load_trust(path: Path) -> TrustPolicy:
     if not path.is_dir():
         return TrustPolicy((parse_public_key(read_small_file(path), path.stem),))
     try:
-        files = sorted(entry for entry in path.iterdir() if entry.suffix == ".pub")
+        entries = sorted(path.iterdir())
     except OSError as error:
         raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error
+    files = [entry for entry in entries if entry.suffix == ".pub"]
     if len(files) > MAX_KEYS:
         raise ConfigError(f"{path} has too many keys", why=f"{len(files)}; at most {MAX_KEYS}")
     keys = [parse_public_key(read_small_file(file), file.stem) for file in files]
     policy = path / "policy.toml"
-    if not policy.exists():
+    # Asked of the listing: a policy that is there and can't be read must not count as none.
+    if policy not in entries:
         return TrustPolicy(tuple(keys))
     return parse_policy(parse_toml(read_small_file(policy, MAX_POLICY), str(policy)), keys)
 

@@ -126,10 +126,19 @@ def test_a_state_file_larger_than_any(tmp_path: Path) -> None:
         History(tmp_path).check(bundle(7))
 
 
+def test_a_state_file_that_leads_nowhere(tmp_path: Path) -> None:
+    # A link to a disk that is not mounted: not knowing is not the same as having imported nothing.
+    (tmp_path / "sequences.json").symlink_to(tmp_path / "gone.json")
+    with refused(StorageError, "sequences.json"):
+        History(tmp_path).check(bundle(7))
+
+
 def test_a_state_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"")
     with refused(StorageError, str(tmp_path / "state")):
         History(tmp_path / "state").record(bundle(7), when=NOW)
+    with refused(StorageError, str(tmp_path / "state")):
+        History(tmp_path / "state").check(bundle(7))
 
 
 def test_two_loads_at_once_cannot_both_win(tmp_path: Path) -> None:
