@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from bundler.medium import Geometry
 from loader.bundle import mediaset, parity
 from loader.bundle.digest import sha256_hex
-from loader.bundle.discs import FILE, DiscSet, open_set
+from loader.bundle.discs import FILE, Disc, DiscSet, open_set
 from loader.bundle.errors import FormatError, StorageError
 from loader.bundle.head import Head
 from loader.bundle.mediaset import CHUNK, MediaSet, Segment, SetArchive, SetBundle, SetFile, Volume
@@ -30,9 +30,8 @@ class MemoryFile:
     data: bytes
     unreadable: frozenset[int] = frozenset()
 
-    @property
-    def size(self) -> int:
-        return len(self.data)
+    def __post_init__(self) -> None:
+        self.size = len(self.data)
 
     def read_into(self, offset: int, view: memoryview) -> int:
         touched = set(range(offset // CHUNK, (offset + len(view) - 1) // CHUNK + 1))
@@ -161,12 +160,12 @@ def bundle_set(m: int = 1) -> MadeSet:
     return make_set(recipe.archive(), 2 * CHUNK, m, segment=CHUNK, head=recipe.head, files=documents)
 
 
-def opened(discs: Sequence[MemoryDisc], trust: Trust | None = None) -> DiscSet:
+def opened(discs: Sequence[Disc], trust: Trust | None = None) -> DiscSet:
     """The set of ``discs``, under the builder's key unless told otherwise."""
     return open_set(discs, trust or make_trust())
 
 
-def joined(discs: Sequence[MemoryDisc]) -> bytes:
+def joined(discs: Sequence[Disc]) -> bytes:
     """The whole archive out of ``discs``."""
     source = MediaSource(opened(discs))
     data = bytearray(source.size)
