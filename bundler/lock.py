@@ -63,7 +63,7 @@ def read_lock(path: Path) -> Lock:
             raise _edited(path, "formatVersion is not 1")
         images = {name: _locked(entry) for name, entry in plain["images"].items()}
         last = None if plain["last"] is None else Last(int(plain["last"]["sequence"]), str(plain["last"]["id"]))
-    except (FormatError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (FormatError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise _edited(path, str(error)) from error
     if last is not None and (not is_hex(last.id) or last.sequence < 0):
         raise _edited(path, "last is not a sequence and an id")
