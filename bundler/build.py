@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -16,7 +17,7 @@ from bundler.compose import Composition, compose
 from bundler.config import BuildConfig
 from bundler.fetch import BlobRequest, Fetcher
 from bundler.lock import Lock, changes
-from bundler.output import Partial, partial_file, write_file
+from bundler.output import Partial, WriteBack, partial_file, write_file
 from bundler.pack import ArchiveWriter, PackedImage, head_members, head_tar, layout_members
 from bundler.render.documents import summary
 from bundler.report import build_page
@@ -185,9 +186,10 @@ def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedIma
             else:
                 requests.append(BlobRequest(sources[digest], digest, file.size, file.stored == "zstd"))
     total = sum(request.size for request in requests)
-    progress = ports.progress("pack", total)
-    with progress as on_bytes, ArchiveHash() as running, Fetcher(requests, jobs=ports.jobs) as fetcher:
-        writer = ArchiveWriter(partial.fd, str(partial.path), running.update)
+    write_back = WriteBack(partial.fd, str(partial.path))
+    fetcher = Fetcher(requests, jobs=ports.jobs)
+    with ports.progress("pack", total) as on_bytes, ArchiveHash() as running, write_back, fetcher:
+        writer = ArchiveWriter(partial.fd, str(partial.path), running.beside, write_back.wrote)
         for name, data in head_members(planned.head):
             writer.text(name, data)
         blobs = fetcher.blobs()
@@ -216,11 +218,11 @@ def _blob_sources(resolved: Sequence[ResolvedImage]) -> Mapping[str, ImageSource
 
 
 class ArchiveHash:
-    """SHA-256 of the archive as it is written, in a thread of its own: the second core has time for it."""
+    """SHA-256 of the archive while it is written, in a thread of its own: the second core has time for it."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._parts: queue.Queue[Optional[Sequence[frames.Buffer]]] = queue.Queue(maxsize=4)
+        self._parts: queue.Queue[Sequence[frames.Buffer]] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="archive-hash", daemon=True)
 
     def __enter__(self) -> ArchiveHash:
@@ -228,19 +230,21 @@ class ArchiveHash:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._parts.put(None)
+        self._parts.put(())
         self._thread.join()
 
-    def update(self, parts: Sequence[frames.Buffer]) -> None:
-        """Hash ``parts`` after all before; they must not change any more."""
+    @contextlib.contextmanager
+    def beside(self, parts: Sequence[frames.Buffer]) -> Iterator[None]:
+        """Hash ``parts``, after all before, while the block runs; at its end they may change."""
         self._parts.put(parts)
+        yield
+        self._parts.join()
 
     def _work(self) -> None:
-        parts = self._parts.get()
-        while parts is not None:
+        for parts in iter(self._parts.get, ()):
             for part in parts:
                 self._hash.update(part)
-            parts = self._parts.get()
+            self._parts.task_done()
 
     def hexdigest(self) -> str:
         """The digest, once the context was left."""

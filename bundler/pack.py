@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Optional
 
@@ -25,6 +26,7 @@ from loader.bundle.tarlayout import END, Member, header, padding
 _NOT_IN_DIRECTORY = re.compile(r"[^a-z0-9-]")
 # IOV_MAX is 1024 on Linux; a frame of 4 MiB has 65 parts.
 _MAX_PARTS = 512
+Beside = Callable[[Sequence[frames.Buffer]], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,14 @@ class _Plan:
 class ArchiveWriter:
     """Writes frames to an open file descriptor as they fill; memory is one glue frame.
 
-    ``on_parts`` gets the buffers of every write, in order, unchanged from then on. The bytes written
-    are exactly those that :class:`loader.bundle.tarlayout.Layout` predicts.
+    ``beside`` gets the buffers of every write, in order, and gives a context that the write stands in:
+    once it is left they may change. ``on_written`` gets the bytes of each write. The bytes written are
+    exactly those that :class:`loader.bundle.tarlayout.Layout` predicts.
     """
 
-    def __init__(self, fd: int, name: str, on_parts: Callable[[Sequence[frames.Buffer]], None]) -> None:
-        self._on_parts = on_parts
+    def __init__(self, fd: int, name: str, beside: Beside, on_written: Callable[[int], None]) -> None:
+        self._beside = beside
+        self._on_written = on_written
         self._fd = fd
         self._name = name
         self._glue = bytearray()
@@ -204,8 +208,9 @@ class ArchiveWriter:
         self._frames.append((frames.raw_size(len(content)), len(content)))
 
     def _write(self, parts: list[frames.Buffer]) -> None:
-        for start in range(0, len(parts), _MAX_PARTS):
-            self._write_all(parts[start : start + _MAX_PARTS])
+        with self._beside(parts):
+            for start in range(0, len(parts), _MAX_PARTS):
+                self._write_all(parts[start : start + _MAX_PARTS])
 
     def _write_all(self, parts: list[frames.Buffer]) -> None:
         wanted = sum(len(part) for part in parts)
@@ -222,7 +227,7 @@ class ArchiveWriter:
                 hint="free some space or name another folder with -o; nothing was kept",
             ) from error
         self.written += wanted
-        self._on_parts(parts)
+        self._on_written(wanted)
 
 
 def head_members(head: Head) -> Iterator[tuple[str, bytes]]:
