@@ -105,8 +105,8 @@ def _new_lock(lock: Lock, resolved: Sequence[ResolvedImage], now: int) -> Lock:
         old = lock.images.get(name)
         images[name] = (
             old
-            if old is not None and old.digest == image.digest
-            else Locked(image.digest, image.parsed.media_type, len(image.data), image.platforms, utc(now))
+            if old is not None and old.digest == image.upstream
+            else Locked(image.upstream, image.parsed.media_type, len(image.data), image.offered, utc(now))
         )
     return replace(lock, images=images)
 
@@ -118,7 +118,11 @@ def utc(seconds: int) -> str:
 
 def _pinned(image: ResolvedImage) -> PinnedImage:
     name = image.config.name
-    return PinnedImage(name.name, name.tag, image.digest, image.config.repository)
+    return PinnedImage(name.name, name.tag, image.digest, image.config.repository, _rewritten(image))
+
+
+def _rewritten(image: ResolvedImage) -> Optional[str]:
+    return None if image.upstream == image.digest else image.upstream
 
 
 def _directories(
@@ -132,10 +136,6 @@ def _directories(
         packed = by_digest.get(image.digest)
         if packed is None:
             packed = by_digest[image.digest] = _packed(directory_name(index, name.repository), image)
-        foreign = {layer.digest for parsed in image.manifests for layer in parsed.layers if layer.foreign}
-        omitted = tuple(
-            manifests.Omitted(digest, "foreign layer: its bytes are hosted elsewhere") for digest in sorted(foreign)
-        )
         images.append(
             manifests.Image(
                 source=name.name,
@@ -145,11 +145,20 @@ def _directories(
                 platforms=image.platforms,
                 path=packed.directory,
                 repository=image.config.repository,
-                omitted=omitted,
-                rewritten=None,
+                omitted=_omitted(image),
+                rewritten=_rewritten(image),
             )
         )
     return tuple(images), tuple(by_digest.values())
+
+
+def _omitted(image: ResolvedImage) -> tuple[manifests.Omitted, ...]:
+    """What the manifests name and the bundle does not carry."""
+    foreign = {layer.digest for parsed in image.manifests for layer in parsed.layers if layer.foreign}
+    reasons = dict.fromkeys(foreign, "foreign layer: its bytes are hosted elsewhere")
+    for child in image.left_out:
+        reasons[child.digest] = f"platform {child.platform or 'unknown'} is not asked for"
+    return tuple(manifests.Omitted(digest, reason) for digest, reason in sorted(reasons.items()))
 
 
 def _packed(directory: str, image: ResolvedImage) -> PackedImage:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Optional
 
-from bundler.imagelist import ConfigImage, names, read_images
+from bundler.imagelist import ConfigImage, ListRules, ReadFile, names, read_images
+from bundler.origin import ListFolders, list_folders
+from bundler.platforms import is_platform, read_platforms
 from bundler.render.manifests import CAPS as MANIFEST_CAPS
 from bundler.render.manifests import manifest_list
 from bundler.render.mirrors import PATHS, SCOPES
@@ -43,8 +45,6 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _TIME_FORM = "a UTC time such as 2027-01-01T00:00:00Z"
 _MANIFEST_PHASES = ("before-rook", "after-rook")
 
-ReadFile = Callable[[Path, int], bytes]
-
 
 @dataclass(frozen=True)
 class MirrorConfig:
@@ -70,14 +70,17 @@ class ManifestFile:
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """A whole ``bundle.yaml``; ``sequence`` and ``not_after`` are None where it says nothing."""
+    """A whole ``bundle.yaml``; ``sequence`` and ``not_after`` are None where it says nothing.
+
+    ``platforms`` is empty for all of them.
+    """
 
     name: str
     version: str
     sequence: Optional[int]
     not_after: Optional[str]
     registry: str
-    platforms: str
+    platforms: tuple[str, ...]
     paths: str
     images: tuple[ConfigImage, ...]
     mirrors: MirrorConfig
@@ -91,6 +94,20 @@ def load_config(path: Path) -> BuildConfig:
     Raises ``ConfigError`` with every fault as (``images[2].from (line 14)``, problem), sorted by line.
     """
     return parse_config(read_file(path, CAPS.size), directory=path.parent, what=str(path), read=read_file)
+
+
+def narrowed(config: BuildConfig, platforms: Sequence[str], *, rewrite: bool) -> BuildConfig:
+    """Return ``config`` with every image at ``platforms`` alone (as it says itself if that is empty).
+
+    ``rewrite``: indexes that lose children are replaced. Raises ``ConfigError`` for what is no platform.
+    """
+    for text in platforms:
+        if not is_platform(text):
+            raise ConfigError(f"--platform {text[:80]!a} is not os/architecture[/variant]", hint="such as linux/arm/v7")
+    images = tuple(
+        replace(image, platforms=tuple(platforms) or image.platforms, rewrite=rewrite) for image in config.images
+    )
+    return replace(config, platforms=tuple(platforms) or config.platforms, images=images)
 
 
 def read_file(path: Path, cap: int) -> bytes:
@@ -107,8 +124,13 @@ def read_file(path: Path, cap: int) -> bytes:
         raise ConfigError(f"{str(path)!a} cannot be read", why=str(error)) from error
 
 
-def parse_config(data: bytes, *, directory: Path, what: str, read: ReadFile) -> BuildConfig:
-    """Read a config from its bytes; ``what`` names it in errors, ``read`` gives the files it points to."""
+def parse_config(
+    data: bytes, *, directory: Path, what: str, read: ReadFile, folders: ListFolders = list_folders
+) -> BuildConfig:
+    """Read a config from its bytes; ``what`` names it in errors.
+
+    ``read`` gives the files it points to, ``folders`` lists the ones a pattern matches.
+    """
     faults = Faults()
     parsed = parse(data, CAPS)
     faults.add_all(parsed.faults)
@@ -116,7 +138,7 @@ def parse_config(data: bytes, *, directory: Path, what: str, read: ReadFile) -> 
         faults.add(parsed.documents[1].line, "", "a config is one YAML document, not several")
     config = None
     if parsed.documents:
-        config = _config(Value(parsed.documents[0], "", faults), directory, read)
+        config = _config(Value(parsed.documents[0], "", faults), directory, (read, folders))
     elif not parsed.faults:
         faults.add(1, "", "the file is empty")
     if faults.found or config is None:
@@ -129,7 +151,7 @@ def parse_config(data: bytes, *, directory: Path, what: str, read: ReadFile) -> 
     return config
 
 
-def _config(root: Value, directory: Path, read: ReadFile) -> Optional[BuildConfig]:
+def _config(root: Value, directory: Path, ports: tuple[ReadFile, ListFolders]) -> Optional[BuildConfig]:
     """Read every field, so that every fault is found; None after any."""
     known = [field for field in BuildConfig.__dataclass_fields__ if field != "not_after"]
     top = root.section([*known, "notAfter"], required=("name", "version", "registry", "images"))
@@ -138,9 +160,11 @@ def _config(root: Value, directory: Path, read: ReadFile) -> Optional[BuildConfi
     sequence = top["sequence"].integer(MAX_INTEGER) if "sequence" in top else None
     not_after = top["notAfter"].matching(_is_time, _TIME_FORM) if "notAfter" in top else None
     registry = _registry(top["registry"]) if "registry" in top else None
-    platforms = _platforms(top["platforms"]) if "platforms" in top else "all"
+    platforms = read_platforms(top["platforms"]) if "platforms" in top else ()
     paths = (top["paths"].choice(PATHS) if "paths" in top else None) or PATHS[0]
-    images = read_images(top["images"], directory, paths=paths, registry=registry) if "images" in top else ()
+    rules = ListRules(directory, paths == "keep-host", registry, platforms, *ports)
+    read = rules.read
+    images = read_images(top["images"], rules) if "images" in top else ()
     mirrors = _mirrors(top.get("mirrors"), name)
     rook = _rook(top["rook"], images) if "rook" in top else None
     manifests = _manifests(top["manifests"], directory, read) if "manifests" in top else ()
@@ -182,16 +206,6 @@ def _registry(value: Value) -> Optional[RegistryTarget]:
     if target is not None and not is_location(str(target)):
         value.fault("is an address that OpenShift's mirror objects cannot name; use a host name")
     return target
-
-
-def _platforms(value: Value) -> str:
-    if isinstance(value.node.value, tuple):
-        for item in value.items():
-            item.string()
-        value.fault(f"a choice of platforms {LATER}; write all")
-    else:
-        value.choice(("all",))
-    return "all"
 
 
 def _mirrors(value: Optional[Value], bundle: Optional[str]) -> MirrorConfig:

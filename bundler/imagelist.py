@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
-from bundler.settings import LATER, Value
+from bundler.origin import MAX_NAMES, NAMES_FILE, ListFolders, Origin, parse_origin, read_names
+from bundler.platforms import read_platforms
+from bundler.settings import Value
 from loader.mirrors import is_location
 from loader.oci.model import ImageRef, RegistryTarget, repository_in_airgap, tag_in_airgap
 
-_LATER_TRANSPORTS = ("oci", "oci-archive", "docker-archive", "containers-storage")
+ReadFile = Callable[[Path, int], bytes]
 
 
 @dataclass(frozen=True)
 class ConfigImage:
     """One image: its name in the airgap's documents, its path under the registry, and where its bytes are.
 
-    ``origin`` is a reference to pull (``name`` itself unless the config says otherwise) or the directory of a
-    skopeo ``dir:`` layout. ``line`` is the config's, for errors found later.
+    ``origin`` is a reference to pull (``name`` itself unless the config says otherwise), the directory of a
+    skopeo ``dir:`` layout, or another place that skopeo reads. ``line`` is the config's, for errors found later.
+    ``platforms`` are the only ones to take, all of them if empty; ``rewrite``: an index that loses children is
+    replaced by one of ours.
     """
 
     name: ImageRef
     repository: str
-    origin: Union[ImageRef, Path]
+    origin: Origin
     line: int
+    platforms: tuple[str, ...] = ()
+    rewrite: bool = False
 
     @property
     def target(self) -> str:
@@ -42,16 +48,24 @@ def names(said: ImageRef, image: ImageRef) -> bool:
     )
 
 
-def read_images(
-    value: Value, directory: Path, *, paths: str, registry: Optional[RegistryTarget]
-) -> tuple[ConfigImage, ...]:
-    """Read the list; layouts are relative to ``directory``, ``paths`` and ``registry`` are the config's words."""
+@dataclass(frozen=True)
+class ListRules:
+    """What the rest of the config and the caller say of images: where paths start, the words, the ports."""
+
+    directory: Path
+    keep_host: bool
+    registry: Optional[RegistryTarget]
+    platforms: tuple[str, ...]
+    read: ReadFile
+    list_folders: ListFolders
+
+
+def read_images(value: Value, rules: ListRules) -> tuple[ConfigImage, ...]:
+    """Read the list of images."""
     images: list[ConfigImage] = []
     seen: dict[str, tuple[str, ConfigImage]] = {}
-    for item in value.items():
-        image = _image(item, directory, keep_host=paths == "keep-host")
-        if image is None:
-            continue
+    registry = rules.registry
+    for item, image in ((entry, found) for entry in value.items() for found in _entry(entry, rules)):
         images.append(image)
         if not is_location(image.name.host):
             item.fault(f"the host {image.name.host} is one that OpenShift's mirror objects cannot name")
@@ -79,41 +93,61 @@ def _clash(item: Value, image: ConfigImage, place: str, other: ConfigImage) -> N
         item.fault(f"{one} is {place} again{keep}")
 
 
-def _image(item: Value, directory: Path, *, keep_host: bool) -> Optional[ConfigImage]:
+def _entry(item: Value, rules: ListRules) -> Iterator[ConfigImage]:
+    """Yield the image of one entry, or all of a folder of layouts."""
     if isinstance(item.node.value, str):
         name = item.image()
-        origin: Union[ImageRef, Path, None] = name
-    elif not isinstance(item.node.value, dict):
+        if name is not None:
+            yield _made(item, name, name, rules.platforms, rules)
+        return
+    if not isinstance(item.node.value, dict):
         item.fault("must be an image name, or a mapping with image and from")
-        return None
-    else:
-        section = item.section(
-            ("image", "from", "fromDirs"), required=() if "fromDirs" in item.node.value else ("image",)
-        )
-        if "fromDirs" in section:
-            section["fromDirs"].fault(f"fromDirs {LATER}; write one entry with image and from for each directory")
-        name = section["image"].image() if "image" in section else None
-        origin = _origin(section["from"], directory) if "from" in section else name
-        _same_digest(section, name, origin)
-    if name is None or origin is None:
-        return None
-    return ConfigImage(name, repository_in_airgap(name, keep_host=keep_host), origin, item.node.line)
+        return
+    folders = "fromDirs" in item.node.value
+    section = item.section(
+        ("fromDirs", "platforms") if folders else ("image", "from", "platforms"), required=() if folders else ("image",)
+    )
+    platforms = read_platforms(section["platforms"]) if "platforms" in section else rules.platforms
+    if folders:
+        for name, path in _folders(section["fromDirs"], rules):
+            yield _made(item, name, path, platforms, rules)
+        return
+    name = section["image"].image() if "image" in section else None
+    origin: Optional[Origin] = name
+    if "from" in section:
+        origin = section["from"].parsed(lambda text: parse_origin(text, rules.directory))
+    _same_digest(section, name, origin)
+    if name is not None and origin is not None:
+        yield _made(item, name, origin, platforms, rules)
 
 
-def _origin(value: Value, directory: Path) -> Union[ImageRef, Path, None]:
-    text = value.string()
+def _made(item: Value, name: ImageRef, origin: Origin, platforms: tuple[str, ...], rules: ListRules) -> ConfigImage:
+    repository = repository_in_airgap(name, keep_host=rules.keep_host)
+    return ConfigImage(name, repository, origin, item.node.line, platforms)
+
+
+def _folders(value: Value, rules: ListRules) -> Iterator[tuple[ImageRef, Path]]:
+    """Yield (image, layout) for every folder that a pattern matches, as the ``names.txt`` beside them says."""
+    text = value.matching(_is_pattern, "a folder's path ending in a pattern such as mirror/*")
     if text is None:
-        return None
-    transport, colon, rest = text.partition(":")
-    if colon and transport in _LATER_TRANSPORTS:
-        value.fault(f"{transport}: {LATER}; use dir:PATH or docker://REFERENCE")
-    elif text.startswith("docker://"):
-        return value.attempt(lambda: ImageRef.parse(text[len("docker://") :]))
-    elif transport == "dir" and rest and "\0" not in rest:
-        return directory / rest
-    else:
-        value.fault(f"{text[:200]!a} is not dir:PATH or docker://REFERENCE")
-    return None
+        return
+    pattern = rules.directory / text
+    folders = value.attempt(lambda: rules.list_folders(pattern))
+    names = value.attempt(lambda: rules.read(pattern.parent / NAMES_FILE, MAX_NAMES))
+    if folders is None or names is None:
+        return
+    if not folders:
+        value.fault(f"{text} matches no folder")
+    found = read_names(names, folders)
+    for problem in found.problems:
+        value.fault(problem)
+    for folder, image in found.images:
+        yield image, pattern.parent / folder
+
+
+def _is_pattern(text: str) -> bool:
+    parent, _, last = text.rpartition("/")
+    return bool(last) and not {"*", "?", "["} & set(parent) and "\0" not in text
 
 
 def _same_digest(section: Mapping[str, Value], name: Optional[ImageRef], origin: object) -> None:

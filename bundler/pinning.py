@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -21,18 +21,17 @@ class Pinned:
     unknown: tuple[Reference, ...]
 
 
-def pin(content: bytes, images: Sequence[PinnedImage], moved: Optional[Mapping[str, str]] = None) -> Pinned:
+def pin(content: bytes, images: Sequence[PinnedImage]) -> Pinned:
     """Return ``content`` (objects as JSON) with every image that is among ``images`` as ``name@digest``.
 
-    Only places that are made for images are rewritten. ``moved`` maps a digest upstream to the one in the bundle,
-    where an index was replaced.
+    Only places that are made for images are rewritten.
     """
     document = json.loads(content)
     changed, unknown = [], []
     for found in references(document):
         if not found.certain or found.image is None:
             continue
-        image = find_image(found.image, images, moved or {})
+        image = find_image(found.image, images)
         if image is None:
             unknown.append(found)
         elif found.text != image.reference:
@@ -41,13 +40,11 @@ def pin(content: bytes, images: Sequence[PinnedImage], moved: Optional[Mapping[s
     return Pinned(json_body(document), tuple(changed), tuple(unknown))
 
 
-def find_image(
-    said: ImageRef, images: Sequence[PinnedImage], moved: Optional[Mapping[str, str]] = None
-) -> Optional[PinnedImage]:
+def find_image(said: ImageRef, images: Sequence[PinnedImage]) -> Optional[PinnedImage]:
     """Return the image that ``said`` names: by its digest, or without one by its tag; None if there is none."""
-    wanted = None if said.digest is None else (moved or {}).get(said.digest, said.digest)
     for image in images:
-        if image.source == said.name and (wanted == image.digest if wanted else said.tag == image.tag):
+        fits = said.digest in (image.digest, image.rewritten) if said.digest else said.tag == image.tag
+        if image.source == said.name and fits:
             return image
     return None
 

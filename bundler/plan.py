@@ -188,7 +188,7 @@ def _coverage(subject: Subject) -> Iterator[Coverage]:
     tags: dict[str, set[str]] = {}
     for image in manifest.images:
         known = digests.setdefault(image.source, set())
-        known |= {image.digest} | ({image.rewritten} if image.rewritten else set())
+        known.add(image.digest)
         if image.tag:
             tags.setdefault(image.source, set()).add(image.tag)
     children: dict[str, set[str]] = {}

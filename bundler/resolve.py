@@ -12,6 +12,7 @@ from typing import Optional, Protocol
 from bundler.fetch import BlobSource
 from bundler.imagelist import ConfigImage
 from bundler.lock import Lock, Locked
+from bundler.platforms import kept_children, matches, rewritten_index
 from loader.bundle.digest import digest_of, require_digest
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, RegistryError, TrustError
 from loader.bundle.limits import MAX_CONFIG
@@ -47,7 +48,11 @@ class Child:
 
 @dataclass(frozen=True)
 class ResolvedImage:
-    """An image with all its manifests; ``blobs`` holds bytes of blobs that had to be read on the way."""
+    """An image with the manifests that are taken of it.
+
+    ``blobs`` holds bytes of blobs that had to be read on the way, ``left_out`` the children of an index that are
+    named and not taken. ``upstream`` is the digest outside; it differs from ``digest`` where the index was rewritten.
+    """
 
     config: ConfigImage
     source: ImageSource
@@ -58,6 +63,9 @@ class ResolvedImage:
     platforms: tuple[str, ...]
     signatures: Mapping[str, bytes]
     blobs: Mapping[str, bytes] = field(default_factory=dict)
+    left_out: tuple[Descriptor, ...] = ()
+    upstream: str = ""
+    offered: tuple[str, ...] = ()
 
     @property
     def manifests(self) -> tuple[ParsedManifest, ...]:
@@ -102,23 +110,55 @@ def _resolve(image: ConfigImage, locked: Optional[Locked], open_source: OpenSour
         if wanted is not None:
             require_digest(data, wanted, f"manifest of {image.name}")
         parsed = parse_manifest(data, str(image.name), media_type)
-        children = tuple(_child(source, child, str(image.name)) for child in parsed.children)
+        kept = kept_children(data, parsed, image.platforms)
+        children = tuple(_child(source, child, str(image.name)) for child in parsed.children if child.digest in kept)
     except FormatError as error:
         raise ConfigError(f"image {image.name} can't be carried", why=str(error), hint=error.hint) from error
     except TrustError as error:
         raise _moved(image, locked, error) from error
     _check_tag(image, open_source, locked)
-    platforms, blobs = _platforms(source, parsed)
-    return ResolvedImage(
+    offered, blobs = _platforms(source, parsed)
+    _require_platform(image, offered, found=bool(kept) or not parsed.is_index)
+    whole = ResolvedImage(
         image,
         source,
         digest_of(data),
         data,
         parsed,
         children,
-        platforms,
+        tuple(platform for platform in offered if not image.platforms or matches(platform, image.platforms)),
         source.signatures(),
         blobs,
+        tuple(child for child in parsed.children if child.digest not in kept),
+        digest_of(data),
+        offered,
+    )
+    return _rewritten(whole) if image.rewrite and whole.left_out else whole
+
+
+def _require_platform(image: ConfigImage, offered: Sequence[str], *, found: bool) -> None:
+    # A single image that does not say its platform is taken at its word.
+    if image.platforms and (not found or (offered and not any(matches(one, image.platforms) for one in offered))):
+        raise ConfigError(
+            f"image {image.name} has none of the platforms {', '.join(image.platforms)}",
+            why=f"it has {', '.join(offered) or 'no named ones'}",
+            hint="name one of them for this image: {image: …, platforms: […]}",
+        )
+
+
+def _rewritten(whole: ResolvedImage) -> ResolvedImage:
+    """Replace the index by one of the children that are taken; signatures of the rest would sign nothing."""
+    kept = {child.descriptor.digest for child in whole.children}
+    data = rewritten_index(whole.data, frozenset(kept))
+    return dataclasses.replace(
+        whole,
+        digest=digest_of(data),
+        data=data,
+        parsed=parse_manifest(data, f"the rewritten index of {whole.config.name}", whole.parsed.media_type),
+        signatures={
+            name: text for name, text in whole.signatures.items() if f"sha256:{name.partition('.')[0]}" in kept
+        },
+        left_out=(),
     )
 
 

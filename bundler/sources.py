@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
 from bundler.fetch import BlobBody
 from bundler.imagelist import ConfigImage
+from bundler.origin import SkopeoOrigin
 from bundler.resolve import ImageSource
 from loader.bundle.errors import ConfigError, FormatError, StorageError
 from loader.oci.connect import Registries
 from loader.oci.dirlayout import DirLayout
+from loader.oci.model import ImageRef
 from loader.oci.sources import RegistryImage
 
 
@@ -62,23 +64,26 @@ class LayoutSource:
 
 @dataclass(frozen=True)
 class Sources:
-    """Opens config images."""
+    """Opens config images; ``layouts`` are those that were copied from other transports."""
 
     registries: Registries
+    layouts: Mapping[SkopeoOrigin, Path] = field(default_factory=dict)
 
     def open(self, image: ConfigImage, digest: Optional[str]) -> ImageSource:
         """Open ``image`` at ``digest``, or at what its origin names now when ``digest`` is None.
 
         Raises ``RegistryError`` when it can't be had, ``ConfigError`` when a layout is not complete.
         """
-        if not isinstance(image.origin, Path):
-            origin = image.origin if digest is None else dataclasses.replace(image.origin, tag=None, digest=digest)
-            return RegistrySource(self.registries.image(origin))
+        origin = image.origin
+        if isinstance(origin, ImageRef):
+            wanted = origin if digest is None else dataclasses.replace(origin, tag=None, digest=digest)
+            return RegistrySource(self.registries.image(wanted))
         try:
-            return LayoutSource(DirLayout.open(image.origin))
+            return LayoutSource(DirLayout.open(self.layouts[origin] if isinstance(origin, SkopeoOrigin) else origin))
         except (FormatError, StorageError) as error:
+            shown = origin if isinstance(origin, SkopeoOrigin) else f"dir:{origin}"
             raise ConfigError(
-                f"image {image.name}: dir:{image.origin} can't be packed",
+                f"image {image.name}: {shown} can't be packed",
                 why=str(error),
                 hint="copy it again: skopeo copy --all docker://… dir:… (an aborted copy looks complete)",
             ) from error

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from bundler.cli.app import app
+from bundler.cli.opening import PlatformOption, RewriteIndex, chosen_config, opened_sources
 from bundler.cli.options import KeyOption, Passphrase, SignerOption, source_date
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
@@ -26,7 +27,6 @@ from loader.cli.options import (
     Quiet,
     TlsVerify,
     Verbose,
-    open_registries,
 )
 
 
@@ -42,6 +42,8 @@ def build_command(
         Optional[list[str]], typer.Option("--update", metavar="IMAGE", help="resolve this image anew (repeatable)")
     ] = None,
     update_all: Annotated[bool, typer.Option("--update-all", help="resolve every image anew")] = False,
+    platform: PlatformOption = None,
+    rewrite_index: RewriteIndex = False,
     jobs: Jobs = 3,
     limit_rate: LimitRate = None,
     authfile: Authfile = None,
@@ -58,13 +60,24 @@ def build_command(
     flags = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
     moves = (locked, tuple(update or ()), update_all)
     raise typer.Exit(
-        run(console, lambda: _build(console, config, output, (key, signer, passphrase_file), moves, flags, jobs))
+        run(
+            console,
+            lambda: _build(
+                console,
+                (config, platform, rewrite_index),
+                output,
+                (key, signer, passphrase_file),
+                moves,
+                flags,
+                jobs,
+            ),
+        )
     )
 
 
 def _build(
     console: Console,
-    config_path: Path,
+    wanted: tuple[Path, Optional[list[str]], bool],
     output: Path,
     key: tuple[Optional[str], Optional[str], Optional[Path]],
     moves: tuple[bool, tuple[str, ...], bool],
@@ -72,23 +85,20 @@ def _build(
     jobs: int,
 ) -> None:
     from bundler.build import BuildPorts, build
-    from bundler.config import load_config
     from bundler.lock import lock_path, read_lock, unlocked, write_lock
     from bundler.sign import open_signer
-    from bundler.sources import Sources
 
     locked, update, update_all = moves
     if locked and (update or update_all):
         raise ConfigError("--locked and --update exclude each other")
-    config = load_config(config_path)
-    lock_file = lock_path(config_path)
+    config = chosen_config(*wanted)
+    lock_file = lock_path(wanted[0])
     before = read_lock(lock_file)
     uri, label, passphrase_file = key
     signers = [open_signer(uri, label=label, environ=os.environ, passphrase_file=passphrase_file)] if uri else []
-    registries = open_registries(flags, console.detail)
-    try:
+    with opened_sources(console, config, flags) as sources:
         ports = BuildPorts(
-            open_source=Sources(registries).open,
+            open_source=sources.open,
             now=source_date(),
             say=console.result,
             progress=console.progress,
@@ -98,8 +108,6 @@ def _build(
         )
         locks = (before, unlocked(before, update, everything=update_all))
         built = build(config, locks, output, signers, ports)
-    finally:
-        registries.close()
     write_lock(lock_file, built.composition.lock)
     if not signers:
         console.note("warning", "the bundle is unsigned: no loader takes it until a signature is attached")

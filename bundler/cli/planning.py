@@ -10,6 +10,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from bundler.cli.app import app
+from bundler.cli.opening import PlatformOption, RewriteIndex, chosen_config, opened_sources
 from bundler.cli.options import source_date
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
@@ -24,7 +25,6 @@ from loader.cli.options import (
     Quiet,
     TlsVerify,
     Verbose,
-    open_registries,
 )
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -42,6 +42,8 @@ def plan_command(
         Optional[list[str]], typer.Option("--update", metavar="IMAGE", help="resolve this image anew (repeatable)")
     ] = None,
     update_all: Annotated[bool, typer.Option("--update-all", help="resolve every image anew")] = False,
+    platform: PlatformOption = None,
+    rewrite_index: RewriteIndex = False,
     jobs: Jobs = 6,
     authfile: Authfile = None,
     cert_dir: CertDir = None,
@@ -59,13 +61,14 @@ def plan_command(
 
     def verb() -> None:
         if _is_archive(subject):
-            if diff or any(moves):
+            if diff or any(moves) or platform or rewrite_index:
                 raise ConfigError(
                     f"{subject} is an archive: it has no lock", hint="give the config for --diff and --update"
                 )
             _plan_archive(console, subject, medium or [])
         else:
-            _plan_config(console, subject, (medium or [], diff, jobs), moves, flags)
+            wanted = (subject, platform, rewrite_index)
+            _plan_config(console, wanted, (medium or [], diff, jobs), moves, flags)
 
     raise typer.Exit(run(console, verb))
 
@@ -89,43 +92,40 @@ def _plan_archive(console: Console, path: Path, media: list[str]) -> None:
 
 def _plan_config(
     console: Console,
-    path: Path,
+    wanted: tuple[Path, Optional[list[str]], bool],
     wishes: tuple[list[str], bool, int],
     moves: tuple[bool, tuple[str, ...], bool],
     flags: AccessFlags,
 ) -> None:
     from bundler.compose import compose
-    from bundler.config import load_config
     from bundler.lock import changes, lock_path, read_lock, require_unchanged, unlocked, write_lock
     from bundler.plan import composed, make_plan
     from bundler.planpage import diff_lines, plan_document, plan_lines
     from bundler.render.documents import pinned_manifests
     from bundler.render.model import PinnedImage
     from bundler.resolve import resolve
-    from bundler.sources import Sources
     from bundler.upstream import moved_upstream
 
     media, diff, jobs = wishes
     locked, update, update_all = moves
     if locked and (update or update_all):
         raise ConfigError("--locked and --update exclude each other")
-    config = load_config(path)
-    lock_file = lock_path(path)
+    config = chosen_config(*wanted)
+    lock_file = lock_path(wanted[0])
     before = read_lock(lock_file)
     lock = unlocked(before, update, everything=update_all)
-    registries = open_registries(flags)
-    try:
-        sources = Sources(registries)
+    with opened_sources(console, config, flags) as sources:
         moved = moved_upstream(config.images, lock, sources.open, jobs=jobs) if diff else None
         resolved = resolve(config.images, lock, sources.open, jobs=jobs)
-    finally:
-        registries.close()
     planned = compose(config, lock, resolved, (), now=source_date())
     changed = changes(before, planned.lock)
     if locked:
         require_unchanged(changed)
     plan = make_plan(composed(planned), media)
-    names = [PinnedImage(image.source, image.tag, image.digest, image.repository) for image in planned.manifest.images]
+    names = [
+        PinnedImage(image.source, image.tag, image.digest, image.repository, image.rewritten)
+        for image in planned.manifest.images
+    ]
     pinned = [(name, found, text) for name, done in pinned_manifests(config, names) for found, text in done.changed]
     console.result("plan", f"{planned.name} for {config.registry}: sizes are upper bounds")
     for line in changed:

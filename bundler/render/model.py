@@ -15,12 +15,14 @@ class PinnedImage:
     """A resolved image: ``source`` is its name outside (``docker.io/ceph/ceph``), ``repository`` its path inside.
 
     ``digest`` is the top digest: the list's where there is a list, so that every architecture finds its child.
+    ``rewritten`` is the digest outside, where the bundle has another list in its place.
     """
 
     source: str
     tag: Optional[str]
     digest: str
     repository: str
+    rewritten: Optional[str] = None
 
     @property
     def reference(self) -> str:

@@ -187,7 +187,9 @@ def _named(said: ImageRef, images: Sequence[PinnedImage]) -> list[PinnedImage]:
     return [
         image
         for image in images
-        if image.source == said.name and said.tag in (None, image.tag) and said.digest in (None, image.digest)
+        if image.source == said.name
+        and said.tag in (None, image.tag)
+        and said.digest in (None, image.digest, image.rewritten)
     ]
 
 

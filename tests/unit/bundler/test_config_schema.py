@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bundler.config import parse_config
+from bundler.origin import TRANSPORTS
 from bundler.render.mirrors import PATHS, SCOPES
 from bundler.render.rook import ROLES
 from loader.bundle import rules
@@ -29,6 +30,9 @@ GOOD: list[dict[str, Any]] = [
     {"sequence": 0, "notAfter": "2027-12-31T23:59:59Z", "platforms": "all", "paths": "keep-host"},
     {"registry": "Host.example/a/b__c", "images": ["busybox", f"a/b@{DIGEST}", "reg:5000/x:1", "localhost/x"]},
     {"images": [{"image": "a/b:1"}, {"image": "a/c", "from": "dir:x y"}, {"image": "a/d", "from": "docker://b/d"}]},
+    *({"images": [{"image": "a", "from": f"{name}:x:1"}]} for name in TRANSPORTS),
+    {"images": [{"image": "a", "platforms": ["linux/arm/v7", "linux/amd64"]}, {"fromDirs": "x/*", "platforms": "all"}]},
+    {"platforms": ["linux/amd64"]},
     {"mirrors": {}},
     {"mirrors": {"name": "a.b", "scope": "registry", "neverContactSource": True}},
     {"rook": {"version": "1.20.6", "from": ">=v1.19.0 <1.21.0"}},
@@ -54,8 +58,12 @@ BAD: list[dict[str, Any]] = [
     {"registry": "https://reg"},
     {"registry": "reg/UP"},
     {"registry": "reg/"},
-    {"platforms": ["linux/amd64"]},
+    {"platforms": []},
+    {"platforms": ["amd64"]},
+    {"platforms": ["linux/amd64/v1/x"]},
+    {"platforms": [1]},
     {"platforms": "linux/amd64"},
+    {"images": [{"image": "a", "platforms": "some"}]},
     {"paths": "flat"},
     {"images": []},
     {"images": {}},
@@ -65,9 +73,14 @@ BAD: list[dict[str, Any]] = [
     {"images": ["a@sha256:00"]},
     {"images": [{"from": "dir:x"}]},
     {"images": [{"image": "a", "form": "dir:x"}]},
-    {"images": [{"image": "a", "from": "oci:x"}]},
+    {"images": [{"image": "a", "from": "ostree:x"}]},
+    {"images": [{"image": "a", "from": "oci:"}]},
+    {"images": [{"image": "a", "from": "oci:x\ty"}]},
     {"images": [{"image": "a", "from": "dir:"}]},
-    {"images": [{"fromDirs": "x/*"}]},
+    {"images": [{"fromDirs": "x/"}]},
+    {"images": [{"fromDirs": "x*/y"}]},
+    {"images": [{"fromDirs": 1}]},
+    {"images": [{"fromDirs": "x/*", "image": "a"}]},
     {"mirrors": []},
     {"mirrors": {"name": "A"}},
     {"mirrors": {"scope": "host"}},
@@ -94,14 +107,22 @@ BAD: list[dict[str, Any]] = [
 ]
 
 
-def read(_path: Path, _cap: int) -> bytes:
+def read(path: Path, _cap: int) -> bytes:
+    if path.name == "names.txt":
+        return b"d quay.io/a/d:1"
     return b"apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"
 
 
 def verdicts(document: dict[str, Any]) -> tuple[bool, bool]:
     by_schema = VALIDATOR.is_valid(document)
     try:
-        parse_config(yaml.safe_dump(document).encode(), directory=Path("/site"), what="bundle.yaml", read=read)
+        parse_config(
+            yaml.safe_dump(document).encode(),
+            directory=Path("/site"),
+            what="bundle.yaml",
+            read=read,
+            folders=lambda _: ["d"],
+        )
     except ConfigError:
         return by_schema, False
     return by_schema, True

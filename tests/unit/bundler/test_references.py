@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,5 +195,5 @@ def test_pinning_writes_digests_and_nothing_else() -> None:
 def test_pinning_follows_a_rewritten_index() -> None:
     old = "sha256:" + "9" * 64
     document = {"kind": "Pod", "spec": {"containers": [{"image": f"docker.io/rook/ceph@{old}"}]}}
-    done = pin(json.dumps(document).encode(), IMAGES, {old: DIGEST})
+    done = pin(json.dumps(document).encode(), [replace(IMAGES[0], rewritten=old)])
     assert json.loads(done.content)["spec"]["containers"][0]["image"] == f"docker.io/rook/ceph@{DIGEST}"

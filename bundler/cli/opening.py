@@ -1,0 +1,55 @@
+"""What ``build`` and ``plan`` open in the same way: the config as the options narrow it, and the images' sources."""
+
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from loader.cli.console import Console
+from loader.cli.options import AccessFlags, open_registries
+
+if TYPE_CHECKING:
+    from bundler.config import BuildConfig
+    from bundler.sources import Sources
+
+PlatformOption = Annotated[
+    Optional[list[str]],
+    typer.Option("--platform", metavar="P", help="only this os/arch[/variant] of every image (repeatable)"),
+]
+RewriteIndex = Annotated[
+    bool, typer.Option("--rewrite-index", help="replace an index that loses platforms by one without them")
+]
+
+
+def chosen_config(path: Path, platforms: Optional[list[str]], rewrite: bool) -> "BuildConfig":
+    """Read the config; ``platforms`` from the command line win over all of its own."""
+    from bundler.config import load_config, narrowed
+
+    return narrowed(load_config(path), platforms or (), rewrite=rewrite)
+
+
+@contextlib.contextmanager
+def opened_sources(console: Console, config: "BuildConfig", flags: AccessFlags) -> Iterator["Sources"]:
+    """Open registries, and copy what only skopeo reads into a private folder; both end with the context."""
+    from bundler.skopeo import Skopeo, copied_layouts, new_digests
+    from bundler.sources import Sources
+    from loader.cluster.process import ProcessRunner
+
+    program = shutil.which("skopeo", path=os.environ.get("PATH", os.defpath))
+    skopeo = Skopeo(program, ProcessRunner(os.environ), Path(tempfile.gettempdir()))
+    for line in new_digests(config.images):
+        console.note("warning", line)
+    registries = open_registries(flags, console.detail)
+    try:
+        with copied_layouts(config.images, skopeo) as layouts:
+            yield Sources(registries, layouts)
+    finally:
+        registries.close()

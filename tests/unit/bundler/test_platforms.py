@@ -1,0 +1,78 @@
+"""Which children of an index are taken, and the index without the others."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bundler.platforms import is_platform, kept_children, matches, rewritten_index
+from loader.bundle.digest import digest_of
+from loader.bundle.ocimanifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
+from tests.support.images import make_image
+
+PLATFORMS = ("linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64/v8", "windows/amd64")
+
+
+@pytest.mark.parametrize(
+    ("platform", "wanted", "expected"),
+    [
+        ("linux/amd64", "linux/amd64", True),
+        ("linux/amd64", "linux/arm64", False),
+        ("linux/amd64", "windows/amd64", False),
+        ("linux/arm/v7", "linux/arm", True),
+        ("linux/arm/v7", "linux/arm/v6", False),
+        ("linux/arm", "linux/arm/v7", False),
+        ("linux/arm64", "linux/arm64/v8", True),
+        ("linux/arm64/v8", "linux/arm64", True),
+        ("linux/arm64/v9", "linux/arm64/v8", True),
+        ("linux/amd64/v3", "linux/amd64", True),
+    ],
+)
+def test_matching(platform: str, wanted: str, expected: bool) -> None:
+    assert matches(platform, ["linux/s390x", wanted]) is expected
+
+
+@pytest.mark.parametrize("text", ["linux", "linux/", "/amd64", "Linux/amd64", "linux/amd64/v1/x", "linux/amd64\n", ""])
+def test_what_is_no_platform(text: str) -> None:
+    assert not is_platform(text)
+
+
+def test_children_by_platform() -> None:
+    image = make_image(platforms=PLATFORMS)
+    digests = [digest for digest, _, _ in image.manifests]
+    parsed = parse_manifest(image.data, "index")
+    assert kept_children(image.data, parsed, ()) == set(digests[:-1])
+    assert kept_children(image.data, parsed, ["linux/amd64", "linux/arm"]) == set(digests[:3])
+    assert kept_children(image.data, parsed, ["linux/arm64"]) == {digests[3]}
+    assert kept_children(image.data, parsed, ["linux/s390x"]) == frozenset()
+
+
+def attested_index() -> tuple[bytes, list[str]]:
+    digests = [f"sha256:{number:064x}" for number in range(5)]
+    platforms = [("linux", "amd64"), ("linux", "arm64"), ("unknown", "unknown"), ("unknown", "unknown"), None]
+    about = [None, None, digests[0], digests[1], None]
+    children = []
+    for digest, platform, subject in zip(digests, platforms, about):
+        child: dict[str, object] = {"mediaType": OCI_MANIFEST, "digest": digest, "size": 2}
+        if platform:
+            child["platform"] = {"os": platform[0], "architecture": platform[1]}
+        if subject:
+            child["annotations"] = {"vnd.docker.reference.digest": subject}
+        children.append(child)
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children, "x": 1}).encode(), digests
+
+
+def test_attestations_follow_what_they_attest() -> None:
+    data, digests = attested_index()
+    parsed = parse_manifest(data, "index")
+    assert kept_children(data, parsed, ["linux/amd64"]) == {digests[0], digests[2], digests[4]}
+
+
+def test_a_rewritten_index_keeps_what_was_said() -> None:
+    data, digests = attested_index()
+    new = rewritten_index(data, frozenset(digests[:1]))
+    assert json.loads(new) == {**json.loads(data), "manifests": json.loads(data)["manifests"][:1]}
+    assert new == rewritten_index(data, frozenset(digests[:1]))
+    assert digest_of(new) != digest_of(data)
+    assert [child.platform for child in parse_manifest(new, "index").children] == ["linux/amd64"]
