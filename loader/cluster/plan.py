@@ -15,7 +15,17 @@ from loader.cluster.mirrorplan import MirrorPlan
 from loader.cluster.mirrorsets import MIRROR_LISTS, MirrorWay, is_ours, joined, labelled
 from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.nodeside import NodeSide
-from loader.cluster.objects import MANAGED_BY, MANAGER, JsonObject, Key, labels_of, objects_in, resource_version, text
+from loader.cluster.objects import (
+    MANAGED_BY,
+    MANAGER,
+    JsonObject,
+    Key,
+    field,
+    labels_of,
+    objects_in,
+    resource_version,
+    text,
+)
 from loader.cluster.patches import overlaid, patched
 from loader.cluster.rookrange import in_range, parse_version
 from loader.cluster.survey import Survey
@@ -179,6 +189,12 @@ def decide(wish: Wish, current: Optional[JsonObject]) -> tuple[Change, tuple[Fin
         body = wish.body
         after = overlaid(current, body) if current is not None else body
         return _change(wish, current, after, body, "apply"), ()
+    return _decide_patch(wish, current)
+
+
+def _decide_patch(wish: Wish, current: Optional[JsonObject]) -> tuple[Change, tuple[Finding, ...]]:
+    if current is not None and _runs_no_image(current):
+        return _skipped(wish, "an external Ceph without an image of its own"), ()
     if current is not None:
         after = patched(current, wish.body, wish.method)
         return _change(wish, current, after, wish.body, wish.method), _warnings(wish.key, current)
@@ -190,6 +206,12 @@ def decide(wish: Wish, current: Optional[JsonObject]) -> tuple[Change, tuple[Fin
     # Helm installs of Rook v1.4 to v1.8.2 have no operator ConfigMap; the operator reads it once it is there.
     body = labelled(patched(wish.key.stub(), wish.body, "merge"))
     return _change(wish, None, body, body, None), ()
+
+
+def _runs_no_image(current: JsonObject) -> bool:
+    """Tell whether ``current`` is a CephCluster whose daemons run elsewhere: an image would start a detect job."""
+    external = current.get("kind") == "CephCluster" and field(current, "spec", "external", "enable") is True
+    return external and not text(current, "spec", "cephVersion", "image")
 
 
 def _decide_mirror(wish: Wish, current: Optional[JsonObject]) -> tuple[Change, tuple[Finding, ...]]:

@@ -19,6 +19,7 @@ from loader.cluster.permissions import check_permissions
 from loader.cluster.plan import Change, Plan, make_plan, with_preview
 from loader.cluster.prediction import predict
 from loader.cluster.preflight import Grants, Pulls, clock_findings, pull_findings
+from loader.cluster.rookdrivers import driver_versions, read_drivers, with_pokes
 from loader.cluster.survey import Survey, survey
 from loader.cluster.wishes import Pair, Wish, group_versions, keys_to_read, rook_namespaces
 
@@ -46,12 +47,13 @@ def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] 
     """
     pairs, asked = tuple(documents), asked or Asked()
     own = GROUP_VERSIONS if asked.authority or asked.login else ()
-    found = survey(kubectl, {*group_versions(pairs), *own}, rook_namespaces(pairs))
+    found = survey(kubectl, {*group_versions(pairs), *own, *driver_versions(pairs)}, rook_namespaces(pairs))
     side = read_nodes(kubectl, found)
     first = _own_wishes(side, asked)
     keys = dict.fromkeys([*keys_to_read(pairs, found), *(wish.key for wish in first)])
     current = read_current(kubectl, keys)
     plan = make_plan(pairs, found, current, way=asked.way, side=side, first=first)
+    plan = with_pokes(plan, read_drivers(kubectl, found, plan))
     check_permissions(kubectl, plan.changes, found)
     findings = clock_findings(asked.clock, kubectl.server_time()) if asked.clock is not None else ()
     plan = dataclasses.replace(plan, findings=(*plan.findings, *findings))

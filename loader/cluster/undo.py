@@ -15,6 +15,13 @@ from loader.cluster.revert import changed_paths
 from loader.cluster.rookdrivers import POKE
 
 MIRRORS, ROOK, MANIFESTS = "documents/mirrors/", "documents/rook/", "documents/manifests/"
+# What no document but an option asks for: the registry's CA and login on the nodes.
+_ON_REQUEST: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("--cluster-ca", "ConfigMap"): ("data",),
+    ("--cluster-ca", "Image"): ("spec", "additionalTrustedCA"),
+    ("--cluster-auth", "Secret"): ("data", ".dockerconfigjson"),
+}
+_NODES_CONFIG = "openshift-config"
 _CEPH = re.compile(r"(?:ceph version )?v?([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(?![0-9])")
 _DEPLOYMENTS = frozenset({"rook-ceph-operator", "ceph-csi-controller-manager", "rook-ceph-tools"})
 _CONFIG_MAPS: Mapping[str, frozenset[str]] = {
@@ -53,8 +60,8 @@ class Undo:
 
     @property
     def of_mirrors(self) -> bool:
-        """Tell whether this is a mirror object."""
-        return self.documents[0].startswith(MIRRORS)
+        """Tell whether this is a mirror object, or what nodes need to use the mirrors."""
+        return self.documents[0].startswith((MIRRORS, "--cluster-"))
 
     @property
     def of_rook(self) -> bool:
@@ -112,7 +119,8 @@ def _allowed(write: Written) -> Optional[tuple[tuple[str, ...], ...]]:
     if folder.startswith(MIRRORS) and key.kind in MIRROR_LISTS and key.namespace is None:
         return (("spec", MIRROR_LISTS[key.kind]), _LABEL)
     if not folder.startswith(ROOK):
-        return None
+        rule = _ON_REQUEST.get((folder, key.kind)) if key.namespace in {_NODES_CONFIG, None} else None
+        return None if rule is None else (rule, _LABEL)
     if key.kind == "ConfigMap" and key.name in _CONFIG_MAPS:
         return (*(("data", name) for name in sorted(_CONFIG_MAPS[key.name])), _LABEL)
     if key.kind == "Deployment" and key.name in _DEPLOYMENTS:

@@ -56,8 +56,8 @@ def _is_rook(step: Step) -> bool:
 
 def _wait(step: Step) -> Optional[Wait]:
     undo, document = step.undo, step.undo.documents[-1]
-    if undo.of_mirrors:
-        before = table_of(undo.key.kind, undo.before) if undo.key.kind in MIRROR_LISTS else {}
+    if undo.key.kind in MIRROR_LISTS:
+        before = table_of(undo.key.kind, undo.before)
         return PoolWait(document, before, _gone(before, table_of(undo.key.kind, undo.after)))
     if not undo.of_rook or undo.before is None:
         return None
