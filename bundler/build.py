@@ -33,6 +33,7 @@ from loader.bundle.tarlayout import Layout
 from loader.bundle.verify import Complete, Trust, verify_content, verify_head
 from loader.bundle.volumes import FileSource
 from loader.meter import Progress
+from loader.nodefiles import render_node_files
 from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair
 from loader.units import counted, duration, human
 from loader.zstd import find_decoder
@@ -84,6 +85,8 @@ def build(
     ports.say("resolved", _resolved_line(resolved, planned.packed))
     _tell_changes(changes(before, planned.lock), ports)
     ports.say("rendered", summary(planned.documents))
+    for note in render_node_files(planned.manifest.mirrors).left_out:
+        ports.say("warning", f"no node file for {note}")
     with partial_file(path) as partial:
         unchanged = _is_there(path, planned.head, signers)
         if unchanged:

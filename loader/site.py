@@ -13,7 +13,8 @@ from loader.bundle.manifest import Document, Image, Mirror
 from loader.bundle.strictjson import loads
 from loader.bundle.verify import VerifiedBundle
 from loader.cluster.wishes import Pair
-from loader.mirrors import render_mirrors, retarget
+from loader.mirrors import MirrorDocument, render_mirrors, retarget
+from loader.nodefiles import render_node_files
 from loader.oci.model import RegistryTarget, tag_in_airgap
 from loader.oci.pushplan import PushBlob, PushImage, PushManifest
 
@@ -108,7 +109,8 @@ def site_documents(bundle: VerifiedBundle, registry: str, *, only: Sequence[str]
     """
     phases = {phase for name in only for phase in ONLY[name]}
     name = _policy_name(bundle)
-    rendered = {item.path: item for item in render_mirrors(site_mirrors(bundle, registry), name=name)} if name else {}
+    rendered = _rendered(site_mirrors(bundle, registry), name)
+    own = registry == bundle.manifest.registry
     documents = []
     for document in bundle.manifest.documents:
         if phases and document.phase not in phases:
@@ -116,7 +118,6 @@ def site_documents(bundle: VerifiedBundle, registry: str, *, only: Sequence[str]
         signed = bundle.read(document.path)
         mirror = rendered.get(document.path)
         if mirror is not None:
-            own = registry == bundle.manifest.registry
             if own and _without_comments(mirror.content) != _without_comments(signed):
                 raise FormatError(
                     f"{document.path} is not what its mirror table gives",
@@ -124,6 +125,8 @@ def site_documents(bundle: VerifiedBundle, registry: str, *, only: Sequence[str]
                     hint="what an officer read would not be what is applied: have the bundle built again",
                 )
             documents.append(SiteDocument(document, signed if own else mirror.content, mirror.object))
+        elif document.phase == "nodes" and not own:
+            continue  # a file that cannot say this registry's mirrors, as the builder would have left it out
         elif document.phase in {"mirrors", "nodes"}:
             raise FormatError(
                 f"{document.path} is no rendering of the mirror table", why="this loader does not know it"
@@ -132,6 +135,12 @@ def site_documents(bundle: VerifiedBundle, registry: str, *, only: Sequence[str]
             parsed = loads(signed, document.path, max_depth=_MAX_DEPTH) if document.action != "file" else None
             documents.append(SiteDocument(document, signed, parsed))
     return tuple(documents)
+
+
+def _rendered(table: tuple[Mirror, ...], name: Optional[str]) -> dict[str, MirrorDocument]:
+    """Every rendering of the table by path; without a mirror document there is no name to render them for."""
+    found = (*render_mirrors(table, name=name), *render_node_files(table).documents) if name else ()
+    return {item.path: item for item in found}
 
 
 def _without_comments(text: bytes) -> list[bytes]:

@@ -14,6 +14,7 @@ from loader.bundle.errors import ConfigError
 from loader.bundle.limits import MAX_DOCUMENT
 from loader.bundle.manifest import Document, Mirror, Target, When
 from loader.mirrors import MirrorDocument, render_mirrors
+from loader.nodefiles import render_node_files
 
 # What the cluster must serve for a mirror kind to be taken, and the effect to wait for; ITMS is for a person to
 # apply, because it drains every node.
@@ -23,6 +24,8 @@ _SERVED = {
     "itms": "config.openshift.io/v1/imagetagmirrorsets",
 }
 _APPLIED = ("icsp", "idms")
+# One file for each kind of node; the drop-in registries.conf, which every engine reads, is named by itself.
+NODE_FILES = ("containerd/", "registries.yaml", "hypershift.yaml", "microshift.conf")
 
 
 def bundle_mirrors(config: BuildConfig, images: Sequence[PinnedImage]) -> tuple[Mirror, ...]:
@@ -42,7 +45,9 @@ def render_documents(config: BuildConfig, images: Sequence[PinnedImage]) -> tupl
     Raises ``ConfigError`` for images that cannot be mirrored as asked or are no complete Rook set.
     """
     table = bundle_mirrors(config, images)
-    documents = [_mirror(item, config.mirrors.name) for item in render_mirrors(table, name=config.mirrors.name)]
+    name = config.mirrors.name
+    rendered = (*render_mirrors(table, name=name), *render_node_files(table).documents)
+    documents = [_mirror(item, name) for item in rendered]
     if config.rook is not None:
         documents += render_rook(config.rook, images)
     documents += [_manifest(index, item, images) for index, item in enumerate(config.manifests, 1)]
@@ -50,12 +55,15 @@ def render_documents(config: BuildConfig, images: Sequence[PinnedImage]) -> tupl
 
 
 def summary(documents: Sequence[Rendered]) -> str:
-    """Return the documents as the build's log line shows them: ``7 documents (icsp idms …)``."""
+    """Return the documents as the build's log line shows them: ``7 documents (icsp idms …), 6 node files``."""
     # The loader takes the first mirror kind that is served, so idms stands first in the bundle; people look by name.
     ours = ("mirrors", "nodes")
-    names = sorted(item.name for item in documents if item.document.phase in ours)
-    names += [item.name for item in documents if item.document.phase not in ours]
-    return f"{len(names)} document{'' if len(names) == 1 else 's'} ({' '.join(names)})"
+    named = [item for item in documents if not item.name.startswith(NODE_FILES)]
+    names = sorted(item.name for item in named if item.document.phase in ours)
+    names += [item.name for item in named if item.document.phase not in ours]
+    rest = len(documents) - len(named)
+    files = f", {rest} node file{'' if rest == 1 else 's'}" if rest else ""
+    return f"{len(names)} document{'' if len(names) == 1 else 's'} ({' '.join(names)}){files}"
 
 
 def _mirror(item: MirrorDocument, name: str) -> Rendered:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from bundler.config import BuildConfig, ManifestFile, parse_config
-from bundler.render.documents import bundle_mirrors, render_documents, summary
+from bundler.render.documents import NODE_FILES, bundle_mirrors, render_documents, summary
 from loader.bundle.errors import ConfigError
 from loader.bundle.manifest import ACTIONS, OTHERWISE, PHASES
 from loader.mirrors import render_mirrors, retarget
+from loader.nodefiles import render_node_files
 from tests.golden.article import CONFIG, IMAGES, REGISTRY, TOOLBOX
 
 
@@ -24,6 +25,12 @@ def test_order_and_words() -> None:
         ("documents/mirrors/icsp.yaml", "mirrors", "apply", "pools"),
         ("documents/mirrors/itms.yaml", "mirrors", "file", None),
         ("documents/nodes/registries.conf", "nodes", "file", None),
+        ("documents/nodes/containerd/docker.io/hosts.toml", "nodes", "file", None),
+        ("documents/nodes/containerd/k8s.gcr.io/hosts.toml", "nodes", "file", None),
+        ("documents/nodes/containerd/quay.io/hosts.toml", "nodes", "file", None),
+        ("documents/nodes/registries.yaml", "nodes", "file", None),
+        ("documents/nodes/hypershift.yaml", "nodes", "file", None),
+        ("documents/nodes/microshift.conf", "nodes", "file", None),
         ("documents/rook/operator.json", "rook", "strategic-patch", "rollout"),
         ("documents/rook/csi.json", "rook", "merge-patch", "csi"),
         ("documents/rook/cluster.json", "rook", "merge-patch", "ceph"),
@@ -36,7 +43,8 @@ def test_order_and_words() -> None:
 
 
 def test_what_the_cluster_must_serve_or_run() -> None:
-    found = {item.name: item.document for item in render_documents(config(), IMAGES)}
+    rendered = [item for item in render_documents(config(), IMAGES) if not item.name.startswith(NODE_FILES)]
+    found = {item.name: item.document for item in rendered}
     assert {name: (item.when.api, item.when.rook, item.otherwise) for name, item in found.items()} == {
         "idms": ("config.openshift.io/v1/imagedigestmirrorsets", None, "skip"),
         "icsp": ("operator.openshift.io/v1alpha1/imagecontentsourcepolicies", None, "skip"),
@@ -54,13 +62,16 @@ def test_what_the_cluster_must_serve_or_run() -> None:
 
 def test_the_log_line() -> None:
     found = render_documents(replace(config(), manifests=()), IMAGES)
-    assert summary(found) == "7 documents (icsp idms itms registries.conf rook-operator rook-csi rook-cluster)"
+    assert (
+        summary(found)
+        == "7 documents (icsp idms itms registries.conf rook-operator rook-csi rook-cluster), 6 node files"
+    )
     assert summary(found[:1]) == "1 document (idms)"
 
 
 def test_without_rook_there_are_mirrors_alone() -> None:
     found = render_documents(replace(config(), rook=None, manifests=()), IMAGES)
-    assert [item.name for item in found] == ["idms", "icsp", "itms", "registries.conf"]
+    assert {item.document.phase for item in found} == {"mirrors", "nodes"}
 
 
 def test_manifests_of_one_name_have_two_paths() -> None:
@@ -74,10 +85,11 @@ def test_manifests_of_one_name_have_two_paths() -> None:
 
 def test_another_registry_at_load_gives_the_bytes_of_a_build_for_it() -> None:
     table = retarget(bundle_mirrors(config(), IMAGES), REGISTRY, "site7.local:8443/lab")
-    again = {item.path: item.content for item in render_mirrors(table, name="rook-ceph-images")}
+    documents = (*render_mirrors(table, name="rook-ceph-images"), *render_node_files(table).documents)
+    again = {item.path: item.content for item in documents}
     built = render_documents(replace(config(), registry="site7.local:8443/lab"), IMAGES)
     assert again == {item.document.path: item.content for item in built if item.document.path in again}
-    assert len(again) == 4
+    assert len(again) == 10
 
 
 def test_only_mirror_documents_name_the_registry() -> None:
