@@ -19,7 +19,7 @@ def push_bundle(complete: Complete, what: PushSet, registry: Registry, *, jobs: 
     """
     bodies = BundleBodies(complete.bundle)
     blobs = push_blobs(what.images, what.blobs, bodies, registry, jobs=jobs, on_event=_Forward(meter))
-    return push_manifests(what.images, blobs, registry, jobs=jobs)
+    return push_manifests(what.images, blobs, registry, jobs=jobs, bodies=bodies)
 
 
 def summary(report: PushReport) -> str:
@@ -35,10 +35,12 @@ def summary(report: PushReport) -> str:
 def require_whole(report: PushReport, target: str) -> None:
     """Raise one ``RegistryError`` with every image that failed and why, if any did."""
     if report.failed:
+        hints = dict.fromkeys(image.error.hint for image in report.failed if image.error is not None)
+        mend = "; ".join(hint for hint in hints if hint) or "mend the cause"
         raise RegistryError(
             f"{len(report.failed)} of {counted(len(report.images), 'image')} could not be pushed to {target}",
             why="; ".join(f"{image.repository}:{image.tag}: {image.error}" for image in report.failed),
-            hint="mend the cause and run the same command again: only what is missing is sent",
+            hint=f"{mend}; then run the same command again: only what is missing is sent",
         )
 
 

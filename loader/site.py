@@ -50,6 +50,10 @@ class BundleBodies:
         """Open a blob from its first byte."""
         return self._opened(digest)
 
+    def has(self, digest: str, /) -> bool:
+        """Tell whether the archive carries the blob."""
+        return self._bundle.has_blob(digest)
+
     @contextmanager
     def _opened(self, digest: str) -> Iterator[Iterator[memoryview]]:
         yield self._bundle.open_blob(digest)

@@ -12,6 +12,7 @@ from typing import Callable, Optional
 from loader.bundle.errors import RegistryError
 from loader.oci.auth import Authorizer
 from loader.oci.credentials import Credential
+from loader.oci.hints import request_hint
 from loader.oci.http import Answer, Transport
 from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, error_codes, origin, registry_words, shown_url
 from loader.oci.model import api_host
@@ -53,7 +54,7 @@ class Reply:
             f"{what} ({self.method} {shown_url(self.url)})",
             status=self.status,
             why=self.said,
-            hint=hint or _hint(self),
+            hint=hint or request_hint(self.method, self.status, self.codes),
             retryable=self.status in RETRYABLE_STATUSES,
         )
 
@@ -280,17 +281,3 @@ _HEADERS = (
     "server",
     "www-authenticate",
 )
-
-
-def _hint(reply: Reply) -> str:
-    if reply.status == 401:
-        return "log in to this registry (login, --authfile)"
-    if reply.status == 403 or "DENIED" in reply.codes:
-        return "the account needs the right to do this; Harbor and Quay also want the project to exist"
-    if reply.status == 404 and reply.method in {"POST", "PUT"}:
-        return "the project or repository may have to be created first"
-    if reply.status == 429:
-        return "the registry limits requests: try later, or with a login"
-    if reply.status == 413:
-        return "a proxy before the registry limits the size of uploads: raise client_max_body_size or its like"
-    return ""

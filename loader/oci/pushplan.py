@@ -62,6 +62,10 @@ class BlobBodies(Protocol):
         """Open a blob from its first byte."""
         ...
 
+    def has(self, digest: str, /) -> bool:
+        """Tell whether the bytes of a blob are at hand."""
+        ...
+
 
 @dataclass(frozen=True)
 class BlobProgress:

@@ -16,6 +16,7 @@ from loader.bundle.ocimanifest import INDEX_TYPES, KNOWN_TYPES, MAX_MANIFEST, SC
 from loader.oci import upload
 from loader.oci.blobs import BlobReader, position, range_request
 from loader.oci.exchange import Exchange, Reply
+from loader.oci.hints import manifest_hint
 from loader.oci.http import Answer
 from loader.oci.messages import OpenBody, Request, Upload, registry_words
 from loader.oci.rate import PacedReader
@@ -48,6 +49,13 @@ class ManifestHead(NamedTuple):
 
     digest: str
     media_type: str
+
+
+class LostParts(RegistryError):
+    """A manifest was refused because the registry does not know parts of it, whatever it said before."""
+
+    def __init__(self, error: RegistryError) -> None:
+        super().__init__(error.message, status=error.status, why=error.why, hint=error.hint)
 
 
 class Registry:
@@ -133,7 +141,10 @@ class Registry:
         again = _is_unknown if media_type in INDEX_TYPES else _is_blob_unknown
         reply = self._exchange.call(request, _push(repository), repository, again=again)
         if reply.status not in {200, 201, 202, 204}:
-            raise reply.failure(f"cannot put the manifest of {self._name(repository, reference)}")
+            unknown = again(reply)
+            hint = manifest_hint(reply.status, reply.codes, media_type, unknown=unknown)
+            error = reply.failure(f"cannot put the manifest of {self._name(repository, reference)}", hint)
+            raise LostParts(error) if unknown else error
         told = reply.header("Docker-Content-Digest")
         if told and told != digest:
             raise RegistryError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Callable, Optional
 
 from loader.bundle.errors import AirgapError, RegistryError
@@ -29,7 +30,7 @@ from loader.oci.pushplan import (
     Settled,
     serial,
 )
-from loader.oci.registry import Registry
+from loader.oci.registry import LostParts, Registry
 
 DEFAULT_JOBS = 3
 _DEAD_AFTER = 3
@@ -60,13 +61,15 @@ def push_manifests(
     *,
     jobs: int = DEFAULT_JOBS,
     on_event: OnEvent = lambda _: None,
+    bodies: Optional[BlobBodies] = None,
 ) -> PushReport:
     """Put the manifests of all images whose blobs are there, confirm every digest, then move the tags together.
 
-    An image that fails leaves its tag where it was and stops no other.
+    An image that fails leaves its tag where it was and stops no other. With ``bodies`` the blobs of an image are sent
+    after all where the registry said it has them and then does not know them: its cache may outlive its disk.
     """
     tell = serial(on_event)
-    pushes = [_ManifestPush(image, blobs, registry, tell) for image in images]
+    pushes = [_ManifestPush(image, blobs, registry, tell, bodies) for image in images]
     in_parallel(lambda push: push.attempt(push.place), pushes, jobs)
     in_parallel(lambda push: push.attempt(push.move_tag), pushes, jobs)
     return PushReport(tuple(push.report() for push in pushes), blobs)
@@ -165,10 +168,19 @@ class _BlobPush:
 class _ManifestPush:
     """One image's second step."""
 
-    def __init__(self, image: PushImage, blobs: BlobReport, registry: Registry, on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        image: PushImage,
+        blobs: BlobReport,
+        registry: Registry,
+        on_event: OnEvent,
+        bodies: Optional[BlobBodies],
+    ) -> None:
         self._image = image
         self._registry = registry
         self._on_event = on_event
+        self._bodies = bodies
+        self._settled = blobs.settled
         self._blobs = [blobs.settled.get((image.repository, digest)) for digest in image.blobs]
         self._sent = 0
         self._tag_moved = False
@@ -190,10 +202,20 @@ class _ManifestPush:
 
     def place(self) -> None:
         """Put all manifests by digest and confirm each."""
+        try:
+            self._place_all()
+        except LostParts:
+            if not self._resend():
+                raise
+            self._place_all()
+
+    def _place_all(self) -> None:
         for child in self._image.manifests[:-1]:
             self._put(child, child.digest)
         try:
             self._put(self._image.top, self._image.top.digest)
+        except LostParts:
+            raise
         except RegistryError as error:
             if not self._may_go_by_tag(error):
                 raise
@@ -222,6 +244,21 @@ class _ManifestPush:
             tag_moved=self._tag_moved,
             error=self.error,
         )
+
+    def _resend(self) -> bool:
+        """Send what the registry only said it has; ``False`` when there is no such blob with its bytes at hand."""
+        bodies, repository = self._bodies, self._image.repository
+        doubtful = [
+            (digest, self._settled[repository, digest].size)
+            for digest in self._image.blobs
+            if self._settled[repository, digest].outcome != "sent" and bodies is not None and bodies.has(digest)
+        ]
+        if bodies is None or not doubtful:
+            return False
+        for digest, size in doubtful:
+            self._registry.upload_blob(repository, digest, size, partial(bodies.open, digest))
+            self._on_event(BlobDone(repository, digest, size, "sent"))
+        return True
 
     def _put(self, manifest: PushManifest, reference: str) -> bool:
         repository = self._image.repository

@@ -39,6 +39,9 @@ class SourceBodies:
         with self._source.open_blob(digest, self._sizes[digest]) as stream:
             yield (memoryview(data) for data in iter(lambda: stream.read(2**20), b""))
 
+    def has(self, digest: str) -> bool:
+        return digest in self._sizes
+
 
 def copy(source: ImageSource, registry: Registry, repository: str, tag: str | None) -> PushReport:
     """Push everything that ``source`` has, by the same two steps as a bundle."""
@@ -152,6 +155,9 @@ def test_a_layer_is_mounted_from_a_neighbour(debian: DebianRegistry, tmp_path: P
         @contextmanager
         def open(self, digest: str) -> Iterator[Iterator[memoryview]]:
             yield iter([memoryview(stored[digest])])
+
+        def has(self, digest: str) -> bool:
+            return digest in stored
 
     pushed = [image.push_image(f"mounts/app{number}", "v1") for number, image in enumerate(images)]
     with plain(tmp_path).to(debian.host) as registry:

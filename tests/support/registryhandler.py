@@ -105,6 +105,10 @@ class Handler(BaseHTTPRequestHandler):
         action = "pull" if self.command in {"GET", "HEAD"} else "push"
         if not self._allowed(name, action):
             return None
+        refusal = self._refusal(name) if action == "push" else None
+        if refusal is not None:
+            self._discard()
+            return self._error(*refusal)
         routes: dict[str, Callable[[str, str], None]] = {
             "manifests": self._manifest,
             "blobs": self._blob,
@@ -112,6 +116,17 @@ class Handler(BaseHTTPRequestHandler):
             "tags": self._tags,
         }
         return routes[kind](name, rest)
+
+    def _refusal(self, name: str) -> tuple[int, str, str] | None:
+        rules = self.rules
+        if rules.read_only:
+            return 405, "UNSUPPORTED", "The operation is unsupported."
+        project = name.partition("/")[0]
+        if rules.projects is not None and project not in rules.projects:
+            return 404, "NOT_FOUND", f"project {project} not found"
+        if rules.depth and name.count("/") >= rules.depth:
+            return 400, "NAME_INVALID", "invalid repository name"
+        return None
 
     def _manifest(self, name: str, reference: str) -> None:
         if self.command == "PUT":
@@ -133,6 +148,10 @@ class Handler(BaseHTTPRequestHandler):
         media_type = self.headers.get("Content-Type", "")
         if is_digest(reference) and not self.rules.by_digest:
             return self._error(400, "UNSUPPORTED", "unsupported manifest type")
+        if media_type in self.rules.refused_types:
+            return self._error(*self.rules.refusal)
+        if 0 < self.rules.largest_manifest < len(data):
+            return self._error(413, "MANIFEST_SIZE_INVALID", "manifest too large")
         if is_digest(reference) and digest_of(data) != reference:
             return self._error(400, "DIGEST_INVALID", "the body is something else")
         try:
@@ -143,10 +162,13 @@ class Handler(BaseHTTPRequestHandler):
             return self._error(400, "MANIFEST_BLOB_UNKNOWN", f"blob unknown to registry: {unknown}")
         digest = self.store.put_manifest(name, data, media_type, reference)
         told = "sha256:" + "1" * 64 if self.fault is not None and self.fault.kind == "lie" else digest
-        return self._reply(201, b"", {"Docker-Content-Digest": told, "Location": f"/v2/{name}/manifests/{digest}"})
+        status = 202 if self.rules.accepted else 201
+        return self._reply(status, b"", {"Docker-Content-Digest": told, "Location": f"/v2/{name}/manifests/{digest}"})
 
     def _blob(self, name: str, digest: str) -> None:
         if not self.store.has_blob(name, digest):
+            if self.command == "HEAD" and digest in self.rules.ghosts:
+                return self._head(200, {"Docker-Content-Digest": digest})
             return self._error(404, "BLOB_UNKNOWN", "blob unknown to registry")
         if self.rules.redirect_blobs_to and self.command == "GET":
             place = f"{self.rules.redirect_blobs_to}/cdn/{digest}?signature=very-secret"
@@ -168,6 +190,8 @@ class Handler(BaseHTTPRequestHandler):
         if mount and self.rules.mounts and self.store.has_blob(origin, mount):
             self.store.links.add((name, mount))
             return self._reply(201, b"", {"Docker-Content-Digest": mount, "Location": f"/v2/{name}/blobs/{mount}"})
+        if mount and self.rules.bad_from_is_an_error and not self.store.has_repository(origin):
+            return self._error(400, "NAME_INVALID", f"bad from: {origin}")
         path = self.store.new_upload()
         with self.registry.lock:
             self.registry.uploads[path.name] = path
@@ -221,7 +245,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         if self.fault is not None and self.fault.kind == "mute":
             return self._reset()
-        return self._reply(201, b"", {"Docker-Content-Digest": digest, "Location": f"/v2/{name}/blobs/{digest}"})
+        status = 202 if self.rules.accepted else 201
+        return self._reply(status, b"", {"Docker-Content-Digest": digest, "Location": f"/v2/{name}/blobs/{digest}"})
 
     def _append(self, path: Path) -> None:
         with path.open("ab") as stream:

@@ -41,7 +41,11 @@ class Seen:
 
 @dataclass
 class Rules:
-    """How a server behaves. ``login``: user and password; ``auth``: none, basic or bearer."""
+    """How a server behaves. ``login``: user and password; ``auth``: none, basic or bearer.
+
+    ``projects``: first parts of paths that exist; ``depth``: most parts of a path; ``refused_types`` of manifests are
+    answered by ``refusal``; ``accepted``: 202 where 201 is due; ``ghosts``: digests that HEAD says are there.
+    """
 
     auth: str = "none"
     login: tuple[str, str] = ("user", "s3cret-Password")
@@ -61,3 +65,12 @@ class Rules:
     head_manifests: bool = True
     by_digest: bool = True
     hide_missing: bool = False
+    projects: frozenset[str] | None = None
+    depth: int = 0
+    refused_types: frozenset[str] = frozenset()
+    refusal: tuple[int, str, str] = (400, "MANIFEST_INVALID", "manifest invalid")
+    largest_manifest: int = 0
+    bad_from_is_an_error: bool = False
+    accepted: bool = False
+    ghosts: set[str] = field(default_factory=set)
+    read_only: bool = False

@@ -42,6 +42,9 @@ class Bodies:
             raise self.errors[digest]
         yield memoryview(self.blobs[digest])
 
+    def has(self, digest: str) -> bool:
+        return digest in self.blobs
+
     def listed(self) -> list[PushBlob]:
         return [PushBlob(digest, len(data)) for digest, data in self.blobs.items()]
 
@@ -49,7 +52,8 @@ class Bodies:
 def push(registry: Registry, bodies: Bodies, *images: PushImage, jobs: int = 3) -> tuple[PushReport, list[Event]]:
     events: list[Event] = []
     blobs = push_blobs(images, bodies.listed(), bodies, registry, jobs=jobs, on_event=events.append)
-    return push_manifests(images, blobs, registry, jobs=jobs, on_event=events.append), events
+    report = push_manifests(images, blobs, registry, jobs=jobs, on_event=events.append, bodies=bodies)
+    return report, events
 
 
 def holds(server: RegistryServer, image: MadeImage, repository: str, tag: str | None) -> bool:

@@ -1,0 +1,70 @@
+"""What to do next when a registry refuses: the quirks of the field, one line each; pure.
+
+Sources: the registries' issue trackers and documentation, named where a rule comes from one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from loader.bundle.ocimanifest import DOCKER_LIST, DOCKER_MANIFEST, INDEX_TYPES
+
+_DOCKER_TYPES = frozenset({DOCKER_LIST, DOCKER_MANIFEST})
+_WRITES = frozenset({"POST", "PUT", "PATCH"})
+_REFUSED = frozenset({400, 404, 415, 500})
+# openshift/enhancements#1014
+_NO_LISTS = (
+    "it may take no manifest lists and nothing by digest (OpenShift's own registry before 4.13): "
+    "build with --platform linux/amd64 --rewrite-index"
+)
+
+
+def request_hint(method: str, status: int, codes: Collection[str]) -> str:
+    """Return what to do about ``status`` of any request, an empty string where nothing better is known."""
+    writes = method in _WRITES
+    known = (
+        (status == 401, "log in to this registry (login, --authfile)"),
+        (
+            status == 403 or "DENIED" in codes,
+            "the account needs the right to do this; Harbor and Quay also want the project to exist",
+        ),
+        (
+            "NAME_INVALID" in codes,
+            # OpenShift's registry: exactly <project>/<name>; Harbor: no name without a project.
+            "this registry limits paths: give it a project, --registry HOST/PROJECT (OpenShift: PROJECT/NAME alone)",
+        ),
+        (status == 404 and writes, "the project or repository may have to be created first"),
+        (status == 405 and writes, "the registry may be read-only just now: for garbage collection, or as a mirror"),
+        (status == 429, "the registry limits requests: try later, or with a login"),
+        (
+            status == 413,
+            "a proxy before the registry limits the size of uploads: raise client_max_body_size or its like",
+        ),
+        (status in {500, 503, 507} and writes, "look at the registry's own log and disk"),
+    )
+    return next((hint for applies, hint in known if applies), "")
+
+
+def manifest_hint(status: int, codes: Collection[str], media_type: str, *, unknown: bool) -> str:
+    """Return what to do about a manifest of ``media_type`` that was refused; ``unknown``: parts of it are missing."""
+    is_index = media_type in INDEX_TYPES
+    refused = status in _REFUSED
+    known = (
+        (
+            # Harbor and distribution up to 2.8 take no sparse index; distribution 3 and Quay where it is configured.
+            unknown and is_index,
+            "it wants every child of an index: build with all platforms, or with --rewrite-index for those you need",
+        ),
+        (unknown, "the registry does not have what it said it has"),
+        (
+            status == 413 or "MANIFEST_SIZE_INVALID" in codes,
+            "registries take manifests of 4 MiB at most, some less: this image has too many layers or annotations",
+        ),
+        (
+            # project-zot/zot#724
+            media_type in _DOCKER_TYPES and (status == 415 or (refused and "MANIFEST_INVALID" in codes)),
+            'it may take OCI types only: in zot set "http": {"compat": ["docker2s2"]}',
+        ),
+        (refused and (is_index or "UNSUPPORTED" in codes), _NO_LISTS),
+    )
+    return next((hint for applies, hint in known if applies), "")
