@@ -72,9 +72,9 @@ def open_set(discs: Sequence[Disc], trust: Optional[Trust]) -> DiscSet:
     media, signers, sums = _choose(heads, trust)
     for disc, head in heads:
         if head.sums != sums:
-            stranger = _stranger(media, head)
-            notes.append(f"{disc.name} {stranger or f'has a damaged {SUMS} or {SET}'}")
-            if stranger is None:
+            what, same_chunks = _stranger(media, head)
+            notes.append(f"{disc.name} {what}")
+            if same_chunks:
                 damaged.append(disc)
     good = [disc for disc, head in heads if head.sums == sums]
     copies = _copies(media, [*good, *damaged], notes)
@@ -185,17 +185,19 @@ def _agreeing(heads: Sequence[Head]) -> MediaSet:
     )
 
 
-def _stranger(media: MediaSet, head: Head) -> Optional[str]:
-    """What a disc with another list is, or None when its list and ``set.json`` don't even agree."""
+def _stranger(media: MediaSet, head: Head) -> tuple[str, bool]:
+    """What a disc with another list is, and whether its segments may be this set's: their chunks are checked anyway."""
     try:
         other = _agreeing([head])
     except BundleError:
-        return None
+        return f"has a damaged {SUMS} or {SET}", True
+    if other.set_id == media.set_id:
+        return "has the same share with other files beside it: it was written in another run", True
     if other.bundle.id == media.bundle.id:
-        return f"is a disc of another cut of {media.name} (set id {other.set_id[:12]}, not {media.set_id[:12]})"
+        return f"is a disc of another cut of {media.name} (set id {other.set_id[:12]}, not {media.set_id[:12]})", False
     if other.name == media.name:
-        return f"is a disc of another build of {media.name} (bundle id {other.bundle.id[:12]})"
-    return f"is a disc of another set: {other.name}, not {media.name}"
+        return f"is a disc of another build of {media.name} (bundle id {other.bundle.id[:12]})", False
+    return f"is a disc of another set: {other.name}, not {media.name}", False
 
 
 def _copies(media: MediaSet, discs: Sequence[Disc], notes: list[str]) -> dict[str, tuple[Disc, ...]]:

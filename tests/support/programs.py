@@ -17,7 +17,8 @@ import pytest
 from tests.support.certificates import Pair
 from tests.support.tokenserver import ISSUER, SERVICE, TokenServer
 
-PACKAGES = {"docker-registry": "docker-registry", "skopeo": "skopeo"}
+PACKAGES = {"docker-registry": "docker-registry", "skopeo": "skopeo", "sh": "dash"}
+PACKAGES.update((name, name) for name in ("busybox", "openssl", "xorriso", "zstd"))
 USER, PASSWORD = "integration", "integration-Password"
 # bcrypt of PASSWORD, cost 5: the registry takes no other kind, and no stock tool of a slim machine makes one.
 HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuQqFiUbpQifY9dolhPdhKiz4SId6mWN2\n"

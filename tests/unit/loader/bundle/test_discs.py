@@ -62,6 +62,13 @@ def test_discs_of_other_sets_are_named_and_left_out() -> None:
     assert found.copies["v01"] == (found.discs[0],)
 
 
+def test_a_disc_of_another_run_with_the_same_share_is_used() -> None:
+    made = bundle_set()
+    found = opened([made.disc("v01"), made.change(program="later").disc("v02", where="later")])
+    assert sorted(found.copies) == ["v01", "v02"]
+    assert found.notes == ("later has the same share with other files beside it: it was written in another run",)
+
+
 def test_the_same_disc_again_is_said() -> None:
     made = bundle_set()
     found = opened([*made.discs(), made.disc("v02", where="again")])
