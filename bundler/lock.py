@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 from bundler.config import read_file
+from bundler.output import write_file
 from loader.bundle.digest import is_digest, is_hex
 from loader.bundle.errors import ConfigError, FormatError, StorageError
 from loader.bundle.strictjson import loads
@@ -104,14 +104,9 @@ def write_lock(path: Path, lock: Lock) -> None:
     try:
         if path.exists() and path.read_bytes() == data:
             return
-        temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
     except OSError as error:
-        raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error
+        raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error
+    write_file(path, data)
 
 
 def changes(before: Lock, after: Lock) -> list[str]:

@@ -94,6 +94,9 @@ def test_a_lock_that_is_no_lock(data: bytes, tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_written(tmp_path: Path) -> None:
     with refused(StorageError, str(tmp_path / "none" / "bundle.lock")):
         write_lock(tmp_path / "none" / "bundle.lock", LOCK)
+    (tmp_path / "folder.lock").mkdir()
+    with refused(StorageError, str(tmp_path / "folder.lock")):
+        write_lock(tmp_path / "folder.lock", LOCK)
 
 
 def test_changes_are_one_line_each_by_name() -> None:
