@@ -128,7 +128,10 @@ class _Loop:
     def _give_up(self, verdict: Verdict) -> None:
         """Raise where waiting on makes no sense."""
         now = self._patience.clock.now()
-        self._bad_since = (self._bad_since or now) if verdict.state == FAILING else None
+        if verdict.state != FAILING:
+            self._bad_since = None
+        elif self._bad_since is None:
+            self._bad_since = now
         if verdict.state == FAILED or (self._bad_since is not None and now - self._bad_since >= GRACE):
             self._ended(FAILED)
             raise ClusterError(f"{self._wait.name} failed", why=verdict.text, hint=verdict.hint)

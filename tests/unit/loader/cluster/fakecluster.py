@@ -78,6 +78,8 @@ class FakeCluster:
         if "labelSelector" in path:
             found = [item for key, item in self.objects.items() if key.kind == "Deployment"]
             return _done(json.dumps({"items": [i for i in found if "rook_cluster" in i["metadata"].get("labels", {})]}))
+        if path.endswith("/drivers"):
+            return _done(json.dumps({"items": [item for key, item in self.objects.items() if key.kind == "Driver"]}))
         served = [r for r in self.resources if path in {f"/apis/{r.api_version}", f"/api/{r.api_version}"}]
         if not served:
             return _failed("Error from server (NotFound): the server could not find the requested resource")

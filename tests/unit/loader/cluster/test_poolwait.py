@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import urllib.parse
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from loader.bundle.errors import ClusterError
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.poolwait import RENDER_LIMIT, PoolWait, pool_verdict, pools_verdict
+from loader.cluster.process import Finished
+from loader.cluster.rendered import mirrors_in, registries_conf
+from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING
+from tests.unit.loader.cluster.states import CONF, machine_config, pool
+
+WANTED = {"docker.io/ceph": ("r:5000/ceph",)}
+
+
+class Server:
+    """Answers raw reads from ``objects`` by path; counts them."""
+
+    def __init__(self, **objects: Any) -> None:
+        self.objects = objects
+        self.paths: list[str] = []
+        self.log = ""
+
+    def kubectl(self) -> Kubectl:
+        return Kubectl("oc", self)
+
+    def __call__(self, argv: Sequence[str], *, stdin: bytes, timeout: float) -> Finished:
+        if "logs" in argv:
+            return Finished(0, self.log.encode(), b"")
+        path = argv[-1]
+        self.paths.append(path)
+        found = self.objects.get(path.rpartition("/")[2])
+        if found is None:
+            return Finished(1, b"", b"Error from server (NotFound): not found")
+        return Finished(0, json.dumps(found).encode(), b"")
+
+
+def server(*pools: dict[str, Any], conf: str = CONF, **more: Any) -> Server:
+    configs = {f"rendered-{name}-2": machine_config(conf) for name in ("master", "worker")}
+    return Server(**{"machineconfigpools": {"items": list(pools)}, **configs, **more})
+
+
+def test_nothing_to_wait_for_without_pools() -> None:
+    for cluster in (Server(), server()):
+        verdict = PoolWait("d", WANTED).look(cluster.kubectl(), 0)
+        assert verdict.state == DONE
+        assert "no MachineConfigPool" in verdict.text
+
+
+def test_updated_alone_is_not_believed() -> None:
+    cluster = server(pool(), conf="")
+    verdict = PoolWait("d", WANTED).look(cluster.kubectl(), 10)
+    assert verdict.state == WAITING
+    assert "rendered configuration of worker" in verdict.text
+
+
+def test_a_rendered_and_rolled_out_configuration_is_done_and_read_once() -> None:
+    cluster = server(pool(), pool("master"))
+    wait = PoolWait("d", WANTED)
+    assert [wait.look(cluster.kubectl(), n).text for n in range(3)] == ["master, worker updated"] * 3
+    assert len([path for path in cluster.paths if "rendered" in path]) == 2
+
+
+def test_a_configuration_that_never_comes_is_an_error_with_the_controllers_words() -> None:
+    cluster = server(pool(), conf="")
+    cluster.log = (
+        'I0101 fine\nE0101 Error syncing image config openshift-config: invalid format for source "X"\nI0101 x\n'
+    )
+    verdict = PoolWait("d", WANTED).look(cluster.kubectl(), RENDER_LIMIT)
+    assert verdict.state == FAILED
+    assert 'invalid format for source "X"' in verdict.text
+
+
+def test_mirrors_that_were_taken_away_must_leave_or_be_someone_elses() -> None:
+    wait = PoolWait("d", {}, WANTED)
+    assert wait.look(server(pool()).kubectl(), 10).state == WAITING
+    assert wait.look(server(pool()).kubectl(), RENDER_LIMIT).state == DONE
+    assert PoolWait("d", {}, WANTED).look(server(pool(), conf="").kubectl(), 10).state == DONE
+
+
+def test_a_degraded_pool_names_the_node_and_its_reason() -> None:
+    degraded = pool(Updated="False", Degraded="True", Degraded_message="1 node is degraded")
+    notes = {
+        "machineconfiguration.openshift.io/state": "Degraded",
+        "machineconfiguration.openshift.io/reason": "unexpected on-disk state",
+    }
+    nodes = {"items": [{"metadata": {"name": "w1", "annotations": notes}}, {"metadata": {"name": "w2"}}]}
+    verdict = PoolWait("d", WANTED).look(server(degraded, nodes=nodes).kubectl(), 10)
+    assert verdict.state == FAILING
+    assert verdict.text == "pool worker is Degraded: 1 node is degraded; node w1: unexpected on-disk state"
+
+
+ROLLING: dict[str, Any] = {
+    "Updated": "False",
+    "Updating": "True",
+    "updatedMachineCount": 1,
+    "configuration": {"name": "rendered-worker-1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, DONE),
+        (ROLLING, WAITING),
+        ({"observedGeneration": 4}, WAITING),
+        ({"configuration": {"name": "rendered-worker-1"}}, WAITING),
+        ({"Updating": "True"}, WAITING),
+        ({"readyMachineCount": 2}, WAITING),
+        ({"updatedMachineCount": 2}, WAITING),
+        ({"degradedMachineCount": 1}, WAITING),
+        ({"machineCount": 0, "updatedMachineCount": 0, "readyMachineCount": 0}, DONE),
+        ({"RenderDegraded": "True"}, FAILING),
+        ({"NodeDegraded": "True"}, FAILING),
+        ({**ROLLING, "Updating": "False", "paused": True}, PAUSED),
+        ({"paused": True}, DONE),
+    ],
+)
+def test_one_pool(changes: dict[str, Any], state: str) -> None:
+    assert pool_verdict(pool(**changes)).state == state
+
+
+def test_a_paused_pool_counts_when_all_others_are_through() -> None:
+    paused = pool("infra", **{**ROLLING, "Updating": "False", "paused": True})
+    assert pools_verdict([paused, pool(**ROLLING)]).state == WAITING
+    verdict = pools_verdict([paused, pool()])
+    assert verdict.state == PAUSED
+    assert "pool infra is paused" in verdict.text
+
+
+def test_more_nodes_get_more_time() -> None:
+    wait = PoolWait("d", WANTED)
+    assert wait.limit() == 1200
+    wait.look(server(pool(machineCount=20)).kubectl(), 0)
+    assert wait.limit() == 20 * 900
+
+
+def encoded(text: str, *, squeeze: bool = False) -> dict[str, str]:
+    data = gzip.compress(text.encode()) if squeeze else text.encode()
+    return {"source": "data:text/plain;charset=utf-8;base64," + base64.b64encode(data).decode()}
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [{}, encoded(CONF), {**encoded(CONF, squeeze=True), "compression": "gzip"}],
+    ids=["plain", "base64", "gzip"],
+)
+def test_every_spelling_of_a_file_is_read(contents: dict[str, str]) -> None:
+    assert mirrors_in(registries_conf(machine_config(**contents))) == WANTED
+
+
+def test_a_wildcard_is_known_by_its_prefix() -> None:
+    conf = '[[registry]]\nprefix = "*.redhat.io"\n[[registry.mirror]]\nlocation = "r:5000/redhat"\n'
+    assert mirrors_in(conf) == {"*.redhat.io": ("r:5000/redhat",)}
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"source": "https://elsewhere/x"},
+        {"source": "data:;base64,%%%"},
+        {"source": "data:,x", "compression": "gzip"},
+        {"source": "data:,%ff"},
+        {"source": "data:," + urllib.parse.quote(gzip.compress(b"x" * 2**25)[:40]), "compression": "gzip"},
+        {"source": "data:," + urllib.parse.quote(gzip.compress(b"x" * 2**25)), "compression": "gzip"},
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(contents: dict[str, str]) -> None:
+    with pytest.raises(ClusterError, match="MachineConfig/rendered"):
+        registries_conf(machine_config(**contents))
+
+
+def test_text_that_is_no_toml_is_an_error() -> None:
+    with pytest.raises(ClusterError, match="not TOML"):
+        mirrors_in("[[registry]")
+
+
+def test_a_machine_config_without_the_file_has_no_mirrors() -> None:
+    assert mirrors_in(registries_conf({"metadata": {"name": "x"}, "spec": {}})) == {}
