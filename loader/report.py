@@ -15,11 +15,10 @@ from loader.cluster.failures import printable
 from loader.cluster.survey import Survey
 from loader.cluster.waits import Waited
 from loader.journal import ObjectJournal
+from loader.loadpage import load_page
 from loader.oci.pushplan import PushReport
-from loader.page import Page, table
 from loader.record import MAX_REPORT, Change, Record, decode, identity
 from loader.signing import read_small_file
-from loader.units import duration
 from loader.vault import Vault
 
 
@@ -264,62 +263,3 @@ def _unwritable(path: Path, error: OSError) -> StorageError:
     return StorageError(
         f"cannot write the report {path}", why=error.strerror or str(error), hint="--report DIR names another folder"
     )
-
-
-def load_page(record: dict[str, Any]) -> str:
-    """The record as a page."""
-    bundle = record["bundle"]
-    page = Page(f"{bundle['name']} {bundle['version']}: load {record['state']}")
-    page.facts(
-        [
-            ("bundle id", bundle["id"]),
-            ("sequence", str(bundle["sequence"])),
-            ("created", bundle["created"]),
-            ("registry", record["registry"]),
-            *_cluster_facts(record["cluster"]),
-            ("signed by", ", ".join(f"{s['name']} {s['fingerprint']}" for s in record["signers"])),
-            ("by", f"{record['user']} on {record['host']}, {record['loader']} ({record['loaderSha256']})"),
-            ("started", record["started"]),
-            ("finished", record["finished"]),
-        ]
-    )
-    if record["error"]:
-        page.section("What failed", table(["what", "why"], [[record["error"]["message"], record["error"]["why"]]]))
-    page.section(
-        "Images",
-        table(
-            ["repository", "tag", "digest", "state"],
-            [[i["repository"], i["tag"] or "", i["digest"], i["error"] or "confirmed"] for i in record["images"]],
-        ),
-    )
-    page.section(
-        "Cluster objects",
-        table(
-            ["kind", "namespace", "name", "action"],
-            [[o["kind"], o["namespace"] or "", o["name"], o["action"]] for o in record["objects"]],
-        ),
-    )
-    page.section(
-        "Waits",
-        table(
-            ["for", "took", "ended", "last seen"],
-            [[w["name"], duration(w["seconds"]), w["state"], w["text"]] for w in record["waits"]],
-        ),
-    )
-    page.section(
-        "Runs",
-        table(
-            ["run", "by", "started", "finished", "state"],
-            [
-                [r["verb"], f"{r['user']} on {r['host']}", r["started"], r["finished"] or "", r["state"]]
-                for r in record["runs"]
-            ],
-        ),
-    )
-    return page.html()
-
-
-def _cluster_facts(cluster: Optional[Mapping[str, str]]) -> list[tuple[str, str]]:
-    if cluster is None:
-        return []
-    return [("cluster", f"{cluster['server']} ({cluster['version']}), user {cluster['user']}")]

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from loader.bundle.errors import ClusterError
-from loader.cluster.apply import TRIES, Applied, Clock, apply_plan, rehearse
+from loader.cluster.apply import TRIES, Applied, apply_plan, rehearse
 from loader.cluster.objects import Key
 from loader.cluster.plan import Plan
 from loader.cluster.prepare import prepare
+from loader.cluster.waits import Clock
 from tests.unit.loader.cluster import makers
 from tests.unit.loader.cluster.fakecluster import FakeCluster
 

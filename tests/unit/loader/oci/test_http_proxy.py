@@ -19,7 +19,15 @@ from tests.support.registry import RegistryServer
 def registries(root: Path, options: AccessOptions, **proxies: str) -> Registries:
     time = FakeTime()
     retry = RetryPolicy(sleep=time.sleep, random=lambda: 0.5, now=time.clock)
-    environment = replace(Environment(home=root, uid=0, etc=root / "etc", run=root), **proxies)
+    environment = Environment(
+        home=root,
+        uid=0,
+        etc=root / "etc",
+        run=root,
+        http_proxy=proxies.get("http_proxy", ""),
+        https_proxy=proxies.get("https_proxy", ""),
+        no_proxy=proxies.get("no_proxy", ""),
+    )
     return Registries(options, environment, retry=retry, clock=time.clock, run_helper=no_helper)
 
 

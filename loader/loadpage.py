@@ -1,0 +1,76 @@
+"""The record of a load as a page for the people who file it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from loader.page import Page, table
+from loader.units import duration
+
+
+def load_page(record: dict[str, Any]) -> str:
+    """The record as a page."""
+    bundle = record["bundle"]
+    page = Page(f"{bundle['name']} {bundle['version']}: load {record['state']}")
+    page.facts(
+        [
+            ("bundle id", bundle["id"]),
+            ("sequence", str(bundle["sequence"])),
+            ("created", bundle["created"]),
+            ("registry", record["registry"]),
+            *_cluster_facts(record["cluster"]),
+            ("signed by", ", ".join(f"{s['name']} {s['fingerprint']}" for s in record["signers"])),
+            ("by", f"{record['user']} on {record['host']}, {record['loader']} ({record['loaderSha256']})"),
+            ("started", record["started"]),
+            ("finished", record["finished"]),
+        ]
+    )
+    if record["error"]:
+        page.section("What failed", table(["what", "why"], [[record["error"]["message"], record["error"]["why"]]]))
+    _add_effects(page, record)
+    _add_history(page, record)
+    return page.html()
+
+
+def _add_effects(page: Page, record: dict[str, Any]) -> None:
+    page.section(
+        "Images",
+        table(
+            ["repository", "tag", "digest", "state"],
+            [[i["repository"], i["tag"] or "", i["digest"], i["error"] or "confirmed"] for i in record["images"]],
+        ),
+    )
+    page.section(
+        "Cluster objects",
+        table(
+            ["kind", "namespace", "name", "action"],
+            [[o["kind"], o["namespace"] or "", o["name"], o["action"]] for o in record["objects"]],
+        ),
+    )
+
+
+def _add_history(page: Page, record: dict[str, Any]) -> None:
+    page.section(
+        "Waits",
+        table(
+            ["for", "took", "ended", "last seen"],
+            [[w["name"], duration(w["seconds"]), w["state"], w["text"]] for w in record["waits"]],
+        ),
+    )
+    page.section(
+        "Runs",
+        table(
+            ["run", "by", "started", "finished", "state"],
+            [
+                [r["verb"], f"{r['user']} on {r['host']}", r["started"], r["finished"] or "", r["state"]]
+                for r in record["runs"]
+            ],
+        ),
+    )
+
+
+def _cluster_facts(cluster: Optional[Mapping[str, str]]) -> list[tuple[str, str]]:
+    if cluster is None:
+        return []
+    return [("cluster", f"{cluster['server']} ({cluster['version']}), user {cluster['user']}")]
