@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import queue
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -191,8 +188,8 @@ def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedIma
     total = sum(request.size for request in requests)
     write_back = WriteBack(partial.fd, str(partial.path))
     fetcher = Fetcher(requests, jobs=ports.jobs)
-    with ports.progress("pack", total) as on_bytes, ArchiveHash() as running, write_back, fetcher:
-        writer = ArchiveWriter(partial.fd, str(partial.path), running.beside, write_back.wrote)
+    archive = ArchiveWriter(partial.fd, str(partial.path), write_back.wrote)
+    with ports.progress("pack", total) as on_bytes, write_back, fetcher, archive as writer:
         for name, data in head_members(planned.head):
             writer.text(name, data)
         blobs = fetcher.blobs()
@@ -204,9 +201,9 @@ def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedIma
             else:
                 writer.blob(file, next(blobs)[1])
                 on_bytes(file.size)
-        writer.finish()
+        sha256 = writer.finish()
         os.fsync(partial.fd)
-    return running.hexdigest()
+    return sha256
 
 
 def _blob_sources(resolved: Sequence[ResolvedImage]) -> Mapping[str, ImageSource]:
@@ -218,40 +215,6 @@ def _blob_sources(resolved: Sequence[ResolvedImage]) -> Mapping[str, ImageSource
         for blob in blobs:
             sources.setdefault(blob.digest, image.source)
     return sources
-
-
-class ArchiveHash:
-    """SHA-256 of the archive while it is written, in a thread of its own: the second core has time for it."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._parts: queue.Queue[Sequence[frames.Buffer]] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, name="archive-hash", daemon=True)
-
-    def __enter__(self) -> ArchiveHash:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._parts.put(())
-        self._thread.join()
-
-    @contextlib.contextmanager
-    def beside(self, parts: Sequence[frames.Buffer]) -> Iterator[None]:
-        """Hash ``parts``, after all before, while the block runs; at its end they may change."""
-        self._parts.put(parts)
-        yield
-        self._parts.join()
-
-    def _work(self) -> None:
-        for parts in iter(self._parts.get, ()):
-            for part in parts:
-                self._hash.update(part)
-            self._parts.task_done()
-
-    def hexdigest(self) -> str:
-        """The digest, once the context was left."""
-        return self._hash.hexdigest()
 
 
 def _self_verify(partial: Partial, head: Head, signers: Sequence[Signer], ports: BuildPorts) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Optional
 
@@ -26,7 +28,6 @@ from loader.bundle.tarlayout import END, Member, header, padding
 _NOT_IN_DIRECTORY = re.compile(r"[^a-z0-9-]")
 # IOV_MAX is 1024 on Linux; a frame of 4 MiB has 65 parts.
 _MAX_PARTS = 512
-Beside = Callable[[Sequence[frames.Buffer]], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
@@ -122,22 +123,60 @@ class _Plan:
         )
 
 
-class ArchiveWriter:
-    """Writes frames to an open file descriptor as they fill; memory is one glue frame.
+class _HashThread:
+    """Adds to a hash in a thread of its own while the same bytes are written: hashing lets go of the interpreter."""
 
-    ``beside`` gets the buffers of every write, in order, and gives a context that the write stands in:
-    once it is left they may change. ``on_written`` gets the bytes of each write. The bytes written are
-    exactly those that :class:`loader.bundle.tarlayout.Layout` predicts.
+    def __init__(self, name: str) -> None:
+        self._work: queue.Queue[Optional[tuple[hashlib._Hash, Sequence[frames.Buffer]]]] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._work.put(None)
+        self._thread.join()
+
+    @contextmanager
+    def beside(self, running: hashlib._Hash, parts: Sequence[frames.Buffer]) -> Iterator[None]:
+        """Add ``parts`` to ``running`` while the block runs; once it is left both are the caller's again."""
+        self._work.put((running, parts))
+        yield
+        self._work.join()
+
+    def _run(self) -> None:
+        for running, parts in iter(self._work.get, None):
+            for part in parts:
+                running.update(part)
+            self._work.task_done()
+
+
+class ArchiveWriter:
+    """Writes frames to an open file descriptor as they fill; a context. Memory is one glue frame.
+
+    ``on_written`` gets the bytes of each write. The bytes written are exactly those that
+    :class:`loader.bundle.tarlayout.Layout` predicts.
     """
 
-    def __init__(self, fd: int, name: str, beside: Beside, on_written: Callable[[int], None]) -> None:
-        self._beside = beside
+    def __init__(self, fd: int, name: str, on_written: Callable[[int], None]) -> None:
         self._on_written = on_written
         self._fd = fd
         self._name = name
         self._glue = bytearray()
         self._frames: list[tuple[int, int]] = []
+        self._archive = hashlib.sha256()
+        self._archive_thread = _HashThread("hash-archive")
+        self._blob_thread = _HashThread("hash-blob")
         self.written = 0
+
+    def __enter__(self) -> ArchiveWriter:
+        self._archive_thread.start()
+        self._blob_thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive_thread.stop()
+        self._blob_thread.stop()
 
     def text(self, path: str, data: bytes) -> None:
         """Add a small member whose content is at hand."""
@@ -163,15 +202,15 @@ class ArchiveWriter:
         running = hashlib.sha256()
         size = 0
         for chunk in chunks:
-            running.update(chunk.content)
             size += len(chunk.content)
-            if not big:
-                self._add(chunk.content)
-            elif chunk.frame is not None:
-                self._write([chunk.frame])
-                self._frames.append((len(chunk.frame), len(chunk.content)))
-            else:
-                self._raw(chunk.content)
+            with self._blob_thread.beside(running, [chunk.content]):
+                if not big:
+                    self._add(chunk.content)
+                elif chunk.frame is not None:
+                    self._write([chunk.frame])
+                    self._frames.append((len(chunk.frame), len(chunk.content)))
+                else:
+                    self._raw(chunk.content)
         if running.hexdigest() != file.sha256 or size != file.size:
             raise TrustError(
                 f"blob sha256:{file.sha256} arrived wrong",
@@ -180,11 +219,12 @@ class ArchiveWriter:
             )
         self._add(bytes(padding(file.size)))
 
-    def finish(self) -> None:
-        """Write the end of the tar stream, the last glue frame and the seek table."""
+    def finish(self) -> str:
+        """Write the end of the tar stream, the last glue frame and the seek table; return the archive's SHA-256."""
         self._add(END)
         self._flush()
         self._write([frames.seek_table(self._frames)])
+        return self._archive.hexdigest()
 
     def _open(self, path: str, size: int) -> None:
         self._add(header(path, size))
@@ -208,7 +248,7 @@ class ArchiveWriter:
         self._frames.append((frames.raw_size(len(content)), len(content)))
 
     def _write(self, parts: list[frames.Buffer]) -> None:
-        with self._beside(parts):
+        with self._archive_thread.beside(self._archive, parts):
             for start in range(0, len(parts), _MAX_PARTS):
                 self._write_all(parts[start : start + _MAX_PARTS])
 
