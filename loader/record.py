@@ -7,6 +7,8 @@ before and after is JSON of any shape; all else has exactly the fields below.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -18,6 +20,10 @@ MAX_REPORT = 128 * 2**20
 _MAX_DEPTH = 80
 STATES = ("interrupted", "complete", "pending", "failed", "rolled-back")
 ACTIONS = ("create", "patch", "unchanged", "skip")
+ENDS = ("done", "failed", "paused", "timeout", "interrupted")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+HEX = re.compile(r"[0-9a-f]{64}")
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,24 @@ def decode(data: bytes, what: str) -> tuple[Record, tuple[Change, ...]]:
     record = strictjson.decode(Record, canonical, what)
     if record.format_version != 1:
         raise FormatError(f"{what} is of a format this loader does not know", why=f"{record.format_version}")
+    odd = next(_odd(record), None)
+    if odd is not None:
+        raise FormatError(f"{what} has a value this loader does not write", why=ascii(odd)[:80])
     return record, tuple(Change(row, *state) for row, state in zip(record.objects, states))
+
+
+def _odd(record: Record) -> Iterator[str]:
+    """Give each value that its field cannot have."""
+    words: list[tuple[str, tuple[str, ...]]] = [(record.state, STATES)]
+    words += [(run.state, STATES) for run in record.runs]
+    words += [(row.action, ACTIONS) for row in record.objects]
+    words += [(wait.state, ENDS) for wait in record.waits]
+    yield from (word for word, known in words if word not in known)
+    texts = [(record.bundle.id, HEX), (record.loader_sha256, HEX), *((run.loader_sha256, HEX) for run in record.runs)]
+    texts += [(image.digest, DIGEST) for image in record.images]
+    times = (record.started, record.finished, *(time for run in record.runs for time in (run.started, run.finished)))
+    texts += [(record.bundle.created, TIME), *((time, TIME) for time in times if time is not None)]
+    yield from (value for value, pattern in texts if pattern.fullmatch(value) is None)
 
 
 def _rows(plain: object) -> list[Any]:

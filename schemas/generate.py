@@ -1,7 +1,7 @@
-"""Write ``bundle.v1.json`` and ``media-set.v1.json`` from the loader's types; run by ``make schemas``.
+"""Write the schemas of bundle, media set and load report from the loader's types; run by ``make schemas``.
 
-The types say which fields there are; what a value may be stands in ``loader.bundle.rules`` and
-``loader.bundle.mediaset``, whose patterns are taken over here where a schema can say them.
+The types say which fields there are; what a value may be stands in ``loader.bundle.rules``,
+``loader.bundle.mediaset`` and ``loader.record``, whose patterns are taken over here where a schema can say them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import typing
 from pathlib import Path
 from typing import Any, Union
 
+from loader import record as r
 from loader.bundle import manifest as m
 from loader.bundle import mediaset as s
 from loader.bundle import rules
@@ -49,11 +50,28 @@ STRINGS: dict[tuple[type, str], dict[str, Any]] = {
     (s.Volume, "name"): {"pattern": "[vp][0-9]{2}"},
     (s.Segment, "sha256"): {"pattern": _HEX},
     (s.SetFile, "sha256"): {"pattern": _HEX},
+    (r.Record, "state"): {"enum": list(r.STATES)},
+    (r.Record, "loader_sha256"): {"pattern": _HEX},
+    (r.Record, "started"): {"pattern": _TIME},
+    (r.Record, "finished"): {"pattern": _TIME},
+    (r.BundleRow, "id"): {"pattern": _HEX},
+    (r.BundleRow, "created"): {"pattern": _TIME},
+    (r.ImageRow, "digest"): {"pattern": _DIGEST},
+    (r.ObjectRow, "action"): {"enum": list(r.ACTIONS)},
+    (r.WaitRow, "state"): {"enum": list(r.ENDS)},
+    (r.RunRow, "state"): {"enum": list(r.STATES)},
+    (r.RunRow, "loader_sha256"): {"pattern": _HEX},
+    (r.RunRow, "started"): {"pattern": _TIME},
+    (r.RunRow, "finished"): {"pattern": _TIME},
 }
+# What a type has beside its fields: objects as the API server gives them, of any shape.
+_STATE = {"type": ["object", "null"]}
+FREE: dict[type, dict[str, Any]] = {r.ObjectRow: {"after": _STATE, "before": _STATE}}
 # What a number must be, by type and field.
 NUMBERS: dict[tuple[type, str], dict[str, Any]] = {
     (m.BundleManifest, "format_version"): {"const": 1},
     (s.MediaSet, "format_version"): {"const": 1},
+    (r.Record, "format_version"): {"const": 1},
     (s.MediaSet, "chunk_size"): {"const": s.CHUNK},
     (s.MediaSet, "k"): {"type": "integer", "minimum": 1, "maximum": s.MAX_DATA},
     (s.MediaSet, "m"): {"type": "integer", "minimum": 0, "maximum": s.MAX_PARITY},
@@ -81,6 +99,16 @@ def media_set_schema() -> dict[str, Any]:
     }
 
 
+def load_report_schema() -> dict[str, Any]:
+    """The schema of ``NAME-VERSION.load.json``."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "NAME-VERSION.load.json, version 1",
+        "description": "What a load did and found before it, made from the loader's types by `make schemas`.",
+        **_object(r.Record),
+    }
+
+
 def _object(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     properties = {}
@@ -93,6 +121,7 @@ def _object(cls: type) -> dict[str, Any]:
         if "enum" in extra:
             schema = {}
         properties[json_name(field.name)] = NUMBERS.get((cls, field.name)) or {**schema, **extra}
+    properties.update(FREE.get(cls, {}))
     return {
         "type": "object",
         "properties": properties,
@@ -122,7 +151,11 @@ def text(schema: dict[str, Any]) -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
-FILES = {"bundle.v1.json": bundle_schema, "media-set.v1.json": media_set_schema}
+FILES = {
+    "bundle.v1.json": bundle_schema,
+    "media-set.v1.json": media_set_schema,
+    "load-report.v1.json": load_report_schema,
+}
 
 if __name__ == "__main__":
     for name, make in FILES.items():

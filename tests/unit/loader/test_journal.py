@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loader.bundle.errors import ClusterError
+from loader.cluster.apply import apply_plan
+from loader.cluster.prepare import prepare
+from loader.journal import ObjectJournal
+from loader.vault import Vault
+from tests.unit.loader.cluster import makers
+from tests.unit.loader.cluster.fakecluster import FakeCluster
+from tests.unit.loader.cluster.states import NoClock
+
+NEWER = "docker.io/rook/ceph@sha256:" + "2" * 64
+
+
+class Book:
+    """A journal whose every write on disk is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.vault = Vault(folder)
+        self.rows: list[dict[str, Any]] = []
+        self.written: list[list[dict[str, Any]]] = []
+        self.journal = self.opened()
+
+    def opened(self) -> ObjectJournal:
+        """Another run on the same report."""
+        return ObjectJournal(self.rows, self.vault, lambda: self.written.append(json.loads(json.dumps(self.rows))))
+
+    def load(self, cluster: FakeCluster, *pairs: makers.Pair) -> None:
+        _, plan = prepare(cluster.kubectl(), pairs)
+        apply_plan(cluster.kubectl(), plan, journal=self.opened(), clock=NoClock())
+
+    def row(self, kind: str) -> dict[str, Any]:
+        (row,) = [row for row in self.rows if row["kind"] == kind]
+        return row
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return Book(tmp_path)
+
+
+def installed() -> FakeCluster:
+    return FakeCluster(makers.deployment(), makers.config_map(), makers.ceph_cluster())
+
+
+def image(state: dict[str, Any]) -> Any:
+    return state["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+def test_each_object_is_on_record_before_it_is_written(book: Book) -> None:
+    cluster = installed()
+    at_write: list[list[str]] = []
+    cluster.on_write = lambda line: at_write.append([row["kind"] for row in book.written[-1] if not row["confirmed"]])
+    book.load(cluster, makers.idms(), makers.operator_patch())
+    # A preview is a write to the API server too; nothing has to be on record for it.
+    assert at_write == [["ImageDigestMirrorSet"], ["Deployment"]]
+    assert image(book.row("Deployment")["before"]) == "rook/ceph:v1.5.0"
+    assert image(book.row("Deployment")["after"]) == makers.OPERATOR_IMAGE
+    assert book.row("ImageDigestMirrorSet")["before"] is None
+    assert book.row("ImageDigestMirrorSet")["action"] == "create"
+    assert book.row("ImageDigestMirrorSet")["uid"] == "5f0c"
+
+
+def test_what_was_there_first_stays_whatever_later_runs_do(book: Book) -> None:
+    cluster = installed()
+    for pair in (makers.operator_patch(), makers.operator_patch(), makers.operator_patch(image=NEWER)):
+        book.load(cluster, pair)
+    row = book.row("Deployment")
+    assert (image(row["before"]), image(row["after"])) == ("rook/ceph:v1.5.0", NEWER)
+    assert row["action"] == "patch"
+
+
+def test_a_write_that_was_not_answered_is_confirmed_by_the_next_run(book: Book) -> None:
+    cluster = installed()
+
+    def killed(item: dict[str, Any]) -> dict[str, Any]:
+        cluster.put(item)
+        raise KeyboardInterrupt
+
+    cluster.on_store = killed
+    with pytest.raises(KeyboardInterrupt):
+        book.load(cluster, makers.operator_patch())
+    row = book.row("Deployment")
+    assert (row["confirmed"], image(row["before"]), image(row["after"])) == (
+        False,
+        "rook/ceph:v1.5.0",
+        makers.OPERATOR_IMAGE,
+    )
+    cluster.on_store = lambda item: item
+    book.load(cluster, makers.operator_patch())
+    row = book.row("Deployment")
+    assert (row["confirmed"], row["action"], image(row["before"])) == (True, "patch", "rook/ceph:v1.5.0")
+
+
+def test_a_lost_race_puts_the_newer_state_on_record(book: Book) -> None:
+    cluster = installed()
+    raced: list[str] = []
+
+    def race(line: str) -> None:
+        if not raced:
+            raced.append(line)
+            cluster.put(makers.deployment(image="theirs:v1"))
+
+    cluster.on_write = race
+    book.load(cluster, makers.operator_patch())
+    assert image(book.row("Deployment")["before"]) == "theirs:v1"
+
+
+def test_two_documents_on_one_object_hand_its_state_on(book: Book) -> None:
+    cluster = FakeCluster()
+    first = makers.manifests(makers.config_map(a="1"), phase="before-rook", path="documents/manifests/1.json")
+    second = makers.manifests(makers.config_map(b="2"), path="documents/manifests/2.json")
+    book.load(cluster, first, second)
+    one, other = book.rows
+    assert one["before"] is None
+    assert other["before"] == one["after"]
+    assert other["after"]["data"]["b"] == "2"
+
+
+def test_a_secret_is_on_record_by_its_hash_alone(book: Book) -> None:
+    def secret(word: str) -> makers.Pair:
+        item = {**makers.config_map(), "kind": "Secret", "data": {"password": word}}
+        return makers.manifests(item)
+
+    cluster = FakeCluster()
+    book.load(cluster, secret("b2xk"))
+    book.load(cluster, secret("bmV3"))
+    assert "b2xk" not in json.dumps(book.written)
+    assert "bmV3" not in json.dumps(book.written)
+    row = book.row("Secret")
+    assert row["before"] is None
+    assert book.vault.kept(row["after"]["sha256"])["data"]["password"] == "bmV3"
+
+
+def test_what_was_refused_is_on_record_as_not_confirmed(book: Book) -> None:
+    cluster = installed()
+    cluster.broken = {"patch deployment": 'Error from server: admission webhook "x" denied the request: no'}
+    with pytest.raises(ClusterError):
+        book.load(cluster, makers.operator_patch())
+    assert book.row("Deployment")["confirmed"] is False
+
+
+def test_skipped_and_unchanged_objects_have_one_row_over_all_runs(book: Book) -> None:
+    cluster = installed()
+    for _ in range(3):
+        book.load(cluster, makers.idms(), makers.icsp())
+    assert [(row["kind"], row["action"]) for row in book.rows] == [
+        ("ImageDigestMirrorSet", "create"),
+        ("ImageContentSourcePolicy", "skip"),
+    ]
