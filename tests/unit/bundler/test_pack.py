@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import io
@@ -116,32 +115,29 @@ def test_too_many_files() -> None:
 
 
 class Written:
-    """An archive writer on a temporary file, hashing beside each write as a build does."""
+    """An archive writer on a temporary file."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "archive"
         self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT)
-        self.hash = hashlib.sha256()
         self.counted: list[int] = []
-        self.writer = ArchiveWriter(self.fd, "archive", self.beside, self.counted.append)
+        self.writer = ArchiveWriter(self.fd, "archive", self.counted.append)
 
-    @contextlib.contextmanager
-    def beside(self, parts: Sequence[frames.Buffer]) -> Iterator[None]:
-        yield
-        for part in parts:
-            self.hash.update(part)
-
-    def data(self) -> bytes:
+    def finish(self) -> bytes:
+        """The finished file, which has the hash and the sizes that were told."""
+        sha256 = self.writer.finish()
         data = self.path.read_bytes()
-        os.close(self.fd)
-        assert self.hash.hexdigest() == hashlib.sha256(data).hexdigest()
+        assert sha256 == hashlib.sha256(data).hexdigest()
         assert sum(self.counted) == self.writer.written == len(data)
         return data
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Written:
-    return Written(tmp_path)
+def written(tmp_path: Path) -> Iterator[Written]:
+    written = Written(tmp_path)
+    with written.writer:
+        yield written
+    os.close(written.fd)
 
 
 def chunks(content: bytes, *, compress: bool) -> Iterator[Chunk]:
@@ -162,15 +158,13 @@ def test_the_bytes_are_the_predicted_ones(recipe: Callable[[], Recipe], written:
             written.writer.blob(file, chunks(made.contents[file.path], compress=file.stored == "zstd"))
         else:
             written.writer.text(file.path, made.contents[file.path])
-    written.writer.finish()
-    assert written.data() == made.archive()
+    assert written.finish() == made.archive()
 
 
 def test_a_text_of_many_frames_is_cut_like_a_blob(written: Written) -> None:
     content = bytes(2 * FRAME + 7)
     written.writer.text("bundle.json", content)
-    written.writer.finish()
-    plain = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(written.data()), read_across_frames=True).read()
+    plain = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(written.finish()), read_across_frames=True).read()
     with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
         (entry,) = tar.getmembers()
     assert (entry.name, entry.size) == ("bundle.json", len(content))
@@ -194,14 +188,15 @@ def test_a_blob_that_arrives_wrong(size: int, change: str, written: Written) -> 
     wrong = {"another byte": b"x" + content[1:], "a byte less": content[1:], "a byte more": content + b"\0"}[change]
     with refused(TrustError, "sha256:" + layer_file(content).sha256, hashlib.sha256(wrong).hexdigest()):
         written.writer.blob(layer_file(content), chunks(wrong, compress=False))
-    os.close(written.fd)
 
 
 def test_a_full_disk_names_the_file_and_what_to_do() -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     try:
-        writer = ArchiveWriter(full, "out/.x.part", lambda _: contextlib.nullcontext(), lambda _: None)
-        with refused(StorageError, "cannot write out/.x.part", os.strerror(errno.ENOSPC)):
+        with (
+            ArchiveWriter(full, "out/.x.part", lambda _: None) as writer,
+            refused(StorageError, "cannot write out/.x.part", os.strerror(errno.ENOSPC)),
+        ):
             writer.text("SHA256SUMS", bytes(FRAME))
     finally:
         os.close(full)
@@ -216,8 +211,7 @@ def test_a_write_that_takes_only_a_part_is_finished(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "writev", lazy)
     content = bytes(range(256)) * 1000
     written.writer.text("SHA256SUMS", content)
-    written.writer.finish()
-    assert zstandard.ZstdDecompressor().stream_reader(written.data()).read()[512 : 512 + len(content)] == content
+    assert zstandard.ZstdDecompressor().stream_reader(written.finish()).read()[512 : 512 + len(content)] == content
 
 
 def test_the_head_alone_is_a_plain_tar() -> None:
