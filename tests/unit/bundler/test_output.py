@@ -146,7 +146,12 @@ def test_a_disk_that_refuses_to_write_back_fails_the_build(monkeypatch: pytest.M
 def test_an_earlier_error_is_the_one_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = RefusingDisk()
     monkeypatch.setattr(os, "fdatasync", disk)
-    with pytest.raises(ValueError, match="first"), WriteBack(7, "archive") as write_back:
-        write_back.wrote(32 << 20)
-        assert disk.asked.wait(10)
-        raise ValueError("first")
+
+    def work() -> None:
+        with WriteBack(7, "archive") as write_back:
+            write_back.wrote(32 << 20)
+            assert disk.asked.wait(10)
+            raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        work()
