@@ -5,7 +5,7 @@ Everything here is decided from manifests alone, before a single layer is fetche
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Optional
@@ -129,13 +129,13 @@ def _directories(
     resolved: Sequence[ResolvedImage],
 ) -> tuple[tuple[manifests.Image, ...], tuple[PackedImage, ...]]:
     """The entries of ``images[]`` and their directories; entries with one digest share one directory."""
-    by_digest: dict[str, PackedImage] = {}
+    packed: dict[str, PackedImage] = {}
+    whole = _merged(resolved)
     images = []
     for index, image in enumerate(resolved):
         name = image.config.name
-        packed = by_digest.get(image.digest)
-        if packed is None:
-            packed = by_digest[image.digest] = _packed(directory_name(index, name.repository), image)
+        if image.digest not in packed:
+            packed[image.digest] = _packed(directory_name(index, name.repository), whole[image.digest])
         images.append(
             manifests.Image(
                 source=name.name,
@@ -143,13 +143,28 @@ def _directories(
                 digest=image.digest,
                 media_type=image.parsed.media_type,
                 platforms=image.platforms,
-                path=packed.directory,
+                path=packed[image.digest].directory,
                 repository=image.config.repository,
-                omitted=_omitted(image),
+                omitted=_omitted(whole[image.digest]),
                 rewritten=_rewritten(image),
             )
         )
-    return tuple(images), tuple(by_digest.values())
+    return tuple(images), tuple(packed.values())
+
+
+def _merged(resolved: Sequence[ResolvedImage]) -> Mapping[str, ResolvedImage]:
+    """The images by digest, each with the children that any of its entries takes."""
+    merged: dict[str, ResolvedImage] = {}
+    for image in resolved:
+        other = merged.setdefault(image.digest, image)
+        taken = {child.descriptor.digest: child for child in (*other.children, *image.children)}
+        merged[image.digest] = replace(
+            other,
+            children=tuple(taken[child.digest] for child in image.parsed.children if child.digest in taken),
+            left_out=tuple(child for child in image.parsed.children if child.digest not in taken),
+            signatures={**image.signatures, **other.signatures},
+        )
+    return merged
 
 
 def _omitted(image: ResolvedImage) -> tuple[manifests.Omitted, ...]:

@@ -68,16 +68,20 @@ class _Walker:
             directory, _, name = path.rpartition("/")
             if _SIGNATURE.fullmatch(name):
                 self._signatures.setdefault(directory, []).append(path)
+        self._omitted: dict[str, set[str]] = {}
         self.seen: set[str] = set()
         self.graphs: dict[str, ImageGraph] = {}
 
     def visit(self, owner: Union[Image, Attachment]) -> None:
+        omitted = {item.digest for item in owner.omitted} if isinstance(owner, Image) else set()
         known = self.graphs.get(owner.path)
         if known is not None:
             if known.nodes[-1].digest != owner.digest:
                 raise FormatError(f"two images share {owner.path}", why="their digests differ")
+            if self._omitted[owner.path] != omitted:
+                raise FormatError(f"two images share {owner.path}", why="they do not omit the same")
             return
-        omitted = {item.digest for item in owner.omitted} if isinstance(owner, Image) else set()
+        self._omitted[owner.path] = omitted
         top_path = f"{owner.path}/manifest.json"
         data = self._manifest(top_path, owner.digest)
         media_type = owner.media_type if isinstance(owner, Image) else None

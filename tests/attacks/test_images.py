@@ -273,6 +273,16 @@ def test_one_image_under_two_names_shares_its_directory() -> None:
     assert list(verify(recipe.archive()).bundle.graphs) == [INDEX]
 
 
+def test_one_image_under_two_names_that_lacks_something_under_one_of_them() -> None:
+    # The second name would promise what nobody carries.
+    recipe, path = missing("layer")
+    digest = "sha256:" + path.rpartition("/")[2]
+    image = replace(recipe.manifest.images[1], omitted=(m.Omitted(digest, "not for here"),))
+    whole = replace(image, omitted=(), source="quay.io/x/y", repository="x/y")
+    with refused(FormatError, image.path, "do not omit the same"):
+        verify(recipe.change(images=(recipe.manifest.images[0], image, whole)).archive())
+
+
 IMAGES: dict[str, dict[str, Any]] = {
     "source without a repository": {"source": "docker.io"},
     "source with a user": {"source": "me@docker.io/x"},
