@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of ``airgap-bundler``."""
-    from bundler.cli import building, media, planning, signing, starting  # noqa: F401 - they register their commands
+    from bundler.cli import building, finding, media, planning, signing, starting  # noqa: F401 - they register their commands
     from bundler.cli.app import app
     from loader.cli.main import invoke
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer
 
-from bundler.cli import building, planning, signing, starting  # noqa: F401
+from bundler.cli import building, finding, planning, signing, starting  # noqa: F401
 from bundler.cli.app import app as bundler_app
 from loader.cli import loading, reading  # noqa: F401 - they register their commands
 from loader.cli.app import app
