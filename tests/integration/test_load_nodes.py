@@ -1,0 +1,119 @@
+"""What the one command says of nodes, and gives them on request: through the command line, pools at work."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.site import Site
+
+SECRET = "a-very-secret-word"
+OLD = base64.b64encode(json.dumps({"auths": {"quay.io": {"auth": "eDp5"}}}).encode()).decode()
+IDMS = "imagedigestmirrorsets.config.openshift.io/rook-ceph-images"
+
+
+def test_a_dry_run_tells_what_each_pool_will_do(site: Site) -> None:
+    found = site.run("load", "--dry-run", "--json").expect().json
+    assert found["nodes"] == [
+        {"pool": "master", "effect": "reload", "count": 3},
+        {"pool": "worker", "effect": "reload", "count": 3},
+    ]
+    assert found["findings"] == []
+    shown = site.run("load", "--dry-run").expect().out
+    assert "CRI-O reload on 6 nodes (master 3, worker 3)" in shown
+    assert "nodes     worker: reload of 3" in shown
+
+
+def test_after_a_load_no_node_does_anything(site: Site) -> None:
+    site.run("load").expect()
+    found = site.run("load", "--dry-run", "--json").expect().json
+    assert [pool["effect"] for pool in found["nodes"]] == ["none", "none"]
+    again = site.run("load", yes=False).expect()
+    assert "no node does anything" in again.out
+
+
+def test_pruning_is_said_to_drain_and_needs_its_option(site: Site) -> None:
+    site.run("load").expect()
+    entries = site.object(IDMS)["spec"]["imageDigestMirrors"]
+    more = [*entries, {"source": "quay.io/old", "mirrors": [f"{site.registry.host}/old"]}]
+    body = json.dumps({"spec": {"imageDigestMirrors": more}})
+    site.cluster.kubectl("patch", *IDMS.split("/"), "--type=merge", "-p", body)
+    kept = site.run("load", "--dry-run", "--json").expect().json
+    assert [o["action"] for o in kept["objects"] if o["kind"] == "ImageDigestMirrorSet"] == ["unchanged"]
+    pruned = site.run("load", "--dry-run", "--json", "--prune-mirrors").expect().json
+    assert [o["action"] for o in pruned["objects"] if o["kind"] == "ImageDigestMirrorSet"] == ["patch"]
+    assert '"source": "quay.io/old"' in str(pruned["objects"])
+
+
+@pytest.fixture
+def openshift(site: Site) -> Iterator[Site]:
+    """With an image config that lets nodes speak http to the registry, and a pull secret with someone else's login."""
+    sources = {"registrySources": {"insecureRegistries": [site.registry.host]}}
+    image = {"apiVersion": "config.openshift.io/v1", "kind": "Image", "metadata": {"name": "cluster"}, "spec": sources}
+    metadata = {"name": "pull-secret", "namespace": "openshift-config"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "kubernetes.io/dockerconfigjson"}
+    if not site.cluster.kubectl("get", "namespace", "openshift-config", "--ignore-not-found", "-o", "name"):
+        site.cluster.kubectl("create", "namespace", "openshift-config")
+    for item in (image, {**secret, "data": {".dockerconfigjson": OLD}}):
+        site.cluster.kubectl("create", "-f", "-", input=json.dumps(item))
+    yield site
+    site.cluster.kubectl("delete", "images.config.openshift.io", "cluster")
+    site.cluster.kubectl("delete", "secrets,configmaps", "--all", "-n", "openshift-config")
+
+
+def files_for(site: Site) -> tuple[Path, Path]:
+    authority, login = site.cli.folder / "ca.pem", site.cli.folder / "login.json"
+    authority.write_bytes((site.cluster.logs / "server.pem").read_bytes())
+    packed = base64.b64encode(f"user:{SECRET}".encode()).decode()
+    login.write_text(
+        json.dumps({"auths": {site.registry.host: {"auth": packed}, "other.io": {"auth": "b3RoZXI6eA=="}}})
+    )
+    return authority, login
+
+
+def test_authority_and_login_reach_the_cluster_and_nothing_else_is_told(openshift: Site) -> None:
+    authority, login = files_for(openshift)
+    options = ["--cluster-ca", authority, "--cluster-auth", login, "--only", "mirrors"]
+    shown = openshift.run("load", "--dry-run", *options).expect()
+    ran = openshift.run("load", *options).expect()
+    packed = openshift.cluster.kubectl("get", "secret", "pull-secret", "-n", "openshift-config", "-o", "json")
+    stored = json.loads(base64.b64decode(json.loads(packed)["data"][".dockerconfigjson"]))
+    assert set(stored["auths"]) == {"quay.io", openshift.registry.host}
+    assert stored["auths"]["quay.io"] == {"auth": "eDp5"}
+    data = openshift.cluster.kubectl("get", "configmap", "airgap-registry-cas", "-n", "openshift-config", "-o", "json")
+    assert list(json.loads(data)["data"]) == [openshift.registry.host.replace(":", "..")]
+    new = json.loads(packed)["data"][".dockerconfigjson"]
+    hidden = [SECRET, "eDp5", OLD, new, stored["auths"][openshift.registry.host]["auth"]]
+    told = [shown.out, shown.err, ran.out, ran.err, *texts(openshift.cli.folder / "reports")]
+    told += texts(openshift.cli.home / ".local/state/airgap-loader/logs")
+    assert len(told) > 5
+    assert [word for word in hidden for text in told if word in text] == []
+    assert "nothing to change" in openshift.run("load", *options, yes=False).expect().out
+
+
+def texts(folder: Path) -> list[str]:
+    return [path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+@pytest.mark.parametrize("option", ["--cluster-ca", "--cluster-auth"])
+def test_a_file_that_is_none_is_refused_before_anything_is_pushed(openshift: Site, option: str) -> None:
+    wrong = openshift.cli.folder / "wrong"
+    wrong.write_text(SECRET)
+    ran = openshift.run("load", option, wrong).expect(2)
+    assert option in ran.three_lines[0]
+    assert SECRET not in ran.err
+    openshift.run("load", option, openshift.cli.folder / "absent").expect(2)
+    assert not openshift.tags("ceph/ceph")
+
+
+def test_nodes_that_would_ask_by_https_are_a_blocker(openshift: Site) -> None:
+    body: dict[str, Any] = {"spec": {"registrySources": {"insecureRegistries": []}}}
+    openshift.cluster.kubectl("patch", "images.config.openshift.io", "cluster", "--type=merge", "-p", json.dumps(body))
+    ran = openshift.run("load").expect(7)
+    assert "speaks http and is not in insecureRegistries" in " ".join(ran.three_lines)
+    assert not openshift.tags("ceph/ceph")
