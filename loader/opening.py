@@ -12,7 +12,7 @@ from loader.bundle import manifest as manifests
 from loader.bundle.archive import read_exact
 from loader.bundle.digest import sha256_hex
 from loader.bundle.discs import DiscSet, bundle_head, open_set, read_common
-from loader.bundle.errors import FormatError, StorageError, TrustError
+from loader.bundle.errors import FormatError, MissingVolume, StorageError, TrustError
 from loader.bundle.head import LABEL, Head, read_head
 from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
 from loader.bundle.manifest import BundleManifest
@@ -124,7 +124,11 @@ def open_source(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = 
     with open_media(sources, trust) as media:
         media.source.require_enough()
         beside = [*bundle_head(media.discs).signatures, *_given(signatures)]
-        bundle = verify_head(media.source, trust, find_decoder(), beside=beside)
+        try:
+            bundle = verify_head(media.source, trust, find_decoder(), beside=beside)
+        except MissingVolume:
+            media.source.tell_all()
+            raise
         if bundle.id != media.discs.media.bundle.id:
             raise TrustError(
                 "the archive on the discs is not the one their list names",

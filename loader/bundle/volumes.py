@@ -258,6 +258,11 @@ class MediaSource:
                 reader.read(chunk, memoryview(bytearray(size)))
                 on_bytes(size)
 
+    def tell_all(self) -> None:
+        """Read every disc at hand and raise one ``MissingVolume`` with all that is lost, if it is too much."""
+        self.survey(self.volumes, _ignore)
+        self.require_healable()
+
     def require_healable(self) -> None:
         """Raise ``MissingVolume`` with all that is lost, disc by disc, when any stripe has more than parity replaces.
 
@@ -313,3 +318,7 @@ class MediaSource:
 
     def _noted(self) -> str:
         return f"; {'; '.join(self.notes)}" if self.notes else ""
+
+
+def _ignore(_: int) -> None:
+    return

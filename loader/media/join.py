@@ -11,7 +11,6 @@ from pathlib import Path
 from loader.bundle.archive import read_exact
 from loader.bundle.errors import ConfigError, MissingVolume, StorageError, TrustError
 from loader.bundle.mediaset import CHUNK
-from loader.media.verifying import tell_all
 from loader.opening import OpenedMedia
 from loader.units import human
 
@@ -48,7 +47,7 @@ def join_archive(media: OpenedMedia, target: Path, on_bytes: Callable[[int], Non
             )
         part.replace(target)
     except MissingVolume:
-        tell_all(media)
+        source.tell_all()
         raise
     except OSError as error:
         raise StorageError(f"cannot write {target}", why=error.strerror or str(error)) from error

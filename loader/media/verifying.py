@@ -23,18 +23,12 @@ def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
     try:
         complete = verify_content(opened.bundle, on_bytes=on_bytes)
     except MissingVolume:
-        tell_all(media)
+        media.source.tell_all()
         raise
     media.source.survey(media.source.parity, on_bytes)
     for fault in disc_faults(media.discs):
         raise _error(fault)
     return complete
-
-
-def tell_all(media: OpenedMedia) -> None:
-    """Read every disc at hand and raise one ``MissingVolume`` with all that is lost, if it is too much."""
-    media.source.survey(media.source.volumes, _ignore)
-    media.source.require_healable()
 
 
 def media_document(media: Optional[OpenedMedia]) -> dict[str, Any]:
@@ -65,7 +59,3 @@ def _error(fault: Fault) -> Exception:
         why="the signed list of the set says otherwise; images and documents are not touched by it",
         hint="write this disc again, or give another copy; load, push and extract take nothing from that file",
     )
-
-
-def _ignore(_: int) -> None:
-    return

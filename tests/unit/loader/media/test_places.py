@@ -1,0 +1,161 @@
+"""What a SOURCE is, and the archive back from it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from loader.bundle.errors import ConfigError, FormatError, MissingVolume, StorageError
+from loader.bundle.mediaset import CHUNK
+from loader.media.folder import FolderDisc
+from loader.media.join import join_archive
+from loader.media.places import ImageFile, disc_paths, find_archive
+from loader.media.verifying import media_document, verify_opened
+from loader.opening import damage_lines, media_notes, open_media, open_source, read_unverified, trusted_documents
+from tests.support.bundles import full_recipe, make_trust
+from tests.support.discs import bundle_set
+from tests.support.isomaker import make_iso, tree
+from tests.support.refusals import refused
+from tests.support.setfolder import write_disc, write_discs
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    return write_discs(tmp_path / "set", bundle_set())
+
+
+def write_images(folder: Path) -> list[Path]:
+    folder.mkdir()
+    made = bundle_set()
+    for name in made.shares:
+        (folder / f"{name}.iso").write_bytes(make_iso(tree(made.disc(name).files)))
+    return sorted(folder.iterdir())
+
+
+def test_archives_and_discs_are_told_apart(tmp_path: Path, folders: list[Path]) -> None:
+    archive = tmp_path / "demo-1.tar.zst"
+    archive.write_bytes(full_recipe().archive())
+    images = write_images(tmp_path / "images")
+    assert find_archive([archive]) == archive
+    assert find_archive([*images, *folders]) is None
+    for several in ([archive, archive], [archive, folders[0]]):
+        with refused(ConfigError, "is an archive and not the only SOURCE"):
+            find_archive(several)
+    with refused(StorageError, "cannot open"):
+        find_archive([tmp_path / "nothing"])
+
+
+def test_a_folder_may_hold_discs_or_be_one(tmp_path: Path, folders: list[Path]) -> None:
+    images = write_images(tmp_path / "images")
+    assert disc_paths(tmp_path / "set") == sorted(folders)
+    assert disc_paths(tmp_path / "images") == images
+    assert disc_paths(folders[0]) == [folders[0]]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with refused(FormatError, "holds no discs"):
+        disc_paths(empty)
+    (empty / "SET.JSO").write_bytes(b"")
+    assert disc_paths(empty) == [empty]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_images_and_folders_verify_together(tmp_path: Path, folders: list[Path], mixed: bool) -> None:
+    images = write_images(tmp_path / "images")
+    sources: Sequence[Path] = [images[1], folders[1], images[3]] if mixed else images
+    with open_source(sources, make_trust()) as opened:
+        assert verify_opened(opened, lambda _: None).bundle.id == bundle_set().media.bundle.id
+        assert media_document(opened.media)["healable"] is None
+
+
+def test_everything_that_is_lost_is_told_not_the_first_alone(folders: list[Path]) -> None:
+    for name in ("v01", "v02"):
+        path = folders[0].parent / name / f"demo-1.{name}.s001"
+        path.write_bytes(b"\0" * CHUNK)
+    with pytest.raises(MissingVolume) as caught, open_source(folders, make_trust()):
+        pass
+    for name in ("v01", "v02"):
+        assert f"disc {name}: 1 of 2 chunks unreadable" in caught.value.why
+        folder = folders[0].parent / name
+        (folder / f"demo-1.{name}.s001").write_bytes(bundle_set().shares[name][f"demo-1.{name}.s001"])
+        (folder / f"demo-1.{name}.s002").write_bytes(b"")
+    with open_source(folders, make_trust()) as opened, pytest.raises(MissingVolume) as caught:
+        verify_opened(opened, lambda _: None)
+    assert all(f"disc {name}: 1 of 2 chunks unreadable" in caught.value.why for name in ("v01", "v02"))
+
+
+def test_an_archive_is_no_media_set(tmp_path: Path) -> None:
+    archive = tmp_path / "demo-1.tar.zst"
+    archive.write_bytes(full_recipe().archive())
+    with open_source(archive, make_trust()) as opened:
+        assert opened.media is None
+        verify_opened(opened, lambda _: None)
+        assert [*media_notes(None), *damage_lines(None)] == []
+        assert media_document(None) == {"healable": None, "media": None}
+
+
+def test_any_one_disc_shows_what_is_inside(tmp_path: Path, folders: list[Path]) -> None:
+    for source in (folders[3], write_images(tmp_path / "images")[0]):
+        assert read_unverified(source).manifest == full_recipe().manifest
+        assert list(trusted_documents(source, make_trust())) == ["documents/before-rook/common.json"]
+
+
+def test_join_gives_the_archive_back(tmp_path: Path, folders: list[Path]) -> None:
+    target = tmp_path / "joined"
+    with open_media(folders[1:], make_trust()) as media:
+        join_archive(media, target, lambda _: None)
+        assert media_document(media)["healable"] is True
+        with refused(ConfigError, "joined exists"):
+            join_archive(media, target, lambda _: None)
+    assert target.read_bytes() == full_recipe().archive()
+
+
+def test_join_leaves_nothing_where_it_fails(
+    tmp_path: Path, folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (folders[2] / "demo-1.v03.s001").write_bytes(b"")
+    with open_media(folders[:3], make_trust()) as media, refused(MissingVolume, "beyond repair", "disc v03"):
+        join_archive(media, output / "joined", lambda _: None)
+    with open_media(folders, make_trust()) as media:
+        with refused(StorageError, "cannot write"):
+            join_archive(media, tmp_path / "nowhere/joined", lambda _: None)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 5})())
+        with refused(StorageError, "not enough space", "free 5 B"):
+            join_archive(media, output / "joined", lambda _: None)
+    assert list(output.iterdir()) == []
+
+
+def test_a_disc_that_goes_away_between_listing_and_opening(tmp_path: Path) -> None:
+    folder = write_disc(tmp_path / "v01", bundle_set().disc("v01"))
+    with FolderDisc(folder) as disc:
+        assert disc.entries()["set.json"] == "file"
+        (folder / "set.json").unlink()
+        with refused(StorageError, "cannot open set.json"):
+            disc.open("set.json")
+        with refused(StorageError, "nothing is not on"):
+            disc.open("nothing")
+    with refused(StorageError, "cannot open"):
+        FolderDisc(tmp_path / "nowhere")
+
+
+def test_a_folder_with_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loader.media.folder.MAX_MEMBERS", 3)
+    for number in range(5):
+        (tmp_path / str(number)).write_bytes(b"")
+    with FolderDisc(tmp_path) as disc, refused(FormatError, "too many files"):
+        disc.entries()
+
+
+def test_the_end_of_a_block_device_is_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "disc.iso"
+    path.write_bytes(bytes(5000))
+    with ImageFile(str(path)) as image:
+        device = os.stat_result((stat.S_IFBLK | 0o660, *[0] * 9))
+        assert image.measure(device, "/dev/sr0") == 5000
+        with refused(FormatError, "/dev/tty is not a regular file, a folder or a block device"):
+            image.measure(os.stat_result((stat.S_IFCHR | 0o660, *[0] * 9)), "/dev/tty")
