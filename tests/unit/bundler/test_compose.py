@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bundler.compose import Composition, compose, utc
+from bundler.lock import Last, Lock
+from bundler.resolve import resolve
+from loader.bundle import manifest as manifests
+from loader.bundle.digest import digest_of, sha256_hex
+from loader.bundle.rules import check_manifest
+from loader.bundle.sums import render_sums
+from loader.signing import Signer
+from tests.support.builds import START, MemoryImage, Outside, make_config
+from tests.support.bundles import make_signer
+from tests.support.images import MadeImage, make_image
+
+ONE, TWO = make_image(name="one"), make_image(name="two", platforms=["linux/amd64"])
+
+
+def composed(
+    images: dict[str, MadeImage],
+    *,
+    lock: Lock | None = None,
+    signers: Sequence[Signer] = (),
+    now: int = START,
+    there: manifests.BundleManifest | None = None,
+    signed: dict[str, bytes] | None = None,
+    **fields: object,
+) -> Composition:
+    config = make_config(list(images), **fields)
+    outside = Outside({name: MemoryImage(image, signed or {}) for name, image in images.items()})
+    lock = lock or Lock()
+    return compose(config, lock, resolve(config.images, lock, outside.open, jobs=2), signers, now=now, there=there)
+
+
+def test_what_is_composed_is_what_a_loader_takes() -> None:
+    made = composed({"docker.io/x/one:1": ONE, "quay.io/y/two:2": TWO}, signers=[make_signer("builder")])
+    manifest = manifests.decode(made.head.manifest)
+    assert manifest == made.manifest
+    check_manifest(manifest)
+    assert made.head.sums == render_sums(manifest.files, sha256_hex(made.head.manifest))
+    assert made.head.signatures == (("builder", make_signer("builder").sign(made.head.sums)),)
+    assert (made.name, manifest.created) == ("demo-1", utc(START))
+    listed = {file.path: file for file in manifest.files}
+    for path, data in made.texts.items():
+        assert (listed[path].size, listed[path].sha256) == (len(data), sha256_hex(data))
+
+
+def test_times_are_utc() -> None:
+    assert utc(0) == "1970-01-01T00:00:00Z"
+    assert utc(START) == "2023-11-14T22:13:20Z"
+
+
+def test_one_digest_under_two_names_shares_a_directory() -> None:
+    made = composed({"docker.io/x/one:1": ONE, "quay.io/y/two:2": TWO, "quay.io/z/one:3": ONE})
+    paths = [image.path for image in made.manifest.images]
+    assert paths == ["images/0000-one", "images/0001-two", "images/0000-one"]
+    assert [packed.directory for packed in made.packed] == paths[:2]
+
+
+def test_signature_files_travel_with_their_image() -> None:
+    made = composed({"docker.io/x/one:1": ONE}, signed={"signature-1": b"simple"})
+    assert made.texts["images/0000-one/signature-1"] == b"simple"
+
+
+def test_a_layer_hosted_elsewhere_is_named_as_omitted() -> None:
+    (digest, media_type, data) = TWO.manifests[0]
+    plain = json.loads(data)
+    layer = plain["layers"][0]["digest"]
+    plain["layers"][0]["urls"] = ["https://elsewhere.example/layer"]
+    changed = json.dumps(plain).encode()
+    image = replace(TWO, manifests=((digest_of(changed), media_type, changed),))
+    made = composed({"docker.io/x/two:1": image})
+    (omitted,) = made.manifest.images[0].omitted
+    assert (omitted.digest, omitted.reason.partition(":")[0]) == (layer, "foreign layer")
+    assert layer[7:] not in {file.sha256 for file in made.manifest.files}
+    assert digest != image.digest
+
+
+def test_the_lock_keeps_when_an_image_was_resolved_until_it_moves() -> None:
+    names = ["docker.io/x/one:1", "quay.io/y/two:2"]
+    first = composed(dict(zip(names, (ONE, TWO))))
+    later = composed(dict(zip(names, (ONE, TWO))), lock=first.lock, now=START + 60)
+    assert later.lock.images == first.lock.images
+    moved = composed(dict(zip(names, (TWO, TWO))), lock=Lock({names[1]: first.lock.images[names[1]]}), now=START + 60)
+    assert {name: entry.resolved for name, entry in moved.lock.images.items()} == {
+        names[0]: utc(START + 60),
+        names[1]: utc(START),
+    }
+    assert moved.lock.last == Last(moved.manifest.sequence, moved.head.id)
+
+
+def test_a_bundle_that_is_there_and_differs_in_nothing_is_the_same_bundle() -> None:
+    images = {"docker.io/x/one:1": ONE}
+    first = composed(images)
+    assert composed(images, there=first.manifest, now=START + 60).head == first.head
+    for other in (
+        composed(images, there=first.manifest, now=START + 60, sequence=9),
+        composed(images, there=first.manifest, now=START + 60, registry="other.example"),
+        composed({"docker.io/x/one:1": TWO}, there=first.manifest, now=START + 60),
+    ):
+        assert other.head.id != first.head.id
+        assert other.manifest.created == utc(START + 60)
+
+
+def test_a_lost_archive_is_built_again_from_the_lock_and_the_same_time() -> None:
+    images = {"docker.io/x/one:1": ONE}
+    first = composed(images)
+    assert composed(images, lock=first.lock).head == first.head
+    assert composed(images, lock=first.lock, now=START + 60).manifest.sequence == START + 60
+    assert composed(images, lock=first.lock, now=START - 60).manifest.sequence == START + 1

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+
+from bundler.sign import attach_signature, check_label, open_signer, sign_bundle, write_key_pair
+from loader.bundle.errors import BundleError, ConfigError, StorageError, TrustError
+from loader.bundle.policy import Rule
+from loader.opening import open_bundle
+from loader.signing import new_key_pair
+from tests.support.bundles import ARCHIVE, make_policy, make_signer, make_trust, private_pem, tiny_recipe
+from tests.support.refusals import refused
+
+BUILDER, APPROVER, STRANGER = make_signer("builder"), make_signer("approver"), make_signer("stranger")
+SUMS = tiny_recipe().head.sums
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / ARCHIVE
+    path.write_bytes(tiny_recipe().archive())
+    path.with_name(f"{ARCHIVE}.sha256").write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {ARCHIVE}\n")
+    return path
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    path = tmp_path / "Builder.key"
+    path.write_bytes(private_pem(BUILDER._private))
+    return path
+
+
+def test_a_key_by_path_is_named_for_its_file(key: Path) -> None:
+    for uri in (str(key), f"file:{key}"):
+        signer = open_signer(uri, label=None, environ={})
+        assert (signer.label, signer.public.spki) == ("builder", BUILDER.public.spki)
+    assert open_signer(str(key), label="release", environ={}).label == "release"
+
+
+def test_a_key_in_a_variable(key: Path) -> None:
+    signer = open_signer("env:SIGNING-KEY", label=None, environ={"SIGNING-KEY": key.read_text()})
+    assert (signer.label, signer.public.spki) == ("signing-key", BUILDER.public.spki)
+    with refused(ConfigError, "env:OTHER", "not set"):
+        open_signer("env:OTHER", label=None, environ={})
+
+
+def test_a_locked_key(tmp_path: Path) -> None:
+    private, public = new_key_pair(b"open sesame")
+    (tmp_path / "locked.key").write_bytes(private)
+    (tmp_path / "word").write_bytes(b"open sesame\r\n")
+    signer = open_signer(str(tmp_path / "locked.key"), label=None, environ={}, passphrase_file=tmp_path / "word")
+    assert signer.public.pem == public
+    with refused(ConfigError, "locked.key"):
+        open_signer(str(tmp_path / "locked.key"), label=None, environ={})
+
+
+def test_what_is_no_key(tmp_path: Path) -> None:
+    with refused(ConfigError, "--key vault:"):
+        open_signer("vault:secret/key", label=None, environ={})
+    with refused(StorageError, str(tmp_path / "none.key")):
+        open_signer(str(tmp_path / "none.key"), label=None, environ={})
+
+
+@pytest.mark.parametrize("label", ["", "A", "a b", "a.b", "a/b", "a" * 33, "a\n", "\u00e4"])
+def test_a_label_that_no_file_can_bear(label: str, key: Path) -> None:
+    with refused(ConfigError, "can't name a signature"):
+        check_label(label)
+    if label:
+        with refused(ConfigError, "can't name a signature"):
+            open_signer(str(key), label=label, environ={})
+
+
+def test_a_new_key_pair_is_for_its_owner_alone(tmp_path: Path) -> None:
+    private, public, known = write_key_pair("release", tmp_path / "keys", None)
+    assert (private.name, public.name) == ("release.key", "release.pub")
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert open_signer(str(private), label=None, environ={}).public.fingerprint == known.fingerprint
+    assert public.read_bytes() == known.pem
+
+
+def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
+    write_key_pair("one", tmp_path, None)
+    before = (tmp_path / "one.key").read_bytes()
+    with refused(ConfigError, "one.key exists"):
+        write_key_pair("one", tmp_path, None)
+    assert (tmp_path / "one.key").read_bytes() == before
+    (tmp_path / "two.pub").symlink_to(tmp_path / "nowhere")
+    with refused(ConfigError, "two.pub exists"):
+        write_key_pair("two", tmp_path, None)
+    assert not (tmp_path / "two.key").exists()
+
+
+def test_a_new_key_behind_a_passphrase(tmp_path: Path) -> None:
+    (tmp_path / "word").write_bytes(b"open sesame\n")
+    private, _, _ = write_key_pair("locked", tmp_path, tmp_path / "word")
+    assert b"ENCRYPTED" in private.read_bytes()
+    signer = open_signer(str(private), label=None, environ={}, passphrase_file=tmp_path / "word")
+    assert signer.label == "locked"
+
+
+def test_a_folder_for_keys_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with refused(StorageError, str(tmp_path / "file")):
+        write_key_pair("one", tmp_path / "file", None)
+
+
+def test_a_further_signature_counts_and_changes_nothing(archive: Path) -> None:
+    before = archive.read_bytes()
+    written = sign_bundle(archive, APPROVER)
+    assert [path.name for path in written] == [f"{ARCHIVE}.approver.sig", f"{ARCHIVE}.sha256.approver.sig"]
+    assert archive.read_bytes() == before
+    with open_bundle(archive, make_trust(make_policy(BUILDER, APPROVER, rule=Rule(2)))) as bundle:
+        assert len(bundle.signers) == 2
+    archive.with_name(f"{ARCHIVE}.sha256").unlink()
+    assert len(sign_bundle(archive, APPROVER)) == 1
+
+
+def test_signing_what_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / ARCHIVE).write_bytes(b"no bundle")
+    with pytest.raises(BundleError):
+        sign_bundle(tmp_path / ARCHIVE, APPROVER)
+    assert [entry.name for entry in tmp_path.iterdir()] == [ARCHIVE]
+
+
+def attach(archive: Path, signature: bytes, label: str = "approver") -> Path:
+    folder = archive.parent / "mail"
+    folder.mkdir(exist_ok=True)
+    (folder / "approver.pub").write_bytes(APPROVER.public.pem)
+    (folder / "signature").write_bytes(signature)
+    return attach_signature(archive, label=label, public_key=folder / "approver.pub", signature=folder / "signature")
+
+
+def test_another_person_s_signature_is_stored_for_what_it_signs(archive: Path) -> None:
+    sidecar = archive.with_name(f"{ARCHIVE}.sha256").read_bytes()
+    assert attach(archive, APPROVER.sign(SUMS)).name == f"{ARCHIVE}.approver.sig"
+    assert attach(archive, APPROVER.sign(sidecar)).name == f"{ARCHIVE}.sha256.approver.sig"
+    with open_bundle(archive, make_trust(make_policy(APPROVER))) as bundle:
+        assert [signer.label for signer in bundle.signers] == ["approver"]
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [b"", STRANGER.sign(SUMS), APPROVER.sign(SUMS + b"\n"), APPROVER.sign(SUMS) + b"\n", APPROVER.sign(b"")],
+    ids=["empty", "of another key", "of other bytes", "with a line feed", "of nothing"],
+)
+def test_a_signature_that_does_not_verify_is_not_stored(signature: bytes, archive: Path) -> None:
+    with refused(TrustError, "signature", "approver.pub"):
+        attach(archive, signature)
+    assert not list(archive.parent.glob("*.approver.sig"))
+
+
+def test_a_signature_under_a_label_that_leads_elsewhere(archive: Path) -> None:
+    with refused(ConfigError, "can't name a signature"):
+        attach(archive, APPROVER.sign(SUMS), "../../approver")
+
+
+def test_a_bundle_without_a_sidecar_takes_signatures_too(archive: Path) -> None:
+    archive.with_name(f"{ARCHIVE}.sha256").unlink()
+    assert attach(archive, APPROVER.sign(SUMS)).is_file()
