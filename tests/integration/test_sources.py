@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,3 +168,31 @@ def test_platforms_that_are_not_there(cli: Cli, source: RegistryServer) -> None:
         assert offered in lines[1]
     assert build(cli, config(f"{source.host}/single:1"), "--platform", "linux/amd64")
     cli.bundler(*BUILD, "--platform", "amd64").expect(2)
+
+
+def test_a_copy_that_is_interrupted_leaves_nothing(cli: Cli) -> None:
+    (cli.folder / "archive.tar").write_bytes(b"x")
+    started = cli.folder / "started"
+    script = f"#!/bin/sh\necho $$ > {started}\nexec sleep 60\n"
+    (cli.folder / "bin").mkdir()
+    (cli.folder / "bin/skopeo").write_text(script)
+    (cli.folder / "bin/skopeo").chmod(0o755)
+    at = Cli(cli.folder, cli.environ, f"{cli.folder / 'bin'}{os.pathsep}{os.defpath}")
+    (cli.folder / "bundle.yaml").write_text(config("{image: a/b, from: oci-archive:archive.tar}"))
+    process = subprocess.Popen(
+        at.command("airgap-bundler", *BUILD),
+        cwd=at.folder,
+        env=at.variables(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    until = time.monotonic() + 20
+    while not (started.exists() and started.read_text()) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert len(list((cli.folder / "tmp").iterdir())) == 1
+    process.terminate()
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert list((cli.folder / "tmp").iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
