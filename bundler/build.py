@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from bundler.base import Base
 from bundler.compose import Composition, compose
 from bundler.config import BuildConfig
 from bundler.fetch import BlobRequest, Fetcher
@@ -43,7 +44,7 @@ class BuildPorts:
     """What a build needs from outside. ``now`` is in seconds since the epoch, ``open_source`` gives an image's bytes.
 
     ``progress(step, bytes)`` gives a context that takes bytes done from any thread; ``locked`` makes any change
-    of the lock an error.
+    of the lock an error; ``base`` makes the bundle a delta.
     """
 
     open_source: OpenSource
@@ -53,6 +54,7 @@ class BuildPorts:
     clock: Callable[[], float]
     jobs: int = 3
     locked: bool = False
+    base: Optional[Base] = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,9 @@ def build(
     before, lock = locks
     resolved = resolve(config.images, lock, ports.open_source, jobs=max(ports.jobs, 6))
     path = output / f"{config.name}-{config.version}.tar.zst"
-    planned = compose(config, lock, resolved, signers, now=ports.now, there=_there(path))
+    planned = compose(config, lock, resolved, signers, now=ports.now, there=_there(path), base=ports.base)
     ports.say("resolved", _resolved_line(resolved, planned.packed))
+    _tell_base(planned, ports)
     _tell_changes(changes(before, planned.lock), ports)
     ports.say("rendered", summary(planned.documents))
     for note in render_node_files(planned.manifest.mirrors).left_out:
@@ -115,6 +118,13 @@ def _resolved_line(resolved: Sequence[ResolvedImage], packed: Sequence[PackedIma
         f"{counted(len(resolved), 'image')}, {counted(count, 'manifest')}, {counted(len(blobs), 'blob')}, "
         f"{human(unique)} ({human(uses)} before sharing)"
     )
+
+
+def _tell_base(planned: Composition, ports: BuildPorts) -> None:
+    if ports.base is not None:
+        left_out = planned.manifest.requires
+        size = human(sum(item.size for item in left_out))
+        ports.say("base", f"{ports.base.name}: {counted(len(left_out), 'blob')}, {size} left out")
 
 
 def _there(path: Path) -> Optional[BundleManifest]:

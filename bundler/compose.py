@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Optional
 
+from bundler.base import Base, without
 from bundler.config import BuildConfig
 from bundler.fetch import libzstd_version
 from bundler.lock import Last, Lock, Locked
@@ -59,14 +60,17 @@ def compose(
     *,
     now: int,
     there: Optional[manifests.BundleManifest] = None,
+    base: Optional[Base] = None,
 ) -> Composition:
     """Render, list every file, choose the sequence and sign. Raises ``ConfigError`` for what can't be rendered.
 
     ``there`` is the bundle of this name and version that was built before: one that differs in nothing but its
-    time and sequence is taken as it is, so that building twice gives one bundle.
+    time and sequence is taken as it is, so that building twice gives one bundle. With ``base`` it is a delta: what the
+    base has is required, not carried.
     """
     locked = _new_lock(lock, resolved, now)
     images, packed = _directories(resolved)
+    packed, requires = _delta(packed, base)
     pinned = [_pinned(image) for image in resolved]
     documents = render_documents(config, pinned)
     files = plan_files({item.document.path: item.content for item in documents}, packed)
@@ -79,15 +83,15 @@ def compose(
         created=utc(now),
         not_after=config.not_after,
         builder=manifests.Builder(f"airgap-bundler {__version__}", libzstd_version()),
-        complete=True,
-        base=None,
+        complete=base is None,
+        base=None if base is None else base.id,
         registry=config.registry,
         images=images,
         attachments=(),
         mirrors=mirrors,
         documents=tuple(item.document for item in documents),
         files=files,
-        requires=(),
+        requires=requires,
         payload_size=payload_size(files),
     )
     head = _head(manifest, lock, there, (config.sequence, now))
@@ -96,6 +100,16 @@ def compose(
     manifest = manifests.decode(head.manifest)
     last = Last(manifest.sequence, head.id)
     return Composition(head, manifest, documents, packed, replace(locked, last=last))
+
+
+def _delta(
+    packed: tuple[PackedImage, ...], base: Optional[Base]
+) -> tuple[tuple[PackedImage, ...], tuple[manifests.Require, ...]]:
+    if base is None:
+        return packed, ()
+    slim = [without(image, base) for image in packed]
+    required = {item.digest: item for _, left_out in slim for item in left_out}
+    return tuple(image for image, _ in slim), tuple(required[digest] for digest in sorted(required))
 
 
 def _new_lock(lock: Lock, resolved: Sequence[ResolvedImage], now: int) -> Lock:

@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from loader.bundle.errors import StorageError
+from loader.bundle.errors import ConfigError, StorageError
 from loader.bundle.manifest import Image
 from loader.bundle.verify import Complete
 from loader.site import SiteDocument
+from loader.units import counted
 
 
 def extract_images(
@@ -19,9 +20,10 @@ def extract_images(
     """Write the skopeo dir layout of each image to ``output/images/<dir>``; shared blobs are hard links.
 
     A folder stands under its final name only when it is whole. Raises ``StorageError`` for a folder that is there
-    already and for a full disk.
+    already and for a full disk, ``ConfigError`` for a delta: a layout with gaps looks whole to skopeo.
     """
     bundle = complete.bundle
+    _require_carried(complete, images)
     folders = list(dict.fromkeys(image.path for image in images))
     written: dict[str, Path] = {}
     done = []
@@ -44,6 +46,23 @@ def extract_images(
             partial.replace(final)
         done.append(final)
     return done
+
+
+def _require_carried(complete: Complete, images: Sequence[Image]) -> None:
+    bundle = complete.bundle
+    gaps = {
+        blob.digest
+        for image in images
+        for node in bundle.graphs[image.path].nodes
+        for blob in node.blobs
+        if not bundle.has_blob(blob.digest)
+    }
+    if gaps:
+        raise ConfigError(
+            f"this bundle is a delta: {counted(len(gaps), 'blob')} of these images not in it",
+            why=", ".join(sorted(gaps)[:5]),
+            hint="push it to a registry that has its base, and copy from there; --image names images that are whole",
+        )
 
 
 def write_documents(documents: Sequence[SiteDocument], output: Path) -> list[Path]:

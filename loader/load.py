@@ -27,7 +27,7 @@ from loader.oci.pushplan import PushReport
 from loader.oci.registry import Registry
 from loader.oci.survey import Survey, missing_manifests, survey_push
 from loader.opening import Sources, open_bundle
-from loader.push import push_bundle, require_whole, summary
+from loader.push import push_bundle, require_base, require_whole, summary
 from loader.report import Report
 from loader.site import PushSet, SiteDocument, pairs, push_set, site_documents
 from loader.units import counted, duration, human
@@ -151,6 +151,7 @@ def _preflight_registry(state: State, options: LoadOptions, ports: LoadPorts) ->
     found = state.registry.ping()
     state.scheme = found.scheme
     state.survey = survey_push(state.push.images, state.push.blobs, state.registry, jobs=options.jobs)
+    require_base(state.survey, state.push, str(state.target))
     words = [found.scheme, *([found.server] if found.server else [])]
     if options.push and not options.dry_run and state.survey.send and state.push.images:
         state.registry.try_push(state.push.images[0].repository)

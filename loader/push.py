@@ -7,6 +7,7 @@ from loader.bundle.verify import Complete
 from loader.meter import Meter
 from loader.oci.pushplan import BlobDone, BlobProgress, Event, PushReport
 from loader.oci.registry import Registry
+from loader.oci.survey import Survey
 from loader.oci.transfer import push_blobs, push_manifests
 from loader.site import BundleBodies, PushSet
 from loader.units import counted, human
@@ -26,10 +27,26 @@ def summary(report: PushReport) -> str:
     """One line: images, blobs sent, mounted and present, and whether all is confirmed."""
     blobs = report.blobs
     verdict = f"{len(report.failed)} FAILED" if report.failed else "digests confirmed"
+    copied = f"{blobs.count('copied')} copied, " if blobs.count("copied") else ""
     return (
         f"{counted(len(report.images), 'image')}: {counted(blobs.count('sent'), 'blob')} sent "
-        f"({human(blobs.bytes_sent)}), {blobs.count('mounted')} mounted, {blobs.count('present')} present · {verdict}"
+        f"({human(blobs.bytes_sent)}), {blobs.count('mounted')} mounted, {copied}{blobs.count('present')} present"
+        f" · {verdict}"
     )
+
+
+def require_base(survey: Survey, what: PushSet, target: str) -> None:
+    """Raise one ``RegistryError`` that names every blob a delta builds on and the registry lacks."""
+    if survey.lacking:
+        places = {
+            blob.digest: ", ".join(image.repository for image in what.images if blob.digest in image.blobs)
+            for blob in survey.lacking
+        }
+        raise RegistryError(
+            f"{counted(len(survey.lacking), 'blob')} that this delta builds on missing in {target}",
+            why="; ".join(f"{blob.digest} ({human(blob.size)}) of {places[blob.digest]}" for blob in survey.lacking),
+            hint="push the bundles it builds on first; nothing was sent",
+        )
 
 
 def require_whole(report: PushReport, target: str) -> None:

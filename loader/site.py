@@ -66,6 +66,7 @@ def push_set(bundle: VerifiedBundle, target: RegistryTarget, globs: Sequence[str
     """
     images = []
     blobs: dict[str, PushBlob] = {}
+    required = {item.digest: item.repositories for item in bundle.manifest.requires}
     for image in chosen_images(bundle.manifest.images, globs):
         nodes = bundle.graphs[image.path].nodes
         manifests = tuple(PushManifest(node.digest, node.media_type, bundle.read(node.path)) for node in nodes)
@@ -78,7 +79,9 @@ def push_set(bundle: VerifiedBundle, target: RegistryTarget, globs: Sequence[str
                 tuple(dict.fromkeys(blob.digest for blob in named)),
             )
         )
-        blobs.update((b.digest, PushBlob(b.digest, b.size, bundle.has_blob(b.digest))) for b in named)
+        for blob in named:
+            places = tuple(target.repository(place) for place in required.get(blob.digest, ()))
+            blobs[blob.digest] = PushBlob(blob.digest, blob.size, bundle.has_blob(blob.digest), places)
     ordered = sorted(blobs.values(), key=lambda blob: bundle.position(blob.digest) if blob.at_hand else -1)
     return PushSet(tuple(images), tuple(ordered))
 

@@ -6,7 +6,7 @@
 import os
 import time
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -20,14 +20,20 @@ from loader.cli.options import (
     Authfile,
     CaFile,
     CertDir,
+    Crypto,
     Jobs,
     JsonOption,
     LimitRate,
     PlainHttp,
     Quiet,
     TlsVerify,
+    TrustOption,
     Verbose,
+    make_trust,
 )
+
+if TYPE_CHECKING:
+    from bundler.base import Base
 
 
 @app.command("build")
@@ -42,6 +48,11 @@ def build_command(
         Optional[list[str]], typer.Option("--update", metavar="IMAGE", help="resolve this image anew (repeatable)")
     ] = None,
     update_all: Annotated[bool, typer.Option("--update-all", help="resolve every image anew")] = False,
+    base: Annotated[
+        Optional[Path],
+        typer.Option("--base", metavar="PREVIOUS", help="an earlier archive or .head.tar: leave out what it has"),
+    ] = None,
+    trust: TrustOption = None,
     platform: PlatformOption = None,
     rewrite_index: RewriteIndex = False,
     jobs: Jobs = 3,
@@ -67,6 +78,7 @@ def build_command(
                 (config, platform, rewrite_index),
                 output,
                 (key, signer, passphrase_file),
+                (base, trust),
                 moves,
                 flags,
                 jobs,
@@ -80,6 +92,7 @@ def _build(
     wanted: tuple[Path, Optional[list[str]], bool],
     output: Path,
     key: tuple[Optional[str], Optional[str], Optional[Path]],
+    previous: tuple[Optional[Path], Optional[Path]],
     moves: tuple[bool, tuple[str, ...], bool],
     flags: AccessFlags,
     jobs: int,
@@ -105,6 +118,7 @@ def _build(
             clock=time.monotonic,
             jobs=jobs,
             locked=locked,
+            base=_base(*previous),
         )
         locks = (before, unlocked(before, update, everything=update_all))
         built = build(config, locks, output, signers, ports)
@@ -112,6 +126,16 @@ def _build(
     if not signers:
         console.note("warning", "the bundle is unsigned: no loader takes it until a signature is attached")
     console.document(_built_document(built))
+
+
+def _base(path: Optional[Path], trust: Optional[Path]) -> Optional["Base"]:
+    from bundler.base import open_base
+
+    if path is None:
+        if trust is not None:
+            raise ConfigError("--trust goes with --base", hint="it says whose signature the base must have")
+        return None
+    return open_base(path, make_trust(trust, Crypto.auto))
 
 
 def _built_document(built: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from loader.bundle import frames
 from loader.bundle.archive import BlockStream, ByteSource, naming, read_exact
 from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import FormatError
-from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES
+from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES, MIB
 from loader.bundle.tarlayout import RECORD, Member, padding, parse_name_and_size
 
 SUMS = "SHA256SUMS"
@@ -62,6 +62,12 @@ def read_head(source: ByteSource) -> Head:
         return _read_head(BlockStream(_raw_blocks(source)))
 
 
+def read_head_tar(source: ByteSource) -> Head:
+    """Read the head from ``X.head.tar``, where it stands alone and not in frames; as :func:`read_head`."""
+    with naming(source):
+        return _read_head(BlockStream(_plain_blocks(source)))
+
+
 def _read_head(stream: BlockStream) -> Head:
     sums = _member(stream, SUMS, MAX_HEAD_FILE)
     signatures: list[tuple[str, bytes]] = []
@@ -93,6 +99,15 @@ def _content(stream: BlockStream, name: str, size: int, cap: int) -> bytes:
     if stream.take(padding(size)).strip(b"\0"):
         raise FormatError(f"the padding after {name} is not zero")
     return data
+
+
+def _plain_blocks(source: ByteSource) -> Iterator[memoryview]:
+    offset = 0
+    while offset < source.size:
+        block = read_exact(source, offset, min(MIB, source.size - offset))
+        offset += len(block)
+        yield block
+    raise FormatError(f"{source.name} is truncated", why=f"it ends at {offset} bytes, within the head")
 
 
 def _raw_blocks(source: ByteSource) -> Iterator[memoryview]:

@@ -79,7 +79,7 @@ class BlobProgress:
 
 @dataclass(frozen=True)
 class BlobDone:
-    """A blob is settled in a repository: ``sent``, ``mounted``, ``present`` or ``failed``."""
+    """A blob is settled in a repository: ``sent``, ``mounted``, ``present``, ``failed``, or ``copied`` from another."""
 
     repository: str
     digest: str

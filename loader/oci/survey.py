@@ -23,12 +23,16 @@ class TagMove:
 
 @dataclass(frozen=True)
 class Survey:
-    """Blobs counted once however many repositories need them; ``bytes_to_send`` of those in none of them."""
+    """Blobs counted once however many repositories need them; ``bytes_to_send`` of those in none of them.
+
+    ``lacking``: what has to be there already, because its bytes are not at hand, and is in no repository we know of.
+    """
 
     send: int
     skip: int
     bytes_to_send: int
     tags: tuple[TagMove, ...]
+    lacking: tuple[PushBlob, ...] = ()
 
 
 def survey_push(images: Sequence[PushImage], blobs: Sequence[PushBlob], registry: Registry, *, jobs: int = 3) -> Survey:
@@ -42,9 +46,10 @@ def survey_push(images: Sequence[PushImage], blobs: Sequence[PushBlob], registry
     befores: dict[tuple[str, str], Optional[str]] = {}
 
     def look(blob: PushBlob) -> None:
-        if not any(
-            registry.head_blob(name, blob.digest, blob.size, pushing=True) for name in repositories[blob.digest]
-        ):
+        needed_in = repositories[blob.digest]
+        places = [*needed_in, *(name for name in blob.elsewhere if name not in needed_in)]
+        # The right to push is asked for where we push; a repository to mount from needs to be read only.
+        if not any(registry.head_blob(name, blob.digest, blob.size, pushing=name in needed_in) for name in places):
             missing.append(blob)
 
     def ask(image: PushImage) -> None:
@@ -59,7 +64,10 @@ def survey_push(images: Sequence[PushImage], blobs: Sequence[PushBlob], registry
         for image in images
         if image.tag is not None
     )
-    return Survey(len(missing), len(needed) - len(missing), sum(blob.size for blob in missing), tags)
+    send = [blob for blob in missing if blob.at_hand]
+    lacking = sorted((blob for blob in missing if not blob.at_hand), key=lambda blob: blob.digest)
+    size = sum(blob.size for blob in send)
+    return Survey(len(send), len(needed) - len(missing), size, tags, tuple(lacking))
 
 
 def missing_manifests(images: Sequence[PushImage], registry: Registry, *, jobs: int = 3) -> list[str]:

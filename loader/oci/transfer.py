@@ -14,6 +14,7 @@ from typing import Callable, Optional
 
 from loader.bundle.errors import AirgapError, RegistryError
 from loader.bundle.ocimanifest import INDEX_TYPES
+from loader.oci.copying import copied_blob
 from loader.oci.parallel import Stopped, in_parallel
 from loader.oci.pushplan import (
     BlobBodies,
@@ -121,13 +122,23 @@ class _BlobPush:
             if holder != repository and self._registry.mount(repository, blob.digest, holder):
                 return "mounted"
         if not blob.at_hand:
-            raise RegistryError(
-                f"blob {blob.digest} is not in {self._registry.host}/{repository}",
-                why="this bundle is a delta and does not carry it",
-                hint="push the bundle it builds on first, or give both archives",
-            )
+            return self._copy(blob, repository, holders)
         self._registry.upload_blob(repository, blob.digest, blob.size, lambda: self._counted(blob, repository))
         return "sent"
+
+    def _copy(self, blob: PushBlob, repository: str, holders: Sequence[str]) -> str:
+        """Bring a blob through here from a repository that has it, where the registry did not mount it."""
+        registry = self._registry
+        for holder in dict.fromkeys((*holders, *blob.elsewhere)):
+            if holder != repository and (holder in holders or registry.head_blob(holder, blob.digest, blob.size)):
+                body = partial(copied_blob, registry, holder, blob.digest, blob.size, stopped=self._stop.is_set)
+                registry.upload_blob(repository, blob.digest, blob.size, body)
+                return "copied"
+        raise RegistryError(
+            f"blob {blob.digest} is not in {registry.host}/{repository}",
+            why="this bundle is a delta and does not carry it",
+            hint="push the bundle it builds on first",
+        )
 
     def _settle(self, blob: PushBlob, repository: str, action: Callable[[str], str]) -> str:
         """Run ``action`` and record what it says (nothing for an empty string); a refusal is an outcome."""

@@ -35,7 +35,10 @@ class Carried:
         host = registry if isinstance(registry, str) else registry.host
         plain = [] if not isinstance(registry, str) and registry.scheme == "https" else ["--plain-http"]
         trust = ["--trust", self.cli.folder / "builder.pub"]
-        return [verb, self.archive, *trust, "--registry", host, *plain, "--report", self.cli.folder]
+        # One site, one state: what another test imported must not be newer here.
+        site = host.replace(":", "-") if isinstance(registry, str) else registry.store.directory.name
+        state = ["--state", self.cli.folder / f"state-{site}"]
+        return [verb, self.archive, *trust, "--registry", host, *plain, "--report", self.cli.folder, *state]
 
     def arrived(self, registry: RegistryServer, name: str, prefix: str = "") -> bool:
         """Tell whether an image is whole under its tag, bit for bit."""

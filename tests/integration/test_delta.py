@@ -1,0 +1,166 @@
+"""Delta bundles: what the base has stays at home, and nothing is sent before all of it is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loader.bundle.digest import digest_of
+from tests.support.carried import Carried, carry
+from tests.support.cli import Cli
+from tests.support.images import MadeImage, make_image, make_layer
+from tests.support.registry import RegistryServer
+
+BASE = make_layer("base", 3_000_000)
+OLD = {
+    "team/one:v1": make_image(name="one", layers=[BASE]),
+    "team/two:v1": make_image(name="two", layers=[make_layer("own", 2_000_000)]),
+}
+NEW = {**OLD, "team/one:v1": make_image(name="newer", layers=[BASE], oci_types=True)}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Carried, Carried]:
+    """A bundle, and the delta on it that moves a tag."""
+    cli = Cli(tmp_path_factory.mktemp("delta"))
+    old = carry(cli, OLD)
+    head = old.archive.with_name("carried-1.head.tar")
+    return old, carry(cli, NEW, "--base", head, "--trust", "builder.pub", version="2")
+
+
+def new_blobs(images: dict[str, MadeImage]) -> set[str]:
+    before = {digest for image in OLD.values() for digest in image.blobs}
+    return {digest for image in images.values() for digest in image.blobs} - before
+
+
+def test_a_delta_carries_only_what_is_new(pair: tuple[Carried, Carried]) -> None:
+    old, delta = pair
+    assert delta.archive.stat().st_size < old.archive.stat().st_size / 20
+    delta.cli.loader("verify", delta.archive, "--trust", "builder.pub").expect()
+
+
+def test_the_archive_itself_is_as_good_a_base(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
+    old, delta = pair
+    cli = Cli(tmp_path)
+    for name in ("builder.key", "builder.pub"):
+        (tmp_path / name).write_bytes((old.cli.folder / name).read_bytes())
+    again = carry(cli, NEW, "--base", old.archive, "--trust", "builder.pub", version="2")
+    assert again.archive.stat().st_size == delta.archive.stat().st_size
+
+
+def test_a_delta_onto_its_base(pair: tuple[Carried, Carried]) -> None:
+    old, delta = pair
+    with RegistryServer() as registry:
+        old.push(registry).expect()
+        before = len(registry.store.stored)
+        ran = delta.push(registry).expect()
+        assert "digests confirmed" in ran.out
+        assert all(delta.arrived(registry, name) for name in NEW)
+        sent = {digest for _, digest in registry.store.stored[before:] if digest.startswith("sha256:")}
+        manifests = {digest for image in NEW.values() for digest, _, _ in image.manifests}
+        assert sent - manifests == new_blobs(NEW)
+        assert registry.store.incomplete == []
+
+
+def test_what_is_missing_is_named_before_anything_is_sent(pair: tuple[Carried, Carried]) -> None:
+    _, delta = pair
+    with RegistryServer() as registry:
+        ran = delta.push(registry).expect(6)
+        text = " ".join(ran.three_lines)
+        missing = {digest for image in OLD.values() for digest in image.blobs} & {
+            digest for image in NEW.values() for digest in image.blobs
+        }
+        assert all(digest in text for digest in missing)
+        assert not any(digest in text for digest in new_blobs(NEW))
+        assert "team/two" in text
+        assert {one.method for one in registry.requests} == {"GET", "HEAD"}
+        dry = delta.push(registry, "--dry-run").expect(6)
+        assert "missing" in " ".join(dry.three_lines)
+
+
+RENAMED = {"other/one:v1": NEW["team/one:v1"], "team/two:v1": OLD["team/two:v1"]}
+
+
+@pytest.fixture(scope="module")
+def renamed(pair: tuple[Carried, Carried]) -> Carried:
+    """A delta whose image stands in another repository than the base's blobs."""
+    old, _ = pair
+    return carry(old.cli, RENAMED, "--base", old.archive, "--trust", "builder.pub", version="3")
+
+
+@pytest.mark.parametrize("mounts", [True, False], ids=["mounted", "copied"])
+def test_blobs_come_from_the_repository_that_has_them(
+    pair: tuple[Carried, Carried], renamed: Carried, mounts: bool
+) -> None:
+    old, _ = pair
+    with RegistryServer() as registry:
+        old.push(registry).expect()
+        registry.rules.mounts = mounts
+        ran = renamed.push(registry).expect()
+        assert all(renamed.arrived(registry, name) for name in RENAMED)
+        assert registry.store.incomplete == []
+        assert ("1 mounted" in ran.out) == mounts
+        assert ("1 copied" in ran.out) == (not mounts)
+        got = registry.seen("GET", digest_of(BASE))
+        assert [one.path.split("/blobs/")[0] for one in got] == ([] if mounts else ["/v2/team/one"])
+
+
+def test_a_copy_that_is_not_what_it_says_is_refused(pair: tuple[Carried, Carried], renamed: Carried) -> None:
+    old, _ = pair
+    with RegistryServer() as registry:
+        old.push(registry).expect()
+        registry.rules.mounts = False
+        registry.fail("corrupt", path=f"/blobs/{digest_of(BASE)}", times=99)
+        text = " ".join(renamed.push(registry).expect(6).three_lines)
+        assert digest_of(BASE) in text
+        assert ("other/one", "v1") not in registry.store.tags
+
+
+@pytest.mark.parametrize("suffix", [".tar.zst", ".head.tar"])
+def test_a_base_that_nobody_trusted_signed_is_refused(
+    pair: tuple[Carried, Carried], tmp_path: Path, suffix: str
+) -> None:
+    old, _ = pair
+    cli = Cli(tmp_path)
+    cli.bundler("keygen", "builder").expect()
+    base = old.archive.with_name(f"carried-1{suffix}")
+    with RegistryServer() as source:
+        OLD["team/one:v1"].put(source.store, "team/one", "v1")
+        text = f'name: a\nversion: "1"\nregistry: r:5000\nimages: ["{source.host}/team/one:v1"]\n'
+        (tmp_path / "bundle.yaml").write_text(text)
+        build = ("build", "bundle.yaml", "-o", "out", "--key", "builder.key", "--plain-http", "--base", base)
+        assert "no trusted key" in cli.bundler(*build, "--trust", "builder.pub").expect(3).three_lines[0]
+        assert "--trust" in " ".join(cli.bundler(*build[:-2], "--trust", "builder.pub").expect(2).three_lines)
+        torn = tmp_path / f"torn{suffix}"
+        torn.write_bytes(base.read_bytes()[:-700])
+        trusted = old.cli.folder / "builder.pub"
+        if suffix == ".head.tar":
+            assert "torn" in cli.bundler(*build[:-1], torn, "--trust", trusted).expect(4).three_lines[0]
+            torn.write_bytes(base.read_bytes() + b"more")
+            assert "head alone" in cli.bundler(*build[:-1], torn, "--trust", trusted).expect(4).three_lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_delta_on_a_delta_requires_what_both_left_at_home(pair: tuple[Carried, Carried]) -> None:
+    old, delta = pair
+    third = {**NEW, "team/three:v1": make_image(name="three", layers=[BASE])}
+    last = carry(delta.cli, third, "--base", delta.archive, "--trust", "builder.pub", version="4")
+    with RegistryServer() as registry:
+        for one in (old, delta, last):
+            one.push(registry).expect()
+        assert all(last.arrived(registry, name) for name in third)
+    # The one in between is not missed where its blobs are there.
+    with RegistryServer() as registry:
+        old.push(registry).expect()
+        for name, image in NEW.items():
+            image.put(registry.store, name.rpartition(":")[0])
+        last.push(registry).expect()
+        assert all(last.arrived(registry, name) for name in third)
+
+
+def test_a_delta_is_not_extracted_with_gaps(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
+    _, delta = pair
+    ran = delta.cli.loader("extract", delta.archive, "--trust", "builder.pub", "-o", tmp_path / "out").expect(2)
+    assert "delta" in " ".join(ran.three_lines)
+    assert not (tmp_path / "out").exists()
