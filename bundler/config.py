@@ -29,7 +29,7 @@ from bundler.render.rook import (
     range_problem,
     version_problem,
 )
-from bundler.settings import LATER, Faults, Value
+from bundler.settings import Faults, Value
 from bundler.yamlpos import Caps, parse
 from loader.bundle.errors import ConfigError
 from loader.bundle.rules import NAME, VERSION
@@ -252,12 +252,13 @@ def _rook_range(value: Value, version: Optional[str]) -> Optional[str]:
 
 
 def _rook_object(value: Optional[Value]) -> str:
-    """Return the name of a namespace or cluster; what the config leaves out is ``rook-ceph``, as in Rook's examples."""
+    """Return the name of a namespace or cluster, ``auto`` for what the loader finds there.
+
+    What the config leaves out is ``rook-ceph``, as in Rook's examples.
+    """
     if value is None:
         return "rook-ceph"
     text = value.matching(lambda text: _LABEL.fullmatch(text) is not None, "1 to 63 of a-z, 0-9 and - inside")
-    if text == "auto":
-        value.fault(f"auto {LATER}; name it, or leave it out for rook-ceph")
     return text or ""
 
 

@@ -13,7 +13,6 @@ from loader.oci.model import ImageRef
 
 T = TypeVar("T")
 
-LATER = "comes with a later release"
 
 
 @dataclass

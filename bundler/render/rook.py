@@ -14,6 +14,7 @@ from typing import Optional
 from bundler.render.model import PinnedImage, Rendered, json_body
 from loader.bundle.errors import ConfigError, FormatError
 from loader.bundle.manifest import Document, Target, When
+from loader.cluster.rookauto import AUTO
 from loader.cluster.rookrange import Version, in_range, parse_version
 from loader.oci.model import ImageRef
 
@@ -171,11 +172,13 @@ def _deployment(rook: RookConfig, stem: str, deployment: str, container: str, im
 
 
 def _patch(rook: RookConfig, stem: str, target: Target, body: object, *, wait: str) -> Rendered:
+    # No namespace means: the one that is found at load (docs/decisions/0008). The name auto stays as it is.
+    open_target = Target(target.api_version, target.kind, None, target.name)
     document = Document(
         path=f"documents/rook/{stem}.json",
         phase="rook",
         action="strategic-patch" if target.kind == "Deployment" else "merge-patch",
-        target=target,
+        target=open_target if target.namespace == AUTO else target,
         wait=wait,
         when=When(api=None, rook=rook.running),
         otherwise="refuse",

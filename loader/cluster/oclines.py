@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from loader.bundle.manifest import Document
+from loader.bundle.manifest import Document, Target
 from loader.cluster.failures import printable
 from loader.cluster.mirrorsets import DIGEST_KINDS
 from loader.cluster.objects import Key
+from loader.cluster.rookauto import AUTO, is_open, of_cluster
 from loader.cluster.wishes import phase_number, target_key
 
 _TYPES = {"merge-patch": "merge", "strategic-patch": "strategic"}
@@ -49,11 +50,28 @@ def _choice(document: Document, preferred: list[str]) -> list[str]:
 def _patch_lines(program: str, document: Document) -> list[str]:
     key = target_key(document)
     place = f"{program} -n {shlex.quote(key.namespace)}" if key.namespace else program
+    if is_open(document) and document.target is not None:
+        return _open_lines(program, document, document.target)
     name = shlex.quote(f"{key.resource}/{key.name}")
     content = f'"$(cat {shlex.quote(document.path)})"'
     lines = [f"# only for Rook {printable(document.when.rook)}:"] if document.when.rook else []
     lines += _created_first(place, key)
     return [*lines, f"{place} patch {name} --type={_TYPES[document.action]} --patch={content}"]
+
+
+def _open_lines(program: str, document: Document, target: Target) -> list[str]:
+    """Return the lines of a patch whose place a person has to look up."""
+    kind, where = (
+        ("cephclusters", "CLUSTER") if of_cluster(target) else ("deployments -l app=rook-ceph-operator", "OPERATOR")
+    )
+    place = f"{program} -n {target.namespace or f'{where}-NAMESPACE'}"
+    name = "NAME" if target.name == AUTO else target.name
+    content = f'"$(cat {shlex.quote(document.path)})"'
+    resource = target_key(document).resource
+    return [
+        f"# its place and name are those that `{program} get {kind} -A` shows:",
+        f"{place} patch {shlex.quote(f'{resource}/{name}')} --type={_TYPES[document.action]} --patch={content}",
+    ]
 
 
 def _created_first(place: str, key: Key) -> list[str]:

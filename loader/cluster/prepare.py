@@ -19,6 +19,7 @@ from loader.cluster.permissions import check_permissions
 from loader.cluster.plan import Change, Plan, make_plan, with_preview
 from loader.cluster.prediction import predict
 from loader.cluster.preflight import Grants, Pulls, clock_findings, pull_findings
+from loader.cluster.rookauto import named
 from loader.cluster.rookdrivers import driver_versions, read_drivers, with_pokes
 from loader.cluster.survey import Survey, survey
 from loader.cluster.wishes import Pair, Wish, group_versions, keys_to_read, rook_namespaces
@@ -45,7 +46,7 @@ def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] 
     Blockers are in ``plan.findings``; a missing permission, an ownership conflict and an unreachable server are
     ``ClusterError``, a document that does not fit its entry is ``FormatError``.
     """
-    pairs, asked = tuple(documents), asked or Asked()
+    pairs, asked = named(kubectl, documents), asked or Asked()
     own = GROUP_VERSIONS if asked.authority or asked.login else ()
     found = survey(kubectl, {*group_versions(pairs), *own, *driver_versions(pairs)}, rook_namespaces(pairs))
     side = read_nodes(kubectl, found)

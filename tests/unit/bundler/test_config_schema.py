@@ -93,7 +93,7 @@ BAD: list[dict[str, Any]] = [
     {"rook": {"version": "v1.5.0.1"}},
     {"rook": {"version": "v2.0.0"}},
     {"rook": {"version": "v1.5.0", "from": "any"}},
-    {"rook": {"version": "v1.5.0", "operatorNamespace": "auto"}},
+    {"rook": {"version": "v1.5.0", "operatorNamespace": "-"}},
     {"rook": {"version": "v1.5.0", "clusterNamespace": "A"}},
     {"rook": {"version": "v1.5.0", "cephCluster": 1}},
     {"rook": {"version": "v1.5.0", "images": {"osd": "a"}}},

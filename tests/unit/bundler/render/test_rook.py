@@ -94,6 +94,16 @@ def test_objects_stand_in_the_namespaces_of_the_config() -> None:
     ]
 
 
+def test_what_is_auto_is_left_open_for_the_loader() -> None:
+    config = RookConfig("v1.5.0", default_range("v1.5.0"), "auto", "auto", "auto", {})
+    targets = {name: item.document.target for name, item in documents(config, *IMAGES).items()}
+    assert targets == {
+        "rook-operator": Target("apps/v1", "Deployment", None, "rook-ceph-operator"),
+        "rook-csi": Target("v1", "ConfigMap", None, "rook-ceph-operator-config"),
+        "rook-cluster": Target("ceph.rook.io/v1", "CephCluster", None, "auto"),
+    }
+
+
 def test_every_reference_is_a_digest_of_the_source() -> None:
     images = (*IMAGES, ADDONS, CSI_OPERATOR)
     known = {image.reference for image in images}
