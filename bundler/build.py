@@ -14,7 +14,7 @@ from bundler.base import Base
 from bundler.compose import Composition, compose
 from bundler.config import BuildConfig
 from bundler.fetch import BlobRequest, Fetcher
-from bundler.lock import Lock, changes
+from bundler.lock import Lock, changes, require_unchanged
 from bundler.output import Partial, WriteBack, partial_file, write_file
 from bundler.pack import ArchiveWriter, PackedImage, head_members, head_tar, layout_members
 from bundler.render.documents import summary
@@ -137,13 +137,8 @@ def _there(path: Path) -> Optional[BundleManifest]:
 
 
 def _tell_changes(lines: Sequence[str], ports: BuildPorts) -> None:
-    if ports.locked and lines:
-        raise ConfigError(
-            "--locked: the lock does not fit the config",
-            faults=[(line[2:], {"+": "not in the lock", "-": "no longer in the config", "~": "moved"}[line[0]])
-                    for line in lines],
-            hint="build without --locked and commit the new lock",
-        )  # fmt: skip
+    if ports.locked:
+        require_unchanged(lines)
     for line in lines:
         ports.say("lock", line)
 
