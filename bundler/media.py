@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
@@ -14,7 +14,7 @@ from bundler.iso import Cut, DiscContent, write_iso
 from bundler.mediafolder import part_folder
 from bundler.mediapage import media_page
 from bundler.mediatexts import DiscImage, readme_by_hand, readme_verify, transfer_record
-from bundler.medium import CommonFiles, Geometry, cut
+from bundler.medium import Geometry, common_files, cut
 from bundler.output import write_file
 from bundler.stripes import ArchiveSums, hash_archive, write_stripes
 from loader import __version__
@@ -91,7 +91,7 @@ def make_media(
     ``TrustError`` when the archive is not what its ``.sha256`` says. Nothing is left under a final name then.
     """
     work = _read_bundle(archive, output, options, signer)
-    geometry = cut(work.size, options.capacity, options.parity, common_files(work.common))
+    geometry = _cut(work)
     with part_folder(output) as parts:
         _check_space(work, geometry)
         with ports.progress("hash", work.size) as on_bytes:
@@ -112,12 +112,16 @@ def make_media(
 def planned_discs(archive: Path, capacity: int, parity: int, loader: Optional[Path] = None) -> Geometry:
     """Return how ``media`` would cut ``archive``; what ``plan BUNDLE --medium`` prints."""
     work = _read_bundle(archive, Path(), MediaOptions(capacity, parity, loader), None)
-    return cut(work.size, capacity, parity, common_files(work.common))
+    return _cut(work)
 
 
-def common_files(files: Mapping[str, bytes]) -> CommonFiles:
-    """What ``files`` take on every disc."""
-    return CommonFiles(len(files), sum(len(data) for data in files.values()))
+def _cut(work: _Work) -> Geometry:
+    documents = [len(data) for path, data in work.common.items() if path.startswith("documents/")]
+    loader = len(work.common.get(mediaset.LOADER, b""))
+    counted = common_files(len(work.head.sums) + len(work.head.manifest), documents, loader)
+    there = sum(len(data) for data in work.common.values())
+    # More signatures beside the archive than a plan reckons with: they must fit as well.
+    return cut(work.size, work.options.capacity, work.options.parity, replace(counted, size=max(counted.size, there)))
 
 
 def _read_bundle(archive: Path, output: Path, options: MediaOptions, signer: Optional[Signer]) -> _Work:

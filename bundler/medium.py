@@ -28,6 +28,8 @@ _FILE_SYSTEM = 512 * 1024  # ISO 9660: 183 sectors with the default padding, and
 _PER_FILE = 4096  # the end of its last block, its directory records in ISO 9660, Rock Ridge and Joliet
 _SIGNATURES = 64 * 1024  # for those that are attached later
 _READMES = 32 * 1024
+_PAGE = 16 * 1024  # the page's frame; its tables take no more than the manifest they are made of, twice
+_OTHERS = 12  # bundle.json, lists, signatures, texts, page, index, loader, keys
 _PER_SEGMENT = 1024  # in set.json, in the volume's list, in the texts
 
 
@@ -69,6 +71,15 @@ class CommonFiles:
 
     count: int
     size: int
+
+
+def common_files(head: int, documents: Sequence[int], loader: int = 0) -> CommonFiles:
+    """What stands on every disc of a bundle, as ``plan`` and ``media`` both count it.
+
+    ``head`` is the bytes of ``SHA256SUMS`` and ``bundle.json``, ``documents`` the size of each. The page about them,
+    keys and texts are counted generously: they are written after the cut.
+    """
+    return CommonFiles(len(documents) + _OTHERS, 3 * head + sum(documents) + loader + _PAGE)
 
 
 def parse_size(text: str) -> int:

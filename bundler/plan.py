@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Optional
 
 from bundler.compose import Composition
-from bundler.medium import MEDIA, CommonFiles, capacity_of, cut
+from bundler.medium import MEDIA, capacity_of, common_files, cut
 from bundler.pack import layout_members
 from bundler.references import Reference, references
 from loader.bundle import frames
@@ -30,7 +30,6 @@ from loader.zstd import find_decoder
 
 # One ECDSA signature with its tar header; more of them change nothing a person would see.
 _SIGNATURE = 1024
-_PAGE = 64 * 1024
 _OBJECT_PHASES = ("before-rook", "after-rook")
 # Hosts that get no new images; the same repositories go on elsewhere.
 _FROZEN = {
@@ -231,9 +230,8 @@ def _covered(
 
 def _discs(subject: Subject, medium: str) -> Optional[int]:
     head = len(subject.head.sums) + len(subject.head.manifest)
-    documents = sum(len(data) for data in subject.documents.values())
-    # Every disc has the head, the documents and a page about them; the set's own lists are counted by cut().
-    common = CommonFiles(len(subject.manifest.documents) + 12, 3 * head + documents + _PAGE)
+    documents = [len(data) for data in subject.documents.values()]
+    common = common_files(head, documents)
     capacity = capacity_of(medium)
     try:
         return cut(subject.size, capacity, 0, common).k
