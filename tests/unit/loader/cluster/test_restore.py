@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from loader.cluster.objects import key_of
+from loader.cluster.restore import Step, step_for, steps
+from loader.cluster.undo import Undo
+from loader.cluster.undowaits import needs_restart, waits_after
+from tests.unit.loader.cluster import makers
+
+Item = dict[str, Any]
+BEFORE = makers.deployment()
+AFTER = makers.deployment(image=makers.OPERATOR_IMAGE)
+MADE = makers.config_map(ROOK_CSI_CEPH_IMAGE="x")
+
+
+def undo(before: Item | None, after: Item, *documents: str, uid: str | None = None) -> Undo:
+    return Undo(
+        key_of(after, "a test's object"), documents or ("documents/rook/operator.json",), before, after, uid, None
+    )
+
+
+def there(item: Item, **metadata: Any) -> Item:
+    found = makers.stored(item)
+    found["metadata"] |= metadata
+    found["status"] = {"replicas": 1}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("what", "present", "action", "conflicts"),
+    [
+        (undo(BEFORE, AFTER), there(AFTER), "restore", ()),
+        (undo(BEFORE, AFTER), there(BEFORE), "none", ()),
+        (undo(BEFORE, AFTER), there(makers.deployment(image="theirs:v1")), "restore", ("image",)),
+        (undo(BEFORE, AFTER), None, "none", ("gone",)),
+        (undo(None, MADE), there(MADE), "delete", ()),
+        (undo(None, MADE), there(makers.config_map(ROOK_CSI_CEPH_IMAGE="x", more="y")), "delete", ()),
+        (undo(None, MADE), there(makers.config_map(ROOK_CSI_CEPH_IMAGE="y")), "delete", ("ROOK_CSI_CEPH_IMAGE",)),
+        (undo(None, MADE, uid="another"), there(MADE), "delete", ("anew",)),
+        (undo(None, MADE, uid="5f0c"), there(MADE), "delete", ()),
+        (undo(None, MADE), there(MADE, deletionTimestamp="2026-01-01T00:00:00Z"), "none", ()),
+        (undo(None, MADE), None, "none", ()),
+        (undo(None, makers.ceph_cluster()), there(makers.ceph_cluster()), "keep", ()),
+    ],
+)
+def test_what_happens_to_an_object(what: Undo, present: Item | None, action: str, conflicts: tuple[str, ...]) -> None:
+    step = step_for(what, present, force=False)
+    assert step.action == action
+    assert len(step.conflicts) == len(conflicts)
+    assert all(word in said for word, said in zip(conflicts, step.conflicts))
+    assert bool(step.diff) is step.writes
+
+
+def test_only_what_we_changed_is_sent() -> None:
+    present = there(AFTER)
+    present["spec"]["replicas"] = 0
+    step = step_for(undo(BEFORE, AFTER), present, force=False)
+    assert step.body is not None
+    assert list(step.body["spec"]) == ["template"]
+    assert step.version == "100"
+
+
+def test_what_is_gone_is_made_again_by_force_alone() -> None:
+    step = step_for(undo(BEFORE, AFTER), None, force=True)
+    assert (step.action, step.body) == ("create", BEFORE)
+
+
+def test_what_stays_says_why_and_a_kind_that_is_gone_is_left_out() -> None:
+    survey = makers.survey(resources=())
+    stays = undo(BEFORE, AFTER)
+    found = steps([stays, undo(makers.config_map(), MADE)], {}, survey, {stays.key: "Ceph stays"}, force=False)
+    assert [(step.action, step.reason) for step in found] == [("keep", "Ceph stays")]
+
+
+def changing(before: Item, after: Item, document: str) -> Step:
+    return step_for(undo(before, after, document), there(after), force=False)
+
+
+def test_csi_images_and_operator_go_back_together() -> None:
+    data = {"ROOK_CSI_CEPH_IMAGE": "x@sha256:1"}
+    ceph = changing(makers.ceph_cluster(), makers.ceph_cluster(image="y"), "documents/rook/cluster.json")
+    csi = changing(makers.config_map(**data), makers.config_map(ROOK_CSI_CEPH_IMAGE="z"), "documents/rook/csi.json")
+    operator = changing(BEFORE, AFTER, "documents/rook/operator.json")
+    idms = step_for(undo(None, makers.idms()[1], "documents/mirrors/idms.yaml"), there(makers.idms()[1]), force=False)
+    order = [ceph, csi, operator, idms]
+    found = [waits_after(order[: n + 1], order[n + 1 :]) for n in range(len(order))]
+    names = [[type(wait).__name__ for wait in waits] for waits in found]
+    assert names == [["CephWait"], [], ["RolloutWait", "CsiWait"], ["PoolWait"]]
+
+
+def test_keys_that_fall_away_need_a_new_operator() -> None:
+    csi = changing(makers.config_map(), MADE, "documents/rook/csi.json")
+    assert needs_restart([csi])
+    assert not needs_restart([csi, changing(BEFORE, AFTER, "documents/rook/operator.json")])
+    other = copy.deepcopy(MADE)
+    other["data"]["ROOK_CSI_CEPH_IMAGE"] = "y"
+    assert not needs_restart([changing(MADE, other, "documents/rook/csi.json")])
