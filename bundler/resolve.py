@@ -32,6 +32,10 @@ class ImageSource(BlobSource, Protocol):
         """Return simple-signing files by name (``signature-1``), empty for a registry."""
         ...
 
+    def beside(self, tag: str) -> Optional[ImageSource]:
+        """Return what ``tag`` names in the same repository; None where there is no such tag, or no repository."""
+        ...
+
 
 # Opens an image at a digest, or at whatever its reference names now.
 OpenSource = Callable[[ConfigImage, Optional[str]], ImageSource]
@@ -44,6 +48,24 @@ class Child:
     descriptor: Descriptor
     data: bytes
     parsed: ParsedManifest
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A signature, attestation, SBOM or index of referrers of ``subject``, with its manifests."""
+
+    kind: str
+    subject: str
+    tag: str
+    digest: str
+    data: bytes
+    parsed: ParsedManifest
+    children: tuple[Child, ...]
+
+    @property
+    def manifests(self) -> tuple[ParsedManifest, ...]:
+        """The image manifests."""
+        return tuple(child.parsed for child in self.children) if self.parsed.is_index else (self.parsed,)
 
 
 @dataclass(frozen=True)
@@ -66,11 +88,17 @@ class ResolvedImage:
     left_out: tuple[Descriptor, ...] = ()
     upstream: str = ""
     offered: tuple[str, ...] = ()
+    attached: tuple[Attached, ...] = ()
 
     @property
     def manifests(self) -> tuple[ParsedManifest, ...]:
         """The image manifests, in index order; of a single image the one."""
         return tuple(child.parsed for child in self.children) if self.parsed.is_index else (self.parsed,)
+
+    @property
+    def all_manifests(self) -> tuple[ParsedManifest, ...]:
+        """The image manifests, and those of everything attached."""
+        return (*self.manifests, *(parsed for one in self.attached for parsed in one.manifests))
 
 
 def resolve(
@@ -104,14 +132,16 @@ def resolve(
 
 def _resolve(image: ConfigImage, locked: Optional[Locked], open_source: OpenSource) -> ResolvedImage:
     wanted = image.name.digest or (locked.digest if locked else None)
-    source = open_source(image, wanted)
     try:
+        source = open_source(image, wanted)
         data, media_type = source.manifest()
         if wanted is not None:
             require_digest(data, wanted, f"manifest of {image.name}")
         parsed = parse_manifest(data, str(image.name), media_type)
         kept = kept_children(data, parsed, image.platforms)
-        children = tuple(_child(source, child, str(image.name)) for child in parsed.children if child.digest in kept)
+        children = tuple(
+            read_child(source, child, str(image.name)) for child in parsed.children if child.digest in kept
+        )
     except FormatError as error:
         raise ConfigError(f"image {image.name} can't be carried", why=str(error), hint=error.hint) from error
     except TrustError as error:
@@ -162,7 +192,8 @@ def _rewritten(whole: ResolvedImage) -> ResolvedImage:
     )
 
 
-def _child(source: ImageSource, descriptor: Descriptor, name: str) -> Child:
+def read_child(source: ImageSource, descriptor: Descriptor, name: str) -> Child:
+    """Return a child manifest; ``TrustError`` or ``FormatError`` when it is not what the index says."""
     data, _ = source.manifest(descriptor.digest)
     require_digest(data, descriptor.digest, f"a child manifest of {name}")
     if len(data) != descriptor.size:
