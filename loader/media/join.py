@@ -1,65 +1,255 @@
-"""The archive back from its discs, byte for byte, healed from parity where needed."""
+"""The archive back from its discs, byte for byte, healed from parity where needed; from one drive disc by disc."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Optional
 
-from loader.bundle.archive import read_exact
-from loader.bundle.errors import ConfigError, MissingVolume, StorageError, TrustError
-from loader.bundle.mediaset import CHUNK
+from loader.bundle import mediaset
+from loader.bundle.archive import ByteSource, read_exact
+from loader.bundle.discs import FILE
+from loader.bundle.errors import BundleError, ConfigError, MissingVolume, StorageError, TrustError
+from loader.bundle.mediaset import CHUNK, MediaSet
+from loader.bundle.volumes import FileSource, MediaSource, VolumeReader
+from loader.media.iso9660 import Extent
 from loader.opening import OpenedMedia
 from loader.units import human
 
 _BLOCK = 4 * CHUNK
+OpenDiscs = Callable[[], AbstractContextManager[OpenedMedia]]
 
 
-def join_archive(media: OpenedMedia, target: Path, on_bytes: Callable[[int], None]) -> None:
+@dataclass(frozen=True)
+class JoinPorts:
+    """What joining needs from outside. ``ask`` shows a line, waits for the drive, and says False if nobody answers."""
+
+    ask: Callable[[str], bool]
+    say: Callable[[str, str], None]
+    on_bytes: Callable[[int], None]
+
+
+class CopiedDisc:
+    """What was copied so far, as a disc that carries the segments of every data volume."""
+
+    def __init__(self, part: ByteSource, media: MediaSet) -> None:
+        self.name = "what was copied before"
+        self._part = part
+        self._places: dict[str, tuple[int, int]] = {}
+        start = 0
+        for volume in media.volumes[: media.k]:
+            for offset, segment in mediaset.spans(volume):
+                self._places[segment.name] = (start + offset, segment.size)
+            start += volume.size
+
+    def entries(self) -> Mapping[str, str]:
+        """Path of every segment -> its kind."""
+        return dict.fromkeys(self._places, FILE)
+
+    def open(self, path: str) -> Extent:
+        """Open one segment: a range of the copy."""
+        offset, size = self._places[path]
+        return Extent(self._part, path, offset, size)
+
+
+def join_archive(open_discs: OpenDiscs, target: Path, ports: JoinPorts) -> MediaSet:
     """Write the archive to ``target``, which must not exist; it stands there only when its SHA-256 matched.
 
-    Raises ``ConfigError`` for a target that exists, ``StorageError`` for a full disk, ``MissingVolume`` naming every
-    lost disc when parity does not cover them.
+    ``open_discs`` opens what the drives hold now; where that is not enough, ``ports.ask`` has it changed. A run that
+    is interrupted leaves a hidden file that the next one goes on from. Raises ``ConfigError`` for a target that
+    exists, ``StorageError`` for a full disk, ``MissingVolume`` naming every lost disc when nobody can bring more.
     """
-    source = media.source
-    source.require_enough()
     if target.exists() or target.is_symlink():
         raise ConfigError(f"{target} exists", why="a file is never overwritten", hint="name another one with -o")
     part = target.with_name(f".{target.name}.part")
-    running = hashlib.sha256()
-    try:
-        _check_space(target, source.size)
-        with part.open("wb") as stream:
-            buffer = bytearray(_BLOCK)
-            for offset in range(0, source.size, _BLOCK):
-                block = read_exact(source, offset, min(_BLOCK, source.size - offset), buffer)
-                running.update(block)
-                stream.write(block)
-                on_bytes(len(block))
-            stream.flush()
+    joining = _Joining(part, ports)
+    whole = False
+    while not whole:
+        whole = joining.take(open_discs)
+    _finish(joining.require_media(), part, target)
+    return joining.require_media()
+
+
+class _Joining:
+    """The copy, and which of its chunks are right."""
+
+    def __init__(self, part: Path, ports: JoinPorts) -> None:
+        self._part = part
+        self._ports = ports
+        self._media: Optional[MediaSet] = None
+        self._done: set[tuple[int, int]] = set()
+        self._seen: dict[str, int] = {}
+
+    def require_media(self) -> MediaSet:
+        """The set that is joined."""
+        if self._media is None:
+            raise RuntimeError("no disc was read yet")
+        return self._media
+
+    def take(self, open_discs: OpenDiscs) -> bool:
+        """Copy what the discs at hand have; ask for another one and say False while something is left."""
+        missing: Optional[MissingVolume] = None
+        with ExitStack() as stack:
+            try:
+                opened = stack.enter_context(open_discs())
+            except (BundleError, StorageError) as error:
+                if self._media is None or isinstance(error, TrustError):
+                    raise
+                wrong = str(error)
+            else:
+                wrong = self._wrong(opened)
+                missing = None if wrong else self._copy(opened)
+                for note in opened.discs.notes:
+                    self._ports.say("warning", note)
+        if not wrong and missing is None:
+            return True
+        line = self._wanted()
+        if wrong:
+            self._ports.say("warning", wrong)
+        if line is None or not self._ports.ask(line):
+            raise missing or MissingVolume(wrong, why="it is not the disc that is needed", hint=line or "")
+        return False
+
+    def _wrong(self, opened: OpenedMedia) -> str:
+        media = opened.discs.media
+        if self._media is None:
+            self._media = media
+            _check_space(self._part, media.archive.size)
+            return ""
+        if media.set_id == self._media.set_id:
+            return ""
+        return f"this is a disc of {media.name}, set id {media.set_id[:12]}, not of set {self._media.set_id[:12]}"
+
+    def _copy(self, opened: OpenedMedia) -> Optional[MissingVolume]:
+        """Copy every chunk that can be read or healed; return the error of what can't be, None when all is there."""
+        media = self.require_media()
+        with self._open_part(media.archive.size) as stream, FileSource(str(self._part)) as copied:
+            disc = CopiedDisc(copied, media)
+            copies = {
+                volume.name: (disc, *opened.discs.copies.get(volume.name, ())) for volume in media.volumes[: media.k]
+            }
+            source = MediaSource(dataclasses.replace(opened.discs, copies={**opened.discs.copies, **copies}))
+            for number in range(media.k):
+                self._read(source, number, stream.fileno())
+            if any(reader.copies for reader in source.parity):
+                self._heal(source, stream.fileno())
             os.fsync(stream.fileno())
-        if running.hexdigest() != media.discs.media.archive.sha256:
-            raise TrustError(
-                f"{target.name} does not match the SHA-256 of {source.name}",
-                why=f"expected {media.discs.media.archive.sha256}, got {running.hexdigest()}",
-            )
-        part.replace(target)
+        self._seen.update((name, len(self._done)) for name in opened.discs.copies)
+        left = {name: count for name, count in self._left().items() if count}
+        if not left:
+            return None
+        counts = (
+            f"{name}: {count} chunks {'unreadable' if name in self._seen else 'missing'}"
+            for name, count in left.items()
+        )
+        return MissingVolume(
+            f"disc {', '.join(left)} of {media.name} is not here or not readable",
+            why="; ".join([*counts, *opened.discs.notes]),
+            hint=self._wanted() or f"get another copy of disc {', '.join(left)}",
+        )
+
+    def _open_part(self, size: int) -> BinaryIO:
+        try:
+            stream = self._part.open("r+b" if self._part.exists() else "w+b")
+            stream.truncate(size)
+        except OSError as error:
+            raise StorageError(f"cannot write {self._part}", why=error.strerror or str(error)) from error
+        return stream
+
+    def _read(self, source: MediaSource, number: int, fd: int) -> None:
+        reader = source.data[number]
+        start = sum(other.volume.size for other in source.data[:number])
+        for chunk in self._missing(number, reader):
+            data = bytearray(reader.size_of(chunk))
+            if reader.read(chunk, memoryview(data)):
+                self._keep(fd, start + chunk * CHUNK, data, (number, chunk))
+
+    def _heal(self, source: MediaSource, fd: int) -> None:
+        start = 0
+        for number, reader in enumerate(source.data):
+            for chunk in self._missing(number, reader):
+                data = bytearray(reader.size_of(chunk))
+                if _try_read(source, start + chunk * CHUNK, data):
+                    self._keep(fd, start + chunk * CHUNK, data, (number, chunk))
+            start += reader.volume.size
+
+    def _missing(self, number: int, reader: VolumeReader) -> list[int]:
+        return [chunk for chunk in range(reader.volume.chunks) if (number, chunk) not in self._done]
+
+    def _keep(self, fd: int, offset: int, data: bytearray, key: tuple[int, int]) -> None:
+        try:
+            os.pwrite(fd, data, offset)
+        except OSError as error:
+            raise StorageError(f"cannot write {self._part}", why=error.strerror or str(error)) from error
+        self._done.add(key)
+        self._ports.on_bytes(len(data))
+
+    def _left(self) -> dict[str, int]:
+        """How many chunks of each data volume are still to come."""
+        media = self.require_media()
+        counts = [volume.chunks for volume in media.volumes[: media.k]]
+        for number, _ in self._done:
+            counts[number] -= 1
+        return {volume.name: count for volume, count in zip(media.volumes, counts)}
+
+    def _wanted(self) -> Optional[str]:
+        """The line that asks for the next disc, None when no disc is left that could help."""
+        media = self.require_media()
+        left = self._left()
+        fresh = [name for name, count in left.items() if count and name not in self._seen]
+        # Parity that came before more was copied may heal now what it could not then.
+        parity = [v.name for v in media.volumes[media.k :] if self._seen.get(v.name, -1) < len(self._done)]
+        if not fresh and not parity:
+            return None
+        names = [volume.name for volume in media.volumes]
+        first = (fresh or parity)[0]
+        told = "; ".join(
+            f"{name}: {count} chunks unreadable" for name, count in left.items() if count and name in self._seen
+        )
+        others = [name for name in (*fresh, *parity) if name != first]
+        line = f"Insert disc {names.index(first) + 1} of {len(names)}, label {mediaset.label(media.bundle, first)}"
+        line += f" (or one of {', '.join(others)})" if others else ""
+        return f"{told}. {line}" if told else line
+
+
+def _try_read(source: MediaSource, offset: int, data: bytearray) -> bool:
+    try:
+        source.read_into(offset, memoryview(data))
     except MissingVolume:
-        source.tell_all()
-        raise
+        return False
+    return True
+
+
+def _finish(media: MediaSet, part: Path, target: Path) -> None:
+    running = hashlib.sha256()
+    with FileSource(str(part)) as source:
+        buffer = bytearray(_BLOCK)
+        for offset in range(0, source.size, _BLOCK):
+            running.update(read_exact(source, offset, min(_BLOCK, source.size - offset), buffer))
+    if running.hexdigest() != media.archive.sha256:
+        part.unlink()
+        raise TrustError(
+            f"{target.name} does not match the SHA-256 of {media.archive.name}",
+            why=f"expected {media.archive.sha256}, got {running.hexdigest()}",
+        )
+    part.replace(target)
+
+
+def _check_space(part: Path, size: int) -> None:
+    try:
+        there = part.stat().st_blocks * 512 if part.exists() else 0
+        free = shutil.disk_usage(part.parent).free + there
     except OSError as error:
-        raise StorageError(f"cannot write {target}", why=error.strerror or str(error)) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _check_space(target: Path, needed: int) -> None:
-    free = shutil.disk_usage(target.parent).free
-    if free < needed:
+        raise StorageError(f"cannot write {part.parent}", why=error.strerror or str(error)) from error
+    if free < size:
         raise StorageError(
-            f"not enough space in {target.parent}",
-            why=f"needed {human(needed)}, free {human(free)}",
+            f"not enough space in {part.parent}",
+            why=f"needed {human(size)}, free {human(free)}",
             hint="free some, or name another file with -o",
         )

@@ -12,10 +12,9 @@ import pytest
 from loader.bundle.errors import ConfigError, FormatError, MissingVolume, StorageError
 from loader.bundle.mediaset import CHUNK
 from loader.media.folder import FolderDisc
-from loader.media.join import join_archive
 from loader.media.places import ImageFile, disc_paths, find_archive
 from loader.media.verifying import media_document, verify_opened
-from loader.opening import damage_lines, media_notes, open_media, open_source, read_unverified, trusted_documents
+from loader.opening import damage_lines, media_notes, open_source, read_unverified, trusted_documents
 from tests.support.bundles import full_recipe, make_trust
 from tests.support.discs import bundle_set
 from tests.support.isomaker import make_iso, tree
@@ -101,33 +100,6 @@ def test_any_one_disc_shows_what_is_inside(tmp_path: Path, folders: list[Path]) 
     for source in (folders[3], write_images(tmp_path / "images")[0]):
         assert read_unverified(source).manifest == full_recipe().manifest
         assert list(trusted_documents(source, make_trust())) == ["documents/before-rook/common.json"]
-
-
-def test_join_gives_the_archive_back(tmp_path: Path, folders: list[Path]) -> None:
-    target = tmp_path / "joined"
-    with open_media(folders[1:], make_trust()) as media:
-        join_archive(media, target, lambda _: None)
-        assert media_document(media)["healable"] is True
-        with refused(ConfigError, "joined exists"):
-            join_archive(media, target, lambda _: None)
-    assert target.read_bytes() == full_recipe().archive()
-
-
-def test_join_leaves_nothing_where_it_fails(
-    tmp_path: Path, folders: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output = tmp_path / "out"
-    output.mkdir()
-    (folders[2] / "demo-1.v03.s001").write_bytes(b"")
-    with open_media(folders[:3], make_trust()) as media, refused(MissingVolume, "beyond repair", "disc v03"):
-        join_archive(media, output / "joined", lambda _: None)
-    with open_media(folders, make_trust()) as media:
-        with refused(StorageError, "cannot write"):
-            join_archive(media, tmp_path / "nowhere/joined", lambda _: None)
-        monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 5})())
-        with refused(StorageError, "not enough space", "free 5 B"):
-            join_archive(media, output / "joined", lambda _: None)
-    assert list(output.iterdir()) == []
 
 
 def test_a_disc_that_goes_away_between_listing_and_opening(tmp_path: Path) -> None:

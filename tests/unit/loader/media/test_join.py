@@ -1,0 +1,176 @@
+"""The archive back from its discs: all at hand, or one after the other in one drive."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from loader.bundle.errors import ConfigError, MissingVolume, StorageError, TrustError
+from loader.media.join import JoinPorts, join_archive
+from loader.opening import open_media
+from tests.support.bundles import full_recipe, make_policy, make_signer, make_trust
+from tests.support.discs import MadeSet, bundle_set, make_set
+from tests.support.refusals import refused
+from tests.support.setfolder import write_disc, write_discs
+
+
+class Drive:
+    """One drive: a folder that shows the disc put in last; ``changes`` are made when a disc is asked for."""
+
+    def __init__(self, folder: Path, *changes: Path) -> None:
+        self.tray = folder / "tray"
+        self.asked: list[str] = []
+        self.told: list[str] = []
+        self.read = 0
+        self._changes = list(changes)
+        self.put(self._changes.pop(0))
+
+    def put(self, disc: Path) -> None:
+        self.tray.unlink(missing_ok=True)
+        self.tray.symlink_to(disc)
+
+    def ask(self, line: str) -> bool:
+        self.asked.append(line)
+        if not self._changes:
+            return False
+        self.put(self._changes.pop(0))
+        return True
+
+    def count(self, size: int) -> None:
+        self.read += size
+
+    @property
+    def ports(self) -> JoinPorts:
+        return JoinPorts(self.ask, lambda _, text: self.told.append(text), self.count)
+
+    def join(self, target: Path) -> None:
+        join_archive(lambda: open_media([self.tray], make_trust()), target, self.ports)
+
+
+@pytest.fixture
+def discs(tmp_path: Path) -> dict[str, Path]:
+    return {path.name: path for path in write_discs(tmp_path / "set", bundle_set())}
+
+
+def join(sources: Sequence[Path], target: Path) -> None:
+    ports = JoinPorts(lambda _: False, lambda _, __: None, lambda _: None)
+    join_archive(lambda: open_media(sources, make_trust()), target, ports)
+
+
+def test_all_discs_at_hand(tmp_path: Path, discs: dict[str, Path]) -> None:
+    target = tmp_path / "joined"
+    join([discs[name] for name in ("p01", "v03", "v01")], target)
+    assert target.read_bytes() == full_recipe().archive()
+    with refused(ConfigError, "joined exists"):
+        join(list(discs.values()), target)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("v01", "v02", "v03"),
+        ("v03", "v01", "v02"),
+        ("v01", "v03", "p01"),
+        ("v01", "p01", "v03", "p01"),
+        ("p01", "v01", "v02", "p01"),
+    ],
+)
+def test_one_drive_takes_any_order(tmp_path: Path, discs: dict[str, Path], order: tuple[str, ...]) -> None:
+    drive = Drive(tmp_path, *(discs[name] for name in order))
+    drive.join(tmp_path / "joined")
+    data = full_recipe().archive()
+    assert (tmp_path / "joined").read_bytes() == data
+    assert len(drive.asked) == len(order) - 1
+    assert drive.read == len(data)
+    assert all(line.startswith("Insert disc ") for line in drive.asked)
+
+
+def test_the_question_names_the_disc_and_what_else_helps(tmp_path: Path, discs: dict[str, Path]) -> None:
+    drive = Drive(tmp_path, discs["v01"])
+    with refused(MissingVolume, "disc v02, v03 of demo-1", "v02: 2 chunks missing"):
+        drive.join(tmp_path / "joined")
+    stem = f"DEMO_{bundle_set().media.bundle.id[:4].upper()}"
+    assert drive.asked == [f"Insert disc 2 of 4, label {stem}_V02 (or one of v03, p01)"]
+
+
+def test_a_scratched_disc_is_healed_by_the_parity_asked_for(tmp_path: Path, discs: dict[str, Path]) -> None:
+    (discs["v02"] / "demo-1.v02.s002").write_bytes(b"scratched")
+    drive = Drive(tmp_path, *(discs[name] for name in ("v01", "v02", "v03", "p01")))
+    drive.join(tmp_path / "joined")
+    assert (tmp_path / "joined").read_bytes() == full_recipe().archive()
+    assert drive.asked[-1].startswith("v02: 1 chunks unreadable. Insert disc 4 of 4, label DEMO_")
+
+
+def test_what_no_disc_can_heal_ends_it(tmp_path: Path) -> None:
+    made: MadeSet = bundle_set(0)
+    discs = write_discs(tmp_path / "set", made)
+    (discs[1] / "demo-1.v02.s001").unlink()
+    drive = Drive(tmp_path, *discs)
+    with pytest.raises(MissingVolume) as caught:
+        drive.join(tmp_path / "joined")
+    assert "v02: 1 chunks unreadable" in caught.value.why
+    assert caught.value.hint == "get another copy of disc v02"
+
+
+def test_wrong_discs_are_said_by_name_and_the_right_one_goes_on(tmp_path: Path, discs: dict[str, Path]) -> None:
+    other = write_disc(tmp_path / "other", make_set(b"x" * 3_000_000, 2**20, 0, name="other").disc("v01"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    drive = Drive(tmp_path, discs["v01"], other, empty, discs["v01"], discs["v02"], discs["v03"])
+    drive.join(tmp_path / "joined")
+    assert (tmp_path / "joined").read_bytes() == full_recipe().archive()
+    assert any("this is a disc of other-1" in text for text in drive.told)
+    assert any("holds no discs" in text for text in drive.told)
+    assert len(drive.asked) == 5
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, discs: dict[str, Path]) -> None:
+    target = tmp_path / "out/joined"
+    target.parent.mkdir()
+    with pytest.raises(MissingVolume):
+        Drive(tmp_path, discs["v01"], discs["v02"]).join(target)
+    assert not target.exists()
+    drive = Drive(tmp_path, discs["v03"])
+    drive.join(target)
+    assert drive.asked == []
+    assert target.read_bytes() == full_recipe().archive()
+    assert [path.name for path in target.parent.iterdir()] == ["joined"]
+
+
+def test_an_untrusted_disc_ends_it(tmp_path: Path, discs: dict[str, Path]) -> None:
+    trust = make_trust(make_policy(make_signer("approver")))
+    ports = JoinPorts(lambda _: True, lambda _, __: None, lambda _: None)
+    with refused(TrustError, "no trusted key signed this media set"):
+        join_archive(lambda: open_media([discs["v01"]], trust), tmp_path / "joined", ports)
+
+
+def test_no_room_for_it(tmp_path: Path, discs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with refused(StorageError, "cannot write"):
+        join(list(discs.values()), tmp_path / "nowhere/joined")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 5})())
+    output = tmp_path / "out"
+    output.mkdir()
+    with refused(StorageError, "not enough space", "free 5 B"):
+        join(list(discs.values()), output / "joined")
+    assert list(output.iterdir()) == []
+
+
+def test_a_disk_that_fills_up(tmp_path: Path, discs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("loader.media.join.os.pwrite", full)
+    with refused(StorageError, "cannot write", "No space left on device"):
+        join(list(discs.values()), tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()
+
+
+def test_an_archive_whose_own_hash_is_not_the_signed_one(tmp_path: Path) -> None:
+    made = bundle_set()
+    lied = made.change(archive=dataclasses.replace(made.media.archive, sha256="0" * 64))
+    with refused(TrustError, "does not match the SHA-256 of demo-1.tar.zst"):
+        join(write_discs(tmp_path / "set", lied), tmp_path / "joined")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
