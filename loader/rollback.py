@@ -10,13 +10,17 @@ from typing import Any, Optional
 from loader.bundle.errors import AirgapError, ClusterError, FormatError
 from loader.cluster.apply import read_current
 from loader.cluster.kubectl import Kubectl
+from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.objects import JsonObject, Key
 from loader.cluster.permissions import Access, require
+from loader.cluster.prediction import effect_words
 from loader.cluster.restore import Restored, Step, put_back, steps
 from loader.cluster.survey import Survey, survey
 from loader.cluster.undo import Undo, Written, ceph_stays, staying, undos
+from loader.cluster.undoeffect import nodes_after
 from loader.cluster.undowaits import needs_restart, waits_after
 from loader.cluster.waits import Clock, Patience, await_done
+from loader.nodes import question
 from loader.record import MAX_REPORT, Change, Record, decode, identity
 from loader.report import Report
 from loader.signing import read_small_file
@@ -59,6 +63,7 @@ class _State:
     undos: tuple[Undo, ...]
     found: Survey
     steps: tuple[Step, ...] = ()
+    nodes: tuple[PoolEffect, ...] = ()
 
 
 def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None:
@@ -71,6 +76,7 @@ def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None
     present = _present(state, ports)
     stays = _stays(state, present, options, ports)
     state.steps = steps(state.undos, present, state.found, stays, force=options.force)
+    state.nodes = nodes_after(ports.kubectl, state.found, state.steps, present)
     _tell(state, ports)
     _require_unchanged(state, options)
     if options.dry_run:
@@ -157,6 +163,8 @@ def _tell(state: _State, ports: RollbackPorts) -> None:
         ports.text("\n".join(f"  {line}" for line in step.diff.splitlines()))
     if not any(step.writes for step in state.steps):
         ports.say("effect", "nothing to put back")
+    if state.nodes:
+        ports.say("effect", effect_words(state.nodes) or "no node does anything")
     if needs_restart(state.steps):
         ports.say(
             "warning",
@@ -179,7 +187,8 @@ def _ask(state: _State, writes: Sequence[Step], ports: RollbackPorts) -> None:
     found = state.found
     where = f"cluster {found.server} (context {found.context}, user {found.user})"
     if state.trusted:
-        return ports.confirm(f"{counted(len(writes), 'object')} of {where} will be put back. Go on?")
+        nodes = question(state.nodes)
+        return ports.confirm(f"{counted(len(writes), 'object')} of {where} will be put back.{nodes} Go on?")
     ports.say("warning", "this state folder did not see the report written: each object is asked for")
     for step in writes:
         ports.ask(f"{step} on {where}: go on?")

@@ -11,7 +11,7 @@ from loader.cluster.merge import Merged, items_in, merge, sources_of
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.nodeeffect import PoolEffect, effect_of
 from loader.cluster.nodeside import NodeSide, Pool
-from loader.cluster.objects import JsonObject, text
+from loader.cluster.objects import JsonObject, Key, text
 from loader.cluster.registriestoml import Registries, same
 from loader.cluster.versions import REBOOTS_BELOW
 
@@ -32,15 +32,18 @@ class Prediction:
         return all(pool.effect == "none" for pool in self.pools)
 
 
-def predict(side: NodeSide, after: Iterable[JsonObject], *, new_login: bool = False) -> Prediction:
+def predict(
+    side: NodeSide, after: Iterable[JsonObject], *, removed: Iterable[Key] = (), new_login: bool = False
+) -> Prediction:
     """Return what nodes do when the objects ``after`` are what the cluster holds (of other kinds are left out).
 
-    ``after`` replace those of the same kind and name. ``new_login``: the pull secret changes as well, which reboots
-    nodes up to OpenShift 4.6.
+    ``after`` replace those of the same kind and name, ``removed`` are gone. ``new_login``: the pull secret changes as
+    well, which reboots nodes up to OpenShift 4.6.
     """
     present = {_name(item): item for item in side.mirror_objects}
     changed = {_name(item): item for item in after if text(item, "kind") in MIRROR_LISTS}
-    merged = _merged(side, {**present, **changed})
+    gone = {(key.kind, key.name) for key in removed}
+    merged = _merged(side, {name: item for name, item in {**present, **changed}.items() if name not in gone})
     if merged.conf is None:
         return Prediction(None, (), tuple(_refusal(fault) for fault in merged.faults))
     before = _merged(side, present)

@@ -37,6 +37,14 @@ def test_after_a_load_no_node_does_anything(site: Site) -> None:
     assert "no node does anything" in again.out
 
 
+def test_a_rollback_tells_that_nodes_drain(site: Site) -> None:
+    site.run("load").expect()
+    shown = site.rollback("--dry-run").expect().out
+    assert "drain and CRI-O reload of 6 nodes (master 3, worker 3): docker.io/ceph is removed" in shown
+    kept = site.rollback("--dry-run", "--keep-mirrors").expect().out
+    assert "drain" not in kept
+
+
 def test_pruning_is_said_to_drain_and_needs_its_option(site: Site) -> None:
     site.run("load").expect()
     entries = site.object(IDMS)["spec"]["imageDigestMirrors"]

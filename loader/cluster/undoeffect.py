@@ -1,0 +1,34 @@
+"""What nodes will do when mirrors are put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.mirrorsets import MIRROR_LISTS
+from loader.cluster.nodeeffect import PoolEffect
+from loader.cluster.nodeside import PULL_SECRET, read_nodes
+from loader.cluster.objects import JsonObject, Key
+from loader.cluster.patches import merge_patch
+from loader.cluster.prediction import predict
+from loader.cluster.restore import Step
+from loader.cluster.survey import Survey
+
+
+def nodes_after(
+    kubectl: Kubectl, found: Survey, steps: Sequence[Step], present: Mapping[Key, JsonObject]
+) -> tuple[PoolEffect, ...]:
+    """Return the effect of ``steps`` per pool; nothing is read where none of them concerns nodes."""
+    concerned = [step for step in steps if step.writes and _reaches_nodes(step.undo.key)]
+    if not concerned:
+        return ()
+    deleted = [step.undo.key for step in concerned if step.action == "delete"]
+    kept = [step for step in concerned if step.action != "delete"]
+    after = [merge_patch(present.get(step.undo.key), step.body or {}) for step in kept]
+    named = [{**step.undo.key.stub(), **item} for step, item in zip(kept, after)]
+    login = any(step.undo.key == PULL_SECRET for step in concerned)
+    return predict(read_nodes(kubectl, found), named, removed=deleted, new_login=login).pools
+
+
+def _reaches_nodes(key: Key) -> bool:
+    return key.kind in MIRROR_LISTS or key == PULL_SECRET
