@@ -19,7 +19,6 @@ from typing import Optional, Protocol
 from loader.bundle import frames
 from loader.bundle.errors import FormatError, TrustError
 from loader.bundle.frames import FrameDecoder
-from loader.bundle.limits import FRAME
 from loader.bundle.tarlayout import END, Layout, Span, padding
 
 
@@ -66,9 +65,6 @@ class BlockStream:
     def take(self, size: int) -> bytes:
         """Return the next ``size`` bytes."""
         return b"".join(bytes(part) for part in self.parts(size))
-
-
-_BUFFER = max(frames.MAX_ZSTD_FRAME, frames.raw_size(FRAME))
 
 
 def read_exact(source: ByteSource, offset: int, size: int, buffer: Optional[bytearray] = None) -> memoryview:
@@ -125,6 +121,10 @@ class Archive:
             )
         return offsets
 
+    def _buffer(self, span: Span) -> bytearray:
+        """A buffer for any frame of ``span`` as it is stored."""
+        return bytearray(max(self._offsets[n + 1] - self._offsets[n] for n in range(span.first, span.stop)))
+
     def _frame(self, index: int, buffer: bytearray) -> list[memoryview]:
         offset = self._offsets[index]
         data = read_exact(self._source, offset, self._offsets[index + 1] - offset, buffer)
@@ -180,7 +180,7 @@ class Archive:
         known = self._running.get(index)
         running = hashlib.sha256()
         seen: list[bytes] = []
-        buffer = bytearray(_BUFFER)
+        buffer = self._buffer(span)
         for number in range(span.first, span.stop):
             blocks = self._frame(number, buffer)
             for block in blocks:
@@ -219,7 +219,7 @@ class Archive:
                 if stopped():
                     return
             return
-        buffer = bytearray(_BUFFER)
+        buffer = self._buffer(span)
         numbers = range(span.first, span.stop)
         stream = BlockStream(chain.from_iterable(self._glue_frame(number, buffer, on_bytes) for number in numbers))
         for index, due in self._glue_pieces(span):

@@ -11,10 +11,11 @@ import pytest
 
 from loader.bundle import frames
 from loader.bundle.errors import BundleError, FormatError, TrustError
-from loader.bundle.verify import VerifiedBundle
+from loader.bundle.verify import VerifiedBundle, verify_content
 from tests.support.bundles import (
     ARCHIVE,
     LaidFrame,
+    MemorySource,
     Recipe,
     full_recipe,
     join_frames,
@@ -38,6 +39,15 @@ def contents(bundle: VerifiedBundle) -> dict[str, bytes]:
 
 def expected(recipe: Recipe) -> dict[str, bytes]:
     return {file.path: recipe.contents[file.link_to or file.path] for file in recipe.manifest.files}
+
+
+def outcome(data: bytes, recipe: Recipe | None = None) -> str:
+    """``refused``, or ``the same bytes`` when what is handed out equals what was packed."""
+    try:
+        complete = verify(data)
+    except BundleError:
+        return "refused"
+    return "the same bytes" if contents(complete.bundle) == expected(recipe or tiny_recipe()) else "OTHER BYTES"
 
 
 class Places:
@@ -102,16 +112,40 @@ class Places:
         return {region: sorted(pick.sample(found, min(count, len(found)))) for region, found in sorted(chosen.items())}
 
 
-def test_one_bit_flipped_anywhere_in_a_tiny_bundle() -> None:
+def test_one_bit_flipped_anywhere_in_the_head_of_a_tiny_bundle() -> None:
     data = tiny_recipe().archive()
-    accepted = []
-    for position in range(len(data)):
-        try:
-            verify(flip(data, position, position % 8))
-        except (TrustError, FormatError):
-            continue
-        accepted.append(position)
+    places = Places(tiny_recipe())
+    end = places.in_archive(sum(512 + len(piece.content + piece.padding) for piece in places.pieces[:3]))
+    accepted = [position for position in range(end) if outcome(flip(data, position, position % 8)) != "refused"]
     assert accepted == []
+
+
+def test_one_bit_flipped_anywhere_in_a_tiny_bundle_once_its_head_was_read() -> None:
+    data = tiny_recipe().archive()
+    source = MemorySource(data)
+    bundle = open_head(source)
+    accepted = []
+    for position in range(len(data) - frames.seek_table_size(1)):
+        source.data = flip(data, position, position % 8)
+        if not is_refused(bundle):
+            accepted.append(position)
+    assert accepted == []
+
+
+def is_refused(bundle: VerifiedBundle) -> bool:
+    try:
+        verify_content(bundle, jobs=1)
+    except BundleError:
+        return True
+    return False
+
+
+def test_one_bit_flipped_anywhere_in_the_seek_table_of_a_tiny_bundle() -> None:
+    data = tiny_recipe().archive()
+    for position in range(len(data) - frames.seek_table_size(1), len(data)):
+        for bit in range(8):
+            with refused(FormatError, ARCHIVE):
+                open_head(flip(data, position, bit))
 
 
 REGIONS = Places(full_recipe()).offsets(24)
@@ -148,15 +182,6 @@ def test_one_bit_flipped_in(region: str) -> None:
     for position in REGIONS[region]:
         with pytest.raises((TrustError, FormatError)):
             verify(flip(data, position, position % 8))
-
-
-def outcome(data: bytes, recipe: Recipe) -> str:
-    """``refused``, or ``the same bytes`` when what is handed out equals what was packed."""
-    try:
-        complete = verify(data)
-    except BundleError:
-        return "refused"
-    return "the same bytes" if contents(complete.bundle) == expected(recipe) else "OTHER BYTES"
 
 
 def test_one_bit_flipped_in_a_zstd_block_is_refused_or_changes_nothing() -> None:
