@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from bundler.attachments import attach
 from bundler.base import Base
 from bundler.compose import Composition, compose
 from bundler.config import BuildConfig
@@ -78,7 +79,8 @@ def build(
     """
     started = ports.clock()
     before, lock = locks
-    resolved = resolve(config.images, lock, ports.open_source, jobs=max(ports.jobs, 6))
+    jobs = max(ports.jobs, 6)
+    resolved = attach(resolve(config.images, lock, ports.open_source, jobs=jobs), jobs=jobs)
     path = output / f"{config.name}-{config.version}.tar.zst"
     planned = compose(config, lock, resolved, signers, now=ports.now, there=_there(path), base=ports.base)
     ports.say("resolved", _resolved_line(resolved, planned.packed))
@@ -215,7 +217,7 @@ def _blob_sources(resolved: Sequence[ResolvedImage]) -> Mapping[str, ImageSource
     sources: dict[str, ImageSource] = {}
     for image in resolved:
         blobs: list[Descriptor] = []
-        for parsed in image.manifests:
+        for parsed in image.all_manifests:
             blobs += [*([parsed.config] if parsed.config else []), *parsed.layers]
         for blob in blobs:
             sources.setdefault(blob.digest, image.source)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Optional
+from typing import Optional, Union
 
 from bundler.base import Base, without
 from bundler.config import BuildConfig
@@ -17,7 +17,7 @@ from bundler.lock import Last, Lock, Locked
 from bundler.pack import PackedImage, directory_name, plan_files
 from bundler.render.documents import bundle_mirrors, render_documents
 from bundler.render.model import PinnedImage, Rendered
-from bundler.resolve import ResolvedImage
+from bundler.resolve import Attached, ResolvedImage
 from loader import __version__
 from loader.bundle import manifest as manifests
 from loader.bundle.digest import sha256_hex
@@ -70,7 +70,8 @@ def compose(
     """
     locked = _new_lock(lock, resolved, now)
     images, packed = _directories(resolved)
-    packed, requires = _delta(packed, base)
+    attachments, beside = _attachments(resolved)
+    packed, requires = _delta((*packed, *beside), base)
     pinned = [_pinned(image) for image in resolved]
     documents = render_documents(config, pinned)
     files = plan_files({item.document.path: item.content for item in documents}, packed)
@@ -87,7 +88,7 @@ def compose(
         base=None if base is None else base.id,
         registry=config.registry,
         images=images,
-        attachments=(),
+        attachments=attachments,
         mirrors=mirrors,
         documents=tuple(item.document for item in documents),
         files=files,
@@ -166,6 +167,30 @@ def _directories(
     return tuple(images), tuple(packed.values())
 
 
+def _attachments(
+    resolved: Sequence[ResolvedImage],
+) -> tuple[tuple[manifests.Attachment, ...], tuple[PackedImage, ...]]:
+    """The entries of ``attachments[]``, each tag of a repository once, and their directories behind the images'."""
+    packed: dict[str, PackedImage] = {}
+    listed: dict[tuple[str, str], manifests.Attachment] = {}
+    for repository, one in ((image.config.repository, one) for image in resolved for one in image.attached):
+        if one.digest not in packed:
+            directory = directory_name(len(resolved) + len(packed), one.kind)
+            packed[one.digest] = _packed(directory, one)
+        listed.setdefault(
+            (repository, one.tag),
+            manifests.Attachment(
+                kind=one.kind,
+                subject=one.subject,
+                digest=one.digest,
+                path=packed[one.digest].directory,
+                repository=repository,
+                tag=one.tag,
+            ),
+        )
+    return tuple(listed.values()), tuple(packed.values())
+
+
 def _merged(resolved: Sequence[ResolvedImage]) -> Mapping[str, ResolvedImage]:
     """The images by digest, each with the children that any of its entries takes."""
     merged: dict[str, ResolvedImage] = {}
@@ -190,8 +215,9 @@ def _omitted(image: ResolvedImage) -> tuple[manifests.Omitted, ...]:
     return tuple(manifests.Omitted(digest, reason) for digest, reason in sorted(reasons.items()))
 
 
-def _packed(directory: str, image: ResolvedImage) -> PackedImage:
-    texts = {"version": VERSION_FILE, "manifest.json": image.data, **image.signatures}
+def _packed(directory: str, image: Union[ResolvedImage, Attached]) -> PackedImage:
+    signatures = image.signatures if isinstance(image, ResolvedImage) else {}
+    texts = {"version": VERSION_FILE, "manifest.json": image.data, **signatures}
     texts.update({f"{child.descriptor.digest[7:]}.manifest.json": child.data for child in image.children})
     return PackedImage(
         directory,

@@ -23,7 +23,7 @@ class ConfigImage:
     ``origin`` is a reference to pull (``name`` itself unless the config says otherwise), the directory of a
     skopeo ``dir:`` layout, or another place that skopeo reads. ``line`` is the config's, for errors found later.
     ``platforms`` are the only ones to take, all of them if empty; ``rewrite``: an index that loses children is
-    replaced by one of ours.
+    replaced by one of ours; ``attachments``: what belongs to the image is looked for and taken too.
     """
 
     name: ImageRef
@@ -32,6 +32,7 @@ class ConfigImage:
     line: int
     platforms: tuple[str, ...] = ()
     rewrite: bool = False
+    attachments: bool = False
 
     @property
     def target(self) -> str:
@@ -56,6 +57,7 @@ class ListRules:
     keep_host: bool
     registry: Optional[RegistryTarget]
     platforms: tuple[str, ...]
+    attachments: bool
     read: ReadFile
     list_folders: ListFolders
 
@@ -123,7 +125,7 @@ def _entry(item: Value, rules: ListRules) -> Iterator[ConfigImage]:
 
 def _made(item: Value, name: ImageRef, origin: Origin, platforms: tuple[str, ...], rules: ListRules) -> ConfigImage:
     repository = repository_in_airgap(name, keep_host=rules.keep_host)
-    return ConfigImage(name, repository, origin, item.node.line, platforms)
+    return ConfigImage(name, repository, origin, item.node.line, platforms, attachments=rules.attachments)
 
 
 def _folders(value: Value, rules: ListRules) -> Iterator[tuple[ImageRef, Path]]:

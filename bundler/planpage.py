@@ -21,6 +21,8 @@ def plan_lines(plan: Plan, pinned: PinnedTo = ()) -> Iterator[tuple[str, str]]:
             yield ("NO IMAGE" if item.covered == "none" else "by tag"), _coverage_text(item)
     for image in plan.images:
         yield "image", _image_text(image)
+    for one in manifest.attachments:
+        yield "attached", f"{one.kind} {one.repository}:{one.tag or one.digest} of {one.subject}"
     yield (
         "blobs",
         (
@@ -71,6 +73,16 @@ def plan_document(
             "name": f"{manifest.name}-{manifest.version}.tar.zst",
             "size": plan.subject.size,
         },
+        "attachments": [
+            {
+                "digest": one.digest,
+                "kind": one.kind,
+                "repository": one.repository,
+                "subject": one.subject,
+                "tag": one.tag,
+            }
+            for one in manifest.attachments
+        ],
         "blobs": {"beforeSharing": plan.uses, "count": plan.blobs, "unique": plan.unique},
         "discs": dict(plan.discs),
         "documents": [

@@ -13,11 +13,13 @@ from bundler.fetch import BlobBody
 from bundler.imagelist import ConfigImage
 from bundler.origin import SkopeoOrigin
 from bundler.resolve import ImageSource
-from loader.bundle.errors import ConfigError, FormatError, StorageError
+from loader.bundle.errors import ConfigError, FormatError, RegistryError, StorageError
 from loader.oci.connect import Registries
 from loader.oci.dirlayout import DirLayout
 from loader.oci.model import ImageRef
 from loader.oci.sources import RegistryImage
+
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,15 @@ class RegistrySource:
         """Return nothing."""
         return {}
 
+    def beside(self, tag: str) -> Optional[RegistrySource]:
+        """Return what another tag of the repository names; None only where the registry says there is none."""
+        try:
+            return RegistrySource(RegistryImage(self.image.registry, self.image.repository, tag))
+        except RegistryError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+
 
 @dataclass(frozen=True)
 class LayoutSource:
@@ -60,6 +71,9 @@ class LayoutSource:
     def signatures(self) -> Mapping[str, bytes]:
         """Return the signature files by name."""
         return dict(self.layout.signatures)
+
+    def beside(self, tag: str) -> None:
+        """Return nothing."""
 
 
 @dataclass(frozen=True)

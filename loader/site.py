@@ -6,10 +6,10 @@ import fnmatch
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from loader.bundle.errors import ConfigError, FormatError
-from loader.bundle.manifest import Document, Image, Mirror
+from loader.bundle.manifest import Attachment, Document, Image, Mirror
 from loader.bundle.strictjson import loads
 from loader.bundle.verify import VerifiedBundle
 from loader.cluster.wishes import Pair
@@ -67,7 +67,9 @@ def push_set(bundle: VerifiedBundle, target: RegistryTarget, globs: Sequence[str
     images = []
     blobs: dict[str, PushBlob] = {}
     required = {item.digest: item.repositories for item in bundle.manifest.requires}
-    for image in chosen_images(bundle.manifest.images, globs):
+    chosen = chosen_images(bundle.manifest.images, globs)
+    everything: list[Union[Image, Attachment]] = [*chosen, *_attachments_of(bundle, chosen)]
+    for image in everything:
         nodes = bundle.graphs[image.path].nodes
         manifests = tuple(PushManifest(node.digest, node.media_type, bundle.read(node.path)) for node in nodes)
         named = [blob for node in nodes for blob in node.blobs]
@@ -84,6 +86,12 @@ def push_set(bundle: VerifiedBundle, target: RegistryTarget, globs: Sequence[str
             blobs[blob.digest] = PushBlob(blob.digest, blob.size, bundle.has_blob(blob.digest), places)
     ordered = sorted(blobs.values(), key=lambda blob: bundle.position(blob.digest) if blob.at_hand else -1)
     return PushSet(tuple(images), tuple(ordered))
+
+
+def _attachments_of(bundle: VerifiedBundle, images: Sequence[Image]) -> list[Attachment]:
+    """What was signed, attested or said of the images or their children, in the same repositories."""
+    subjects = {(image.repository, node.digest) for image in images for node in bundle.graphs[image.path].nodes}
+    return [item for item in bundle.manifest.attachments if (item.repository, item.subject) in subjects]
 
 
 def chosen_images(images: Sequence[Image], globs: Sequence[str]) -> list[Image]:

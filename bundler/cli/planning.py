@@ -97,6 +97,7 @@ def _plan_config(
     moves: tuple[bool, tuple[str, ...], bool],
     flags: AccessFlags,
 ) -> None:
+    from bundler.attachments import attach
     from bundler.compose import compose
     from bundler.lock import changes, lock_path, read_lock, require_unchanged, unlocked, write_lock
     from bundler.plan import composed, make_plan
@@ -116,7 +117,7 @@ def _plan_config(
     lock = unlocked(before, update, everything=update_all)
     with opened_sources(console, config, flags) as sources:
         moved = moved_upstream(config.images, lock, sources.open, jobs=jobs) if diff else None
-        resolved = resolve(config.images, lock, sources.open, jobs=jobs)
+        resolved = attach(resolve(config.images, lock, sources.open, jobs=jobs), jobs=jobs)
     planned = compose(config, lock, resolved, (), now=source_date())
     changed = changes(before, planned.lock)
     if locked:
