@@ -76,9 +76,11 @@ def test_progress_counts_every_byte_of_the_stream(recipe: Callable[[], Recipe], 
 
 def test_a_worker_that_was_told_to_stop_reads_one_block_more(bundle: VerifiedBundle) -> None:
     counted: list[int] = []
-    span = next(span for span in bundle._archive.layout.spans if span.member >= 0)
-    bundle._archive.check_span(span, counted.append, lambda: True)
-    assert counted == [BLOCK]
+    archive = bundle._archive
+    span = next(span for span in archive.layout.spans if span.member >= 0)
+    archive.check_span(span, counted.append, lambda: True)
+    assert len(counted) == 1
+    assert counted[0] < archive.layout.members[span.member].size
 
 
 def test_every_byte_is_read(bundle: VerifiedBundle) -> None:
