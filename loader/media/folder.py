@@ -39,7 +39,10 @@ class FolderDisc:
     def entries(self) -> Mapping[str, str]:
         """Path of everything that is no folder -> its kind."""
         if self._entries is None:
-            found = dict(self._walk())
+            try:
+                found = dict(self._walk())
+            except OSError as error:
+                raise self._unreadable(error) from error
             if len(found) > MAX_MEMBERS:
                 raise FormatError(f"{self.name} has too many files", why=f"more than {MAX_MEMBERS}")
             self._entries = found
@@ -47,7 +50,7 @@ class FolderDisc:
 
     def _walk(self) -> Iterator[tuple[str, str]]:
         count = 0
-        for root, folders, files, fd in os.fwalk(".", dir_fd=self._fd, onerror=self._unreadable):
+        for root, folders, files, fd in os.fwalk(".", dir_fd=self._fd, onerror=_raise):
             for name in (*folders, *files):
                 path = os.path.normpath(f"{root}/{name}")
                 mode = stat.S_IFMT(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
@@ -57,8 +60,8 @@ class FolderDisc:
             if count > MAX_MEMBERS:
                 return
 
-    def _unreadable(self, error: OSError) -> None:
-        raise StorageError(f"cannot read {self.name}", why=error.strerror or str(error)) from error
+    def _unreadable(self, error: OSError) -> StorageError:
+        return StorageError(f"cannot read {self.name}", why=error.strerror or str(error))
 
     def open(self, path: str) -> FileSource:
         """Open a regular file; ``FormatError`` for anything else."""
@@ -87,3 +90,7 @@ class FolderDisc:
         trace: Optional[TracebackType],
     ) -> None:
         self.close()
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -65,11 +65,11 @@ def disc_paths(source: Path) -> list[Path]:
         return [source]
     try:
         inside = sorted(source.iterdir())
+        if (source / SET).exists():
+            return [source]
+        found = [path for path in inside if (path / SET).is_file() or (path.suffix == ".iso" and path.is_file())]
     except OSError as error:
         raise StorageError(f"cannot read {source}", why=error.strerror or str(error)) from error
-    if (source / SET).exists():
-        return [source]
-    found = [path for path in inside if (path / SET).is_file() or (path.suffix == ".iso" and path.is_file())]
     # A disc mounted without its long names shows set.json in another spelling: the reader of discs explains that.
     if not found and not any(path.name.upper().startswith("SET") for path in inside):
         raise FormatError(

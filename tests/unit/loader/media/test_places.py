@@ -115,6 +115,18 @@ def test_a_disc_that_goes_away_between_listing_and_opening(tmp_path: Path) -> No
         FolderDisc(tmp_path / "nowhere")
 
 
+def test_a_disc_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "set.json").write_bytes(b"")
+
+    def failing(*_: object, **__: object) -> os.stat_result:
+        raise OSError(5, "Input/output error")
+
+    with FolderDisc(tmp_path) as disc, monkeypatch.context() as patch:
+        patch.setattr("loader.media.folder.os.stat", failing)
+        with refused(StorageError, f"cannot read {tmp_path}", "Input/output error"):
+            disc.entries()
+
+
 def test_a_folder_with_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loader.media.folder.MAX_MEMBERS", 3)
     for number in range(5):
