@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from loader.bundle.errors import AirgapError, Pending, RegistryError
+from loader.bundle.errors import AirgapError, ClusterError, Pending, RegistryError
 from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content
 from loader.cluster.apply import Applied, apply_plan, rehearse
 from loader.cluster.kubectl import Kubectl
@@ -270,6 +270,7 @@ def wait_for(stage: Stage, kubectl: Kubectl, timeout: Optional[float], ports: Lo
 
 def _show_way_back(error: AirgapError, options: LoadOptions, report: Report) -> None:
     """Let the error's last line be the command that undoes what was done until then."""
-    if report.changed and report.path is not None and not isinstance(error, Pending):
+    in_cluster = isinstance(error, ClusterError) and not isinstance(error, Pending)
+    if in_cluster and report.changed and report.path is not None:
         error.why = "; ".join(part for part in (error.why, error.hint) if part)
         error.hint = f"airgap-loader rollback {shlex.quote(str(report.path))}{options.access}"
