@@ -16,11 +16,12 @@ from bundler.compose import Composition, compose
 from bundler.config import BuildConfig
 from bundler.fetch import BlobRequest, Fetcher
 from bundler.lock import Lock, changes, require_unchanged
-from bundler.output import Partial, WriteBack, partial_file, write_file
+from bundler.output import Partial, WriteBack, hidden_name, partial_file, write_file
 from bundler.pack import ArchiveWriter, PackedImage, head_members, head_tar, layout_members
 from bundler.render.documents import summary
 from bundler.report import build_page
 from bundler.resolve import ImageSource, OpenSource, ResolvedImage, resolve
+from bundler.resume import Kept, keep_proven
 from loader.bundle import frames
 from loader.bundle.errors import BundleError, ConfigError, StorageError
 from loader.bundle.head import Head, read_head
@@ -82,7 +83,8 @@ def build(
     jobs = max(ports.jobs, 6)
     resolved = attach(resolve(config.images, lock, ports.open_source, jobs=jobs), jobs=jobs)
     path = output / f"{config.name}-{config.version}.tar.zst"
-    planned = compose(config, lock, resolved, signers, now=ports.now, there=_there(path), base=ports.base)
+    there = _there(path) or _there(hidden_name(path))
+    planned = compose(config, lock, resolved, signers, now=ports.now, there=there, base=ports.base)
     ports.say("resolved", _resolved_line(resolved, planned.packed))
     _tell_base(planned, ports)
     _tell_changes(changes(before, planned.lock), ports)
@@ -94,7 +96,7 @@ def build(
         if unchanged:
             sha256 = _sha256_of(path)
         else:
-            _check_space(output, planned)
+            _check_space(partial, planned)
             sha256 = _pack(partial, planned, resolved, ports)
             _self_verify(partial, planned.head, signers, ports)
             partial.keep(path)
@@ -166,10 +168,11 @@ def _is_there(path: Path, head: Head, signers: Sequence[Signer]) -> bool:
     )
 
 
-def _check_space(output: Path, planned: Composition) -> None:
+def _check_space(partial: Partial, planned: Composition) -> None:
+    output = partial.path.parent
     layout = Layout(layout_members(planned.head, planned.manifest.files))
     needed = sum(frames.raw_size(frame.size) for frame in layout.frames) + frames.seek_table_size(len(layout.frames))
-    free = shutil.disk_usage(output).free
+    free = shutil.disk_usage(output).free + os.fstat(partial.fd).st_size
     if free < needed:
         raise StorageError(
             f"not enough space in {output}",
@@ -183,9 +186,10 @@ def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedIma
     texts = planned.texts
     sources = _blob_sources(resolved)
     known = {digest: data for image in resolved for digest, data in image.blobs.items()}
-    os.ftruncate(partial.fd, 0)
+    kept = _resumed(partial, planned, ports)
+    files = planned.manifest.files[kept.members :]
     requests = []
-    for file in planned.manifest.files:
+    for file in files:
         digest = "sha256:" + file.sha256
         if file.link_to is None and file.path not in texts:
             if digest in known:
@@ -197,10 +201,14 @@ def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedIma
     fetcher = Fetcher(requests, jobs=ports.jobs)
     archive = ArchiveWriter(partial.fd, str(partial.path), write_back.wrote)
     with ports.progress("pack", total) as on_bytes, write_back, fetcher, archive as writer:
-        for name, data in head_members(planned.head):
-            writer.text(name, data)
+        if kept.members:
+            writer.adopt(kept.size, kept.frames, kept.archive)
+            writer.pad(planned.manifest.files[kept.members - 1].size)
+        else:
+            for name, data in head_members(planned.head):
+                writer.text(name, data)
         blobs = fetcher.blobs()
-        for file in planned.manifest.files:
+        for file in files:
             if file.link_to is not None:
                 writer.link(file.path, file.link_to)
             elif file.path in texts:
@@ -211,6 +219,16 @@ def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedIma
         sha256 = writer.finish()
         os.fsync(partial.fd)
     return sha256
+
+
+def _resumed(partial: Partial, planned: Composition, ports: BuildPorts) -> Kept:
+    """Go on from what a stopped build left, as far as it is proven good."""
+    left = os.fstat(partial.fd).st_size
+    kept = keep_proven(partial, planned.head, planned.manifest.files)
+    if left:
+        reused = f"{human(kept.size)} of it proven good" if kept.size else "nothing of it can be used"
+        ports.say("resumed", f"{partial.path.name} of a stopped build, {human(left)}: {reused}")
+    return kept
 
 
 def _blob_sources(resolved: Sequence[ResolvedImage]) -> Mapping[str, ImageSource]:

@@ -36,10 +36,15 @@ class Partial:
             os.close(folder)
 
 
+def hidden_name(path: Path) -> Path:
+    """Where ``path`` stands until it is finished."""
+    return path.with_name(f".{path.name}.part")
+
+
 @contextlib.contextmanager
 def partial_file(path: Path) -> Iterator[Partial]:
-    """Open ``path``'s hidden ``.part`` file under an exclusive lock; it is removed unless kept."""
-    hidden = path.with_name(f".{path.name}.part")
+    """Open ``path``'s hidden ``.part`` file under an exclusive lock; it is removed unless kept, or interrupted."""
+    hidden = hidden_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -55,6 +60,10 @@ def partial_file(path: Path) -> Iterator[Partial]:
                 f"{hidden} is in use", why="another build writes this bundle", hint="wait for it to end"
             ) from error
         yield partial
+    except KeyboardInterrupt:
+        # As after a kill: the same command goes on from it.
+        partial.kept = True
+        raise
     finally:
         if not partial.kept:
             hidden.unlink(missing_ok=True)

@@ -178,6 +178,19 @@ class ArchiveWriter:
         self._archive_thread.stop()
         self._blob_thread.stop()
 
+    def adopt(self, size: int, written: Sequence[tuple[int, int]], archive: hashlib._Hash) -> None:
+        """Go on behind ``size`` bytes that are in the file: its frames (stored, content), and their running hash.
+
+        The last of them ends a big member, whose padding is due next: :meth:`pad`.
+        """
+        self.written = size
+        self._frames = list(written)
+        self._archive = archive
+
+    def pad(self, size: int) -> None:
+        """Add the padding of a member of ``size`` bytes."""
+        self._add(bytes(padding(size)))
+
     def text(self, path: str, data: bytes) -> None:
         """Add a small member whose content is at hand."""
         self._open(path, len(data))
