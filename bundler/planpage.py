@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from bundler.plan import Coverage, Plan, PlannedImage
 from bundler.references import Reference
+from loader.bundle.manifest import Attachment
 from loader.units import counted, human
 
 Moved = Sequence[tuple[str, str, str]]
@@ -73,16 +74,7 @@ def plan_document(
             "name": f"{manifest.name}-{manifest.version}.tar.zst",
             "size": plan.subject.size,
         },
-        "attachments": [
-            {
-                "digest": one.digest,
-                "kind": one.kind,
-                "repository": one.repository,
-                "subject": one.subject,
-                "tag": one.tag,
-            }
-            for one in manifest.attachments
-        ],
+        "attachments": [_attachment_document(one) for one in manifest.attachments],
         "blobs": {"beforeSharing": plan.uses, "count": plan.blobs, "unique": plan.unique},
         "discs": dict(plan.discs),
         "documents": [
@@ -104,20 +96,31 @@ def plan_document(
             {"from": found.text, "manifest": path, "to": text, "where": f"{found.owner}, {found.why}"}
             for path, found, text in pinned
         ],
-        "references": [
-            {
-                "certain": item.reference.certain,
-                "covered": item.covered,
-                "document": item.document,
-                "problem": item.problem,
-                "reference": item.reference.text,
-                "where": f"{item.reference.owner}, {item.reference.why}",
-            }
-            for item in plan.coverage
-        ],
+        "references": [_coverage_document(item) for item in plan.coverage],
         "registry": manifest.registry,
         "space": {"output": plan.subject.size, "temporary": 0},
         "version": manifest.version,
+    }
+
+
+def _attachment_document(one: Attachment) -> Mapping[str, Any]:
+    return {
+        "digest": one.digest,
+        "kind": one.kind,
+        "repository": one.repository,
+        "subject": one.subject,
+        "tag": one.tag,
+    }
+
+
+def _coverage_document(item: Coverage) -> Mapping[str, Any]:
+    return {
+        "certain": item.reference.certain,
+        "covered": item.covered,
+        "document": item.document,
+        "problem": item.problem,
+        "reference": item.reference.text,
+        "where": f"{item.reference.owner}, {item.reference.why}",
     }
 
 
