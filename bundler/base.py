@@ -57,8 +57,10 @@ def _require_whole(head: Head, source: FileSource) -> None:
 def base_blobs(manifest: BundleManifest) -> dict[str, Require]:
     """Return every blob that a registry has after ``manifest`` was loaded, and in which repositories."""
     repositories: dict[str, list[str]] = {}
-    for image in manifest.images:
-        repositories.setdefault(image.path, []).append(image.repository)
+    directories = [(image.path, image.repository) for image in manifest.images]
+    directories += [(item.path, item.repository) for item in manifest.attachments]
+    for path, repository in directories:
+        repositories.setdefault(path, []).append(repository)
     sizes = {item.digest: item.size for item in manifest.requires}
     places = {item.digest: dict.fromkeys(item.repositories) for item in manifest.requires}
     for file in manifest.files:

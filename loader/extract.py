@@ -9,21 +9,26 @@ from pathlib import Path
 
 from loader.bundle.errors import ConfigError, StorageError
 from loader.bundle.manifest import Image
-from loader.bundle.verify import Complete
+from loader.bundle.verify import Complete, VerifiedBundle
 from loader.site import SiteDocument
 from loader.units import counted
 
 
 def extract_images(
-    complete: Complete, images: Sequence[Image], output: Path, on_bytes: Callable[[int], None]
+    complete: Complete,
+    images: Sequence[Image],
+    output: Path,
+    on_bytes: Callable[[int], None],
+    more: Sequence[VerifiedBundle] = (),
 ) -> list[Path]:
     """Write the skopeo dir layout of each image to ``output/images/<dir>``; shared blobs are hard links.
 
     A folder stands under its final name only when it is whole. Raises ``StorageError`` for a folder that is there
-    already and for a full disk, ``ConfigError`` for a delta: a layout with gaps looks whole to skopeo.
+    already and for a full disk, ``ConfigError`` for a delta that ``more`` do not fill up: a layout with
+    gaps looks whole to skopeo.
     """
     bundle = complete.bundle
-    _require_carried(complete, images)
+    _require_carried(complete, images, more)
     folders = list(dict.fromkeys(image.path for image in images))
     written: dict[str, Path] = {}
     done = []
@@ -42,26 +47,38 @@ def extract_images(
                 if first is None or not _linked(first, target):
                     _write(target, bundle.open(path), on_bytes)
                 written[file.sha256] = final / target.name
+        _fill_up(complete, folder, partial, on_bytes, more)
         with _told(final):
             partial.replace(final)
         done.append(final)
     return done
 
 
-def _require_carried(complete: Complete, images: Sequence[Image]) -> None:
+def _fill_up(
+    complete: Complete, folder: str, partial: Path, on_bytes: Callable[[int], None], more: Sequence[VerifiedBundle]
+) -> None:
+    """Write what a delta leaves out of ``folder`` from the bundles that have it."""
+    digests = {blob.digest for node in complete.bundle.graphs[folder].nodes for blob in node.blobs}
+    for digest in sorted(digests):
+        if not complete.bundle.has_blob(digest):
+            holder = next(bundle for bundle in more if bundle.has_blob(digest))
+            _write(partial / digest[7:], holder.open_blob(digest), on_bytes)
+
+
+def _require_carried(complete: Complete, images: Sequence[Image], more: Sequence[VerifiedBundle]) -> None:
     bundle = complete.bundle
     gaps = {
         blob.digest
         for image in images
         for node in bundle.graphs[image.path].nodes
         for blob in node.blobs
-        if not bundle.has_blob(blob.digest)
+        if not any(one.has_blob(blob.digest) for one in (bundle, *more))
     }
     if gaps:
         raise ConfigError(
             f"this bundle is a delta: {counted(len(gaps), 'blob')} of these images not in it",
             why=", ".join(sorted(gaps)[:5]),
-            hint="push it to a registry that has its base, and copy from there; --image names images that are whole",
+            hint="give the bundles it builds on as further SOURCEs; --image names images that are whole",
         )
 
 

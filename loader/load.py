@@ -18,6 +18,7 @@ from loader.cluster.prepare import prepare
 from loader.cluster.stages import Stage
 from loader.cluster.survey import Survey as Cluster
 from loader.cluster.waits import Clock, Patience, await_done
+from loader.filling import Filled, open_filled
 from loader.history import History
 from loader.meter import Progress
 from loader.nodes import NodeOptions, asked_of_nodes, question
@@ -26,7 +27,7 @@ from loader.oci.model import RegistryTarget
 from loader.oci.pushplan import PushReport
 from loader.oci.registry import Registry
 from loader.oci.survey import Survey, missing_manifests, survey_push
-from loader.opening import Sources, open_bundle
+from loader.opening import Sources
 from loader.push import push_bundle, require_base, require_whole, summary
 from loader.report import Report
 from loader.site import PushSet, SiteDocument, pairs, push_set, site_documents
@@ -83,6 +84,7 @@ class State:
     push: PushSet
     registry: Registry
     survey: Survey
+    more: tuple[VerifiedBundle, ...] = ()
     scheme: str = "https"
     kubectl: Optional[Kubectl] = None
     cluster: Optional[Cluster] = None
@@ -103,8 +105,9 @@ def load(
     Returns what the run found and did. Raises the error of the first step that fails; ``ports.report``
     says what was done until then. With ``dry_run`` nothing is written anywhere.
     """
-    with open_bundle(sources, trust, signatures=signatures, say=ports.say) as bundle:
-        state = _verified(bundle, options, ports)
+    with open_filled(sources, trust, signatures=signatures, say=ports.say) as filled:
+        bundle = filled.bundle
+        state = _verified(filled, options, ports)
         _preflight_registry(state, options, ports)
         _preflight_cluster(state, options, ports)
         _tell_effect(state, options, ports)
@@ -127,7 +130,8 @@ def load(
         return state
 
 
-def _verified(bundle: VerifiedBundle, options: LoadOptions, ports: LoadPorts) -> State:
+def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:
+    bundle = filled.bundle
     with ports.progress("verify", bundle.size) as on_bytes:
         complete = verify_content(bundle, on_bytes=on_bytes)
     before = ports.history.newest(bundle) if options.override else ports.history.check(bundle)
@@ -142,9 +146,9 @@ def _verified(bundle: VerifiedBundle, options: LoadOptions, ports: LoadPorts) ->
         ports.say("warning", warning)
     target = RegistryTarget.parse(options.registry or bundle.manifest.registry)
     documents = site_documents(bundle, str(target), only=options.only)
-    images = push_set(bundle, target, options.images)
+    images = push_set(bundle, target, options.images, filled.more)
     registry = ports.registries.push(target.host)
-    return State(bundle, complete, target, documents, images, registry, Survey(0, 0, 0, ()))
+    return State(bundle, complete, target, documents, images, registry, Survey(0, 0, 0, ()), filled.more)
 
 
 def _preflight_registry(state: State, options: LoadOptions, ports: LoadPorts) -> None:
@@ -231,8 +235,9 @@ def _begin_report(state: State, ports: LoadPorts) -> None:
 def _push(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     if not options.push:
         return
+    jobs, more = options.jobs, state.more
     with ports.progress("push", state.survey.bytes_to_send) as meter:
-        state.pushed = push_bundle(state.complete, state.push, state.registry, jobs=options.jobs, meter=meter)
+        state.pushed = push_bundle(state.complete, state.push, state.registry, jobs=jobs, meter=meter, more=more)
     ports.report.pushed(state.pushed)
     ports.say("push", summary(state.pushed))
     require_whole(state.pushed, str(state.target))

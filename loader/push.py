@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from loader.bundle.errors import RegistryError
-from loader.bundle.verify import Complete
+from loader.bundle.verify import Complete, VerifiedBundle
 from loader.meter import Meter
 from loader.oci.pushplan import BlobDone, BlobProgress, Event, PushReport
 from loader.oci.registry import Registry
@@ -13,12 +15,21 @@ from loader.site import BundleBodies, PushSet
 from loader.units import counted, human
 
 
-def push_bundle(complete: Complete, what: PushSet, registry: Registry, *, jobs: int, meter: Meter) -> PushReport:
+def push_bundle(
+    complete: Complete,
+    what: PushSet,
+    registry: Registry,
+    *,
+    jobs: int,
+    meter: Meter,
+    more: Sequence[VerifiedBundle] = (),
+) -> PushReport:
     """Send what the registry lacks. Manifests and tags need the proof that the whole bundle was verified.
 
-    One image that fails stops no other; the report names it. ``TrustError`` if the medium changes meanwhile.
+    One image that fails stops no other; the report names it. ``more`` are bundles that fill a delta up.
+    ``TrustError`` if a medium changes meanwhile.
     """
-    bodies = BundleBodies(complete.bundle)
+    bodies = BundleBodies(complete.bundle, *more)
     blobs = push_blobs(what.images, what.blobs, bodies, registry, jobs=jobs, on_event=_Forward(meter))
     return push_manifests(what.images, blobs, registry, jobs=jobs, bodies=bodies)
 
@@ -45,7 +56,7 @@ def require_base(survey: Survey, what: PushSet, target: str) -> None:
         raise RegistryError(
             f"{counted(len(survey.lacking), 'blob')} that this delta builds on missing in {target}",
             why="; ".join(f"{blob.digest} ({human(blob.size)}) of {places[blob.digest]}" for blob in survey.lacking),
-            hint="push the bundles it builds on first; nothing was sent",
+            hint="push the bundles it builds on first, or give them as further SOURCEs; nothing was sent",
         )
 
 

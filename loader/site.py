@@ -41,30 +41,41 @@ class PushSet:
 
 
 class BundleBodies:
-    """Blobs straight out of the archive, each block checked before it is handed on."""
+    """Blobs straight out of the first archive that has one, each block checked before it is handed on."""
 
-    def __init__(self, bundle: VerifiedBundle) -> None:
-        self._bundle = bundle
+    def __init__(self, *bundles: VerifiedBundle) -> None:
+        self._bundles = bundles
 
     def open(self, digest: str, /) -> AbstractContextManager[Iterator[memoryview]]:
         """Open a blob from its first byte."""
         return self._opened(digest)
 
     def has(self, digest: str, /) -> bool:
-        """Tell whether the archive carries the blob."""
-        return self._bundle.has_blob(digest)
+        """Tell whether an archive carries the blob."""
+        return any(bundle.has_blob(digest) for bundle in self._bundles)
 
     @contextmanager
     def _opened(self, digest: str) -> Iterator[Iterator[memoryview]]:
-        yield self._bundle.open_blob(digest)
+        yield next(bundle for bundle in self._bundles if bundle.has_blob(digest)).open_blob(digest)
+
+    def place(self, digest: str) -> tuple[int, int]:
+        """A key that sorts blobs by where they stand; those that nobody carries come first."""
+        for number, bundle in enumerate(self._bundles):
+            if bundle.has_blob(digest):
+                return number, bundle.position(digest)
+        return -1, -1
 
 
-def push_set(bundle: VerifiedBundle, target: RegistryTarget, globs: Sequence[str] = ()) -> PushSet:
+def push_set(
+    bundle: VerifiedBundle, target: RegistryTarget, globs: Sequence[str] = (), more: Sequence[VerifiedBundle] = ()
+) -> PushSet:
     """Return what to push where: every image under ``target``, its children before it.
 
     With ``globs`` only the images whose name one of them matches; ``ConfigError`` when none does.
+    ``more`` are bundles that fill a delta up.
     """
     images = []
+    bodies = BundleBodies(bundle, *more)
     blobs: dict[str, PushBlob] = {}
     required = {item.digest: item.repositories for item in bundle.manifest.requires}
     chosen = chosen_images(bundle.manifest.images, globs)
@@ -83,8 +94,8 @@ def push_set(bundle: VerifiedBundle, target: RegistryTarget, globs: Sequence[str
         )
         for blob in named:
             places = tuple(target.repository(place) for place in required.get(blob.digest, ()))
-            blobs[blob.digest] = PushBlob(blob.digest, blob.size, bundle.has_blob(blob.digest), places)
-    ordered = sorted(blobs.values(), key=lambda blob: bundle.position(blob.digest) if blob.at_hand else -1)
+            blobs[blob.digest] = PushBlob(blob.digest, blob.size, bodies.has(blob.digest), places)
+    ordered = sorted(blobs.values(), key=lambda blob: bodies.place(blob.digest))
     return PushSet(tuple(images), tuple(ordered))
 
 

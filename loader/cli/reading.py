@@ -180,14 +180,15 @@ def extract(
     def verb() -> None:
         from loader.bundle.verify import verify_content
         from loader.extract import extract_images, write_documents
+        from loader.filling import open_filled
         from loader.oci.model import RegistryTarget
-        from loader.opening import open_bundle
         from loader.site import chosen_images, site_documents
 
         if registry is not None and not documents:
             raise ConfigError("--registry goes with --documents", hint="layouts name no registry")
         given = make_trust(trust, crypto)
-        with open_bundle(source, given, signatures=signature or (), say=console.note) as bundle:
+        with open_filled(source, given, signatures=signature or (), say=console.note) as filled:
+            bundle = filled.bundle
             images = chosen_images(bundle.manifest.images, image or [])
             with console.progress("verify", bundle.size) as on_bytes:
                 complete = verify_content(bundle, on_bytes=on_bytes)
@@ -197,7 +198,7 @@ def extract(
             else:
                 total = sum(file.size for file in bundle.files.values() if file.link_to is None)
                 with console.progress("extract", total) as on_bytes:
-                    paths = extract_images(complete, images, output, on_bytes)
+                    paths = extract_images(complete, images, output, on_bytes, filled.more)
         for path in paths:
             console.result("wrote", str(path))
         console.document({"written": [str(path) for path in paths]})

@@ -159,6 +159,38 @@ def test_a_delta_on_a_delta_requires_what_both_left_at_home(pair: tuple[Carried,
         assert all(last.arrived(registry, name) for name in third)
 
 
+def test_further_archives_fill_a_delta_up(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
+    old, delta = pair
+    with RegistryServer() as registry:
+        # In any order, and with no base in the registry.
+        first, second = (old.archive, delta.archive)
+        arguments = delta.arguments(registry, "push")
+        arguments[1:2] = [first, second]
+        ran = delta.cli.loader(*arguments).expect()
+        assert "digests confirmed" in ran.out
+        assert all(delta.arrived(registry, name) for name in NEW)
+        assert registry.store.tags["team/one", "v1"] == NEW["team/one:v1"].digest
+        assert registry.store.incomplete == []
+    sources = (delta.archive, old.archive)
+    trust = ("--trust", "builder.pub")
+    delta.cli.loader("extract", *sources, *trust, "-o", tmp_path / "out").expect()
+    for number, (name, image) in enumerate(NEW.items()):
+        folder = tmp_path / "out/images" / f"{number:04d}-{name.partition('/')[2].partition(':')[0]}"
+        for digest, data in image.blobs.items():
+            assert (folder / digest[7:]).read_bytes() == data
+
+
+def test_bundles_that_do_not_belong_together(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
+    old, _ = pair
+    copy = tmp_path / "copy.tar.zst"
+    copy.write_bytes(old.archive.read_bytes())
+    with RegistryServer() as registry:
+        arguments = old.arguments(registry, "push")
+        arguments[1:2] = [old.archive, copy]
+        assert "2 bundles were given" in old.cli.loader(*arguments).expect(2).three_lines[0]
+        assert registry.requests == []
+
+
 def test_a_delta_is_not_extracted_with_gaps(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
     _, delta = pair
     ran = delta.cli.loader("extract", delta.archive, "--trust", "builder.pub", "-o", tmp_path / "out").expect(2)
