@@ -27,8 +27,8 @@ class CommandFailed(Exception):
 class Sample:
     """Seconds and bytes. ``rss`` is the peak memory of the largest process: the program or one it started.
 
-    ``disk`` is the most that stood in the watched folder, ``written`` what all processes wrote to disks,
-    ``lines`` the seconds at which each line of stdout came.
+    ``disk`` is the most that stood in the watched folders beyond what was there, ``written`` what all processes
+    wrote to disks, ``lines`` the seconds at which each line of stdout came.
     """
 
     wall: float
@@ -44,17 +44,20 @@ class Sample:
         return next(when for when, line in self.lines if line.startswith(last) and when >= start) - start
 
 
-def measure(command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> Sample:
-    """Run ``command`` in ``folder``, which is watched too; ``CommandFailed`` with its last words if it fails."""
+def measure(
+    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], output: Optional[Path] = None
+) -> Sample:
+    """Run ``command`` in ``folder``; that and ``output`` are watched. ``CommandFailed`` with its last words."""
     errors = folder / "stderr"
-    before = disk_usage(folder)
+    watched = [folder, *([output] if output else [])]
+    before = disk_usage(watched)
     lines: list[tuple[float, str]] = []
     with errors.open("wb") as err:
         started = time.monotonic()
         running = subprocess.Popen(
             command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err
         )
-        watch = _Watch(running.pid, folder)
+        watch = _Watch(running.pid, watched)
         reader = threading.Thread(target=_read_lines, args=(running, started, lines))
         watch.start()
         reader.start()
@@ -72,7 +75,7 @@ def measure(command: Sequence[str], *, folder: Path, environment: Mapping[str, s
         wall=wall,
         cpu=usage.ru_utime + usage.ru_stime,
         rss=watch.memory,
-        disk=max(watch.disk, disk_usage(folder)) - before,
+        disk=max(watch.disk, disk_usage(watched)) - before,
         written=usage.ru_oublock * 512,
         lines=tuple(lines),
     )
@@ -85,15 +88,15 @@ def _read_lines(running: subprocess.Popen[bytes], started: float, lines: list[tu
 
 
 class _Watch:
-    """Looks at the peak memory of a process and its descendants, and at a folder, until stopped.
+    """Looks at the peak memory of a process and its descendants, and at folders, until stopped.
 
     The kernel keeps each peak (``VmHWM``), so only growth in a process's last 20 ms can be missed. The ``ru_maxrss``
     of ``wait4`` does not do: it starts from what the parent had when it forked.
     """
 
-    def __init__(self, pid: int, folder: Path) -> None:
+    def __init__(self, pid: int, folders: Sequence[Path]) -> None:
         self._pid = pid
-        self._folder = folder
+        self._folders = folders
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work)
         self.memory = 0
@@ -111,7 +114,7 @@ class _Watch:
         while not self._stopped.wait(_PERIOD):
             self.memory = max([self.memory, *(_peak(pid) for pid in (self._pid, *_descendants(self._pid)))])
             if turn % _DISK_PERIODS == 0:
-                self.disk = max(self.disk, disk_usage(self._folder))
+                self.disk = max(self.disk, disk_usage(self._folders))
             turn += 1
 
 
@@ -133,14 +136,16 @@ def _proc(path: str) -> str:
         return ""
 
 
-def disk_usage(folder: Path) -> int:
-    """Bytes allocated under ``folder``, as far as files stay there while it is read."""
+def disk_usage(folders: Sequence[Path]) -> int:
+    """Bytes allocated under ``folders``, as far as files stay there while it is read."""
     total = 0
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
-                is_folder = entry.is_dir(follow_symlinks=False)
-                total += disk_usage(Path(entry)) if is_folder else entry.stat(follow_symlinks=False).st_blocks * 512
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    blocks = entry.stat(follow_symlinks=False).st_blocks
+                    total += disk_usage([Path(entry)]) if is_folder else blocks * 512
     return total
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import shlex
+import shutil
 import sys
 import urllib.parse
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.corpus import Corpus
-from bench.measure import Sample, measure
+from bench.measure import Sample, disk_usage, measure
 from bench.programs import clean_environment
 
 NAME = "bench-1"
@@ -123,8 +125,10 @@ def _script(folder: Path, output: Path | None, lines: list[str]) -> Sample:
 
 
 def _measured(folder: Path, output: Path | None, command: list[str]) -> Sample:
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        for path in output.iterdir():
-            path.unlink()
-    return measure(command, folder=folder, environment=clean_environment(folder))
+    """Measure ``command``; what it leaves in ``output`` does not count as disk used beside it."""
+    if output is None:
+        return measure(command, folder=folder, environment=clean_environment(folder))
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    sample = measure(command, folder=folder, environment=clean_environment(folder), output=output)
+    return dataclasses.replace(sample, disk=sample.disk - disk_usage([output]))

@@ -1,0 +1,68 @@
+"""The benchmark runs from end to end on small images; how long anything takes is not judged here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.run import write_table
+
+ROOT = Path(__file__).parents[2]
+ROWS = [
+    "build, seconds",
+    "build, processor seconds",
+    "build, peak memory of the largest process, MB",
+    "build, written to disk, MB",
+    "build, disk used beside the archive, MB",
+    "load, seconds",
+    "load, processor seconds",
+    "load, peak memory of the largest process, MB",
+    "load, written to disk, MB",
+    "load, disk used beside the archive, MB",
+    "archive, MB",
+    "push alone, seconds",
+]
+
+
+def bench(*arguments: str, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench.run", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_quick_run_fills_every_row(tmp_path: Path) -> None:
+    done = bench("--quick", "--cache", str(tmp_path / "cache"), "--work", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("|")]
+    table = {row[0]: row[1:] for row in rows}
+    for title in ROWS:
+        ours, theirs = table[title][:2]
+        assert float(ours.split()[0]) >= 0, title
+        assert float(theirs.split()[0]) > 0, title
+    assert float(table["build, disk used beside the archive, MB"][0].split()[0]) < 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["cache"]
+
+
+def test_a_missing_program_is_named_with_its_package(tmp_path: Path) -> None:
+    done = bench("--quick", "--cache", str(tmp_path / "cache"), path=str(tmp_path))
+    assert done.returncode == 1
+    assert "sudo apt-get install skopeo docker-registry zstd tar curl" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_replaces_the_older_one_alone(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- x1 -->\nold\n<!-- end x1 -->\nb\n<!-- x4 -->\nkept\n<!-- end x4 -->\n")
+    write_table(readme, "x1", "| new \\1 |")
+    assert readme.read_text() == "a\n<!-- x1 -->\n| new \\1 |\n<!-- end x1 -->\nb\n<!-- x4 -->\nkept\n<!-- end x4 -->\n"
+    with pytest.raises(SystemExit, match="no place for x9"):
+        write_table(readme, "x9", "")
