@@ -30,13 +30,13 @@ from loader.cli.options import (
     CertDir,
     Crypto,
     CryptoOption,
+    FilledSource,
     Jobs,
     JsonOption,
     LimitRate,
     PlainHttp,
     Quiet,
     Signatures,
-    Source,
     StateOption,
     TlsVerify,
     TrustOption,
@@ -95,7 +95,7 @@ class _Run:
 @app.command("load")
 @takes_node_options
 def load_command(
-    source: Source,
+    source: FilledSource,
     trust: TrustOption = None,
     registry: RegistryOption = None,
     no_apply: NoApply = False,
@@ -147,7 +147,7 @@ def load_command(
 
 @app.command("push")
 def push_command(
-    source: Source,
+    source: FilledSource,
     trust: TrustOption = None,
     registry: RegistryOption = None,
     dry_run: DryRun = False,
@@ -190,7 +190,7 @@ def push_command(
 @app.command("apply")
 @takes_node_options
 def apply_command(
-    source: Source,
+    source: FilledSource,
     trust: TrustOption = None,
     registry: RegistryOption = None,
     dry_run: DryRun = False,

@@ -36,7 +36,14 @@ class YesNo(str, enum.Enum):
 
 Source = Annotated[
     list[Path],
-    typer.Argument(metavar="SOURCE...", help="the archive, or the discs (folders, ISO files, devices) of one set; a delta with its bases"),
+    typer.Argument(metavar="SOURCE...", help="the archive, or folders, ISO files and devices of one media set"),
+]
+FilledSource = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="the archive, or folders, ISO files and devices of one media set; with a delta also its bases",
+    ),
 ]
 TrustOption = Annotated[
     Optional[Path], typer.Option("--trust", metavar="T", help="public key file, or directory of NAME.pub + policy.toml")

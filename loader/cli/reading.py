@@ -15,6 +15,7 @@ from loader.cli.console import Console, run
 from loader.cli.options import (
     Crypto,
     CryptoOption,
+    FilledSource,
     JsonOption,
     Quiet,
     Signatures,
@@ -159,7 +160,7 @@ def _show(console: Console, found: dict[str, Any]) -> None:
 
 @app.command()
 def extract(
-    source: Source,
+    source: FilledSource,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="folder to write to")],
     image: Annotated[
         Optional[list[str]], typer.Option("--image", metavar="GLOB", help="only images of this name (repeatable)")
