@@ -14,7 +14,6 @@ from loader.oci.model import ImageRef
 T = TypeVar("T")
 
 
-
 @dataclass
 class Faults:
     """Everything wrong with a config, told at once and in the order of its lines."""

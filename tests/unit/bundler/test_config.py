@@ -174,7 +174,6 @@ def test_anchors_work() -> None:
     assert config(text).mirrors.name == "rook-ceph"
 
 
-
 # (what is put in place of which line of MINIMAL or added to it, place, part of the problem)
 CASES = [
     ("nmae: x", "nmae (line 6)", "unknown key; did you mean `name`?"),
