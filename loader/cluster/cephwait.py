@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Sequence
 
 from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import JsonObject, Key, field, key_of, labels_of, objects_in, text
+from loader.cluster.objects import JsonObject, Key, field, is_unwatched, key_of, labels_of, objects_in, text
 from loader.cluster.rollout import PATIENCE, explained, rollout_verdict
 from loader.cluster.waits import DONE, FAILING, PAUSED, WAITING, Verdict
 
@@ -37,6 +37,8 @@ class CephWait:
         namespace = self._key.namespace or ""
         found = {key_of(item, "an object of the cluster"): item for item in kubectl.get_all([self._key])}
         verdict = ceph_verdict(found.get(self._key), self._image)
+        if verdict.state == WAITING and is_unwatched(found.get(self._key), waited):
+            return Verdict(DONE, f"{self._key}: accepted; no operator ever wrote its status, so nothing to wait for")
         if verdict.state in {WAITING, FAILING} and waited >= PATIENCE:
             return explained(verdict, kubectl, namespace, _DETECT)
         if verdict.state != DONE:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from loader.bundle.errors import ClusterError
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.mirrorsets import MIRROR_LISTS
-from loader.cluster.objects import JsonObject, field, objects_in, text
+from loader.cluster.objects import JsonObject, field, is_unwatched, objects_in, text
 from loader.cluster.rendered import mirrors_in, registries_conf
 from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Verdict
 
@@ -60,6 +60,8 @@ class PoolWait:
         pools = objects_in(kubectl.get_raw(POOLS), "items")
         if not pools:
             return Verdict(DONE, "no MachineConfigPool is here: nothing rolls the mirrors out, nothing to wait for")
+        if all(is_unwatched(pool, waited) and not field(pool, "spec", "configuration") for pool in pools):
+            return Verdict(DONE, "no controller ever wrote a pool's status: nothing rolls the mirrors out")
         self._largest = max(_count(pool, "machineCount") for pool in pools)
         late = [name_of(pool) for pool in pools if not self._rendered(kubectl, pool, waited)]
         verdict = pools_verdict(pools)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from loader.bundle.errors import ClusterError
 from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import JsonObject, Key, field, key_of, objects_in, text
+from loader.cluster.objects import JsonObject, Key, field, is_unwatched, key_of, objects_in, text
 from loader.cluster.waits import DONE, FAILED, FAILING, WAITING, Verdict
 
 # A pod that waits this long is asked why; before that it is merely starting.
@@ -33,6 +33,8 @@ class RolloutWait:
         """Read the Deployment; after a while also why its pods wait."""
         found = {key_of(item, "an object of the cluster"): item for item in kubectl.get_all([self._key])}
         verdict = rollout_verdict(found.get(self._key), self._images)
+        if verdict.state == WAITING and is_unwatched(found.get(self._key), waited):
+            return Verdict(DONE, f"{self._key}: accepted; no controller ever wrote its status, so nothing to wait for")
         if verdict.state in {WAITING, FAILED} and waited >= PATIENCE:
             return explained(verdict, kubectl, self._key.namespace or "", selector_of(found.get(self._key)))
         return verdict
