@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import mmap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -126,7 +125,7 @@ class Archive:
         """A buffer for any frame of ``span`` as it is stored."""
         return bytearray(max(self._offsets[n + 1] - self._offsets[n] for n in range(span.first, span.stop)))
 
-    def _frame(self, index: int, buffer: mmap.mmap) -> list[memoryview]:
+    def _frame(self, index: int, buffer: bytearray) -> list[memoryview]:
         offset = self._offsets[index]
         data = read_exact(self._source, offset, self._offsets[index + 1] - offset, buffer)
         frame = self.layout.frames[index]
@@ -233,7 +232,7 @@ class Archive:
                 where = self.layout.members[index].path if index < len(self.layout.members) else "the end of the tar"
                 raise FormatError(f"{self._source.name}: the tar header or padding at {where} is not as predicted")
 
-    def _glue_frame(self, number: int, buffer: mmap.mmap, on_bytes: Callable[[int], None]) -> list[memoryview]:
+    def _glue_frame(self, number: int, buffer: bytearray, on_bytes: Callable[[int], None]) -> list[memoryview]:
         blocks = self._frame(number, buffer)
         on_bytes(self.layout.frames[number].size)
         return blocks
