@@ -119,7 +119,7 @@ def config_map(namespace: str = "rook-ceph", **data: str) -> dict[str, Any]:
     return {**item, "data": {"ROOK_LOG_LEVEL": "INFO", **data}}
 
 
-def ceph_cluster(namespace: str = "rook-ceph", image: str = "ceph/ceph:v15.2.5") -> dict[str, Any]:
+def ceph_cluster(namespace: str = "rook-ceph", image: str = "ceph/ceph:v15.2.3") -> dict[str, Any]:
     spec = {"cephVersion": {"image": image}, "dataDirHostPath": "/var/lib/rook", "mon": {"count": 3}}
     return _object(("ceph.rook.io/v1", "CephCluster", namespace, "rook-ceph"), spec)
 
