@@ -120,9 +120,10 @@ class _Loop:
                 raise
             verdict = Verdict(WAITING, f"the API server does not answer ({error.why})", error.hint)
         verdict = Verdict(verdict.state, printable(verdict.text), verdict.hint)
-        if verdict.text != self._last.text and verdict.state != DONE:
+        # Kept before it is told: Ctrl-C at that very line must find it in the report.
+        last, self._last = self._last, verdict
+        if verdict.text != last.text and verdict.state != DONE:
             self._patience.note(f"{self._wait.name}: {verdict.text}")
-        self._last = verdict
         return verdict
 
     def _give_up(self, verdict: Verdict) -> None:
