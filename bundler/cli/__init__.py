@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+# Where each verb is; only the module that is asked for is imported.
+VERBS = {
+    "bundler.cli.building": ("build",),
+    "bundler.cli.finding": ("find-images",),
+    "bundler.cli.media": ("media", "iso"),
+    "bundler.cli.planning": ("plan",),
+    "bundler.cli.signing": ("keygen", "sign", "attach-signature"),
+    "bundler.cli.starting": ("init",),
+}
+
 
 def main() -> None:
     """Entry point of ``airgap-bundler``."""
-    from bundler.cli import building, finding, media, planning, signing, starting  # noqa: F401 - they register their commands
     from bundler.cli.app import app
     from loader.cli.main import invoke
 
-    invoke(app)
+    invoke(app, VERBS)

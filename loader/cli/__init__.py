@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+# Where each verb is. Only the module that is asked for is imported: a zip file holds no compiled code, and what starts
+# a second later for it is noticed.
+VERBS = {
+    "loader.cli.loading": ("load", "push", "apply"),
+    "loader.cli.media": ("join",),
+    "loader.cli.reading": ("verify", "inspect", "extract"),
+    "loader.cli.rollback": ("rollback",),
+}
+
 
 def main() -> None:
     """Entry point of ``airgap-loader``."""
-    from loader.cli import loading, media, reading, rollback  # noqa: F401 - they register their commands
     from loader.cli.app import app
     from loader.cli.main import invoke
 
-    invoke(app)
+    invoke(app, VERBS)

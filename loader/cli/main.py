@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Mapping
 
 import typer
 
 from loader.cli.options import spread_flags
 
 
-def invoke(app: typer.Typer) -> None:
-    """Run ``app`` on the process's arguments and exit with its code."""
-    app(args=spread_flags(sys.argv[1:]))
+def invoke(app: typer.Typer, verbs: Mapping[str, tuple[str, ...]]) -> None:
+    """Run ``app`` on the process's arguments and exit with its code.
+
+    ``verbs`` are the modules that register commands with the names of those: the one asked for is imported, and all
+    of them where none is.
+    """
+    arguments = spread_flags(sys.argv[1:])
+    verb = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for module in [module for module, names in verbs.items() if verb in names] or verbs:
+        importlib.import_module(module)
+    app(args=arguments)

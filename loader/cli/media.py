@@ -4,15 +4,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loader.bundle.errors import ConfigError
-from loader.bundle.verify import Trust
 from loader.cli.app import app
 from loader.cli.console import Console, run
 from loader.cli.options import Crypto, CryptoOption, JsonOption, Quiet, Source, TrustOption, make_trust
+
+if TYPE_CHECKING:
+    from loader.bundle.verify import Trust
 
 
 def _ask(no_prompt: bool, line: str) -> bool:
@@ -55,7 +57,7 @@ def join(
     raise typer.Exit(run(console, verb))
 
 
-def _size(source: list[Path], trust: Trust) -> int:
+def _size(source: list[Path], trust: "Trust") -> int:
     from loader.opening import open_media
 
     with open_media(source, trust) as media:

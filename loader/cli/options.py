@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from loader.bundle.verify import Trust
-
 if TYPE_CHECKING:
+    from loader.bundle.verify import Trust
     from loader.oci.connect import Registries
 
 
@@ -110,6 +109,7 @@ def utc_now() -> str:
 
 def make_trust(given: Optional[Path], crypto: Crypto) -> Trust:
     """Read the trusted keys and choose the signature backend."""
+    from loader.bundle.verify import Trust
     from loader.signing import find_check
     from loader.trust import find_trust, load_trust
 

@@ -4,12 +4,11 @@
 # ruff: noqa: FA100
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from loader.bundle.errors import AirgapError, ConfigError
-from loader.bundle.verify import Trust
 from loader.cli.app import app
 from loader.cli.console import Console, run
 from loader.cli.options import (
@@ -27,6 +26,9 @@ from loader.cli.options import (
     state_folder,
     utc_now,
 )
+
+if TYPE_CHECKING:
+    from loader.bundle.verify import Trust
 
 ReportOption = Annotated[
     Optional[Path], typer.Option("--report", metavar="DIR", help="write what was checked to DIR (JSON and HTML)")
@@ -79,7 +81,7 @@ def verify(
     raise typer.Exit(run(console, verb))
 
 
-def check_given_discs(console: Console, sources: list[Path], trust: Optional[Trust]) -> None:
+def check_given_discs(console: Console, sources: list[Path], trust: Optional["Trust"]) -> None:
     """Check discs one by one and print what was found; without ``trust`` their signatures are not."""
     from loader.media.disccheck import check_discs, require_clean
 
