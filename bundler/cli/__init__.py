@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # Where each verb is; only the module that is asked for is imported.
 VERBS = {
+    "bundler.cli.shells": ("completion",),
     "bundler.cli.building": ("build",),
     "bundler.cli.finding": ("find-images",),
     "bundler.cli.media": ("media", "iso"),
