@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 # What the integration tests talk to, as program=package.
 PROGRAMS := skopeo=skopeo docker-registry=docker-registry etcd=etcd-server xorriso=xorriso \
-  openssl=openssl zstd=zstd busybox=busybox
+  openssl=openssl zstd=zstd busybox=busybox ip=iproute2 nft=nftables
 
 .PHONY: help
 help: ## this list

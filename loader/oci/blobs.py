@@ -97,9 +97,15 @@ class BlobReader:
             return got
 
     def close(self) -> None:
-        """Give up what is not read yet."""
-        if self._answer is not None:
-            answer, self._answer = self._answer, None
+        """Give up what is not read yet; a connection on which nothing is left is kept for the next request."""
+        if self._answer is None:
+            return
+        answer, self._answer = self._answer, None
+        # A body without Content-Length ends when its server hangs up: nothing to keep, and not worth the wait.
+        whole = answer.status == 206 or self._end == self._size
+        if self._position == self._end and whole and answer.length() is not None:
+            answer.close()
+        else:
             answer.abort()
 
     def __enter__(self) -> BlobReader:

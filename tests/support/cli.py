@@ -48,18 +48,22 @@ class Ran:
 
 @dataclass(frozen=True)
 class Cli:
-    """Runs programs in ``folder``, with its ``home`` and nothing else of the user's environment."""
+    """Runs programs in ``folder``, with its ``home`` and nothing else of the user's environment.
+
+    ``within``: the argv prefix of a network namespace.
+    """
 
     folder: Path
     environ: Optional[Mapping[str, str]] = None
     path: str = os.defpath
+    within: tuple[str, ...] = ()
 
     @property
     def home(self) -> Path:
         return self.folder / "home"
 
     def command(self, program: str, *args: object) -> list[str]:
-        return [sys.executable, "-c", _START[program], *map(str, args)]
+        return [*self.within, sys.executable, "-c", _START[program], *map(str, args)]
 
     def variables(self) -> dict[str, str]:
         self.home.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tests.support.certificates import Pair
 from tests.support.tokenserver import ISSUER, SERVICE, TokenServer
 
 PACKAGES = {"docker-registry": "docker-registry", "skopeo": "skopeo", "sh": "dash"}
+PACKAGES.update(ip="iproute2", tc="iproute2", nft="nftables", unshare="util-linux", nsenter="util-linux")
 PACKAGES.update((name, name) for name in ("busybox", "openssl", "xorriso", "zstd"))
 USER, PASSWORD = "integration", "integration-Password"
 # bcrypt of PASSWORD, cost 5: the registry takes no other kind, and no stock tool of a slim machine makes one.
@@ -56,15 +57,18 @@ def docker_registry(
     login: bool = False,
     tokens: TokenServer | None = None,
     executable: Path | None = None,
+    address: str = "127.0.0.1",
+    within: Sequence[str] = (),
 ) -> Iterator[DebianRegistry]:
     """Run a registry with its data under ``folder``, on a free port of loopback, until the block ends.
 
-    ``executable``: another distribution/distribution than Debian's; they read one config.
+    ``executable``: another distribution/distribution than Debian's; they read one config. ``within``: the argv prefix
+    of a network namespace that has ``address``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yml"
-    config.write_text(_config(folder, tls=tls, login=login, tokens=tokens))
-    argv = [str(executable or program("docker-registry")), "serve", str(config)]
+    config.write_text(_config(folder, address, tls=tls, login=login, tokens=tokens))
+    argv = [*within, str(executable or program("docker-registry")), "serve", str(config)]
     with _running(argv, folder, _LISTENING) as (address, log):
         yield DebianRegistry(address, folder / "data", log)
 
@@ -107,7 +111,7 @@ def skopeo(home: Path, *arguments: str, check: bool = True) -> str:
     return done.stdout
 
 
-def _config(folder: Path, *, tls: Pair | None, login: bool, tokens: TokenServer | None) -> str:
+def _config(folder: Path, address: str, *, tls: Pair | None, login: bool, tokens: TokenServer | None) -> str:
     lines = [
         "version: 0.1",
         "log: {level: info, accesslog: {disabled: false}}",
@@ -115,7 +119,7 @@ def _config(folder: Path, *, tls: Pair | None, login: bool, tokens: TokenServer 
         f"  filesystem: {{rootdirectory: {folder / 'data'}}}",
         "  delete: {enabled: true}",
         "http:",
-        "  addr: 127.0.0.1:0",
+        f"  addr: {address}:0",
     ]
     if tls is not None:
         lines.append(f"  tls: {{certificate: {tls.certificate}, key: {tls.key}}}")

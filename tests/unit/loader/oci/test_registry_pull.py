@@ -286,6 +286,10 @@ def test_connections_are_kept(registry: Registry, server: RegistryServer) -> Non
         with registry.open_blob("a", digest, len(DATA), 10, 500) as reader:
             assert len(reader.read(500)) == 500
             assert reader.read(1) == b""
+        # A fetcher knows how much is due and never asks for more.
+        for start, length in ((10, 500), (0, None)):
+            with registry.open_blob("a", digest, len(DATA), start, length) as reader:
+                assert len(reader.read(length or len(DATA))) == (length or len(DATA))
         registry.head_blob("a", digest)
         registry.head_manifest("a", "missing")
     assert server.connections == 1
