@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Optional
 
 from loader.bundle import strictjson
-from loader.bundle.errors import AirgapError, FormatError, StorageError, TrustError
+from loader.bundle.errors import AirgapError, ConfigError, FormatError, StorageError, TrustError
 from loader.bundle.verify import VerifiedBundle
 from loader.signing import read_small_file
 
@@ -100,6 +100,19 @@ class History:
             if reason is not None:
                 overrides += (Override(manifest.name, bundle.id, manifest.sequence, when, _printable(reason)),)
             self._store(_State(1, tuple(seen[key] for key in sorted(seen)), overrides))
+
+    def reset(self, name: str, *, fingerprint: Optional[str], when: str, reason: str) -> tuple[Seen, ...]:
+        """Forget the sequences of bundle ``name``, those of one key or of all, and keep who said why."""
+        with self._locked():
+            state = self._load()
+            gone = tuple(s for s in state.seen if s.name == name and fingerprint in {None, s.fingerprint})
+            if not gone:
+                known = ", ".join(sorted({entry.name for entry in state.seen})) or "none"
+                raise ConfigError(f"no sequence of {name[:80]!a} is kept here", why=f"bundles known: {known}")
+            resets = tuple(Override(s.name, s.id, s.sequence, when, _printable(f"reset: {reason}")) for s in gone)
+            seen = tuple(entry for entry in state.seen if entry not in gone)
+            self._store(_State(1, seen, state.overrides + resets))
+        return gone
 
     def _load(self) -> _State:
         try:

@@ -6,13 +6,15 @@ import importlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from loader.bundle.errors import ConfigError, StorageError, TrustError
-from loader.bundle.keys import parse_public_key
-from loader.bundle.limits import MAX_KEYS, MAX_POLICY
+from loader.bundle.keys import PublicKey, parse_public_key
+from loader.bundle.limits import MAX_KEY_FILE, MAX_KEYS, MAX_POLICY
 from loader.bundle.policy import TrustPolicy, parse_policy
-from loader.signing import read_small_file
+from loader.guarded import read_guarded, require_guarded
+
+POLICY = "policy.toml"
 
 
 def find_trust(given: str, places: Iterable[Path]) -> Path:
@@ -34,10 +36,18 @@ def find_trust(given: str, places: Iterable[Path]) -> Path:
 def load_trust(path: Path) -> TrustPolicy:
     """Read a public key file, or a directory of ``*.pub`` with an optional ``policy.toml``.
 
-    Raises ``TrustError`` when no key is usable or one is not a key, ``ConfigError`` for a wrong policy.
+    Raises ``TrustError`` when no key is usable, one is not a key, or another user could have written them;
+    ``ConfigError`` for a wrong policy.
     """
     if not path.is_dir():
-        return TrustPolicy((parse_public_key(read_small_file(path), path.stem),))
+        return TrustPolicy((parse_public_key(read_guarded(path, MAX_KEY_FILE), path.stem),))
+    keys, document = read_folder(path)
+    return TrustPolicy(keys) if document is None else parse_policy(document, keys)
+
+
+def read_folder(path: Path) -> tuple[tuple[PublicKey, ...], Optional[dict[str, Any]]]:
+    """Return the keys of a trust directory and its parsed policy, None where there is none; neither is judged."""
+    require_guarded(path)
     try:
         entries = sorted(path.iterdir())
     except OSError as error:
@@ -45,12 +55,12 @@ def load_trust(path: Path) -> TrustPolicy:
     files = [entry for entry in entries if entry.suffix == ".pub"]
     if len(files) > MAX_KEYS:
         raise ConfigError(f"{path} has too many keys", why=f"{len(files)}; at most {MAX_KEYS}")
-    keys = [parse_public_key(read_small_file(file), file.stem) for file in files]
-    policy = path / "policy.toml"
+    keys = tuple(parse_public_key(read_guarded(file, MAX_KEY_FILE), file.stem) for file in files)
+    policy = path / POLICY
     # Asked of the listing: a policy that is there and can't be read must not count as none.
     if policy not in entries:
-        return TrustPolicy(tuple(keys))
-    return parse_policy(parse_toml(read_small_file(policy, MAX_POLICY), str(policy)), keys)
+        return keys, None
+    return keys, parse_toml(read_guarded(policy, MAX_POLICY), str(policy))
 
 
 def parse_toml(data: bytes, where: str) -> dict[str, Any]:

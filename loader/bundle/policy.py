@@ -100,6 +100,12 @@ class TrustPolicy:
 
 def parse_policy(document: Mapping[str, Any], keys: Sequence[PublicKey]) -> TrustPolicy:
     """Build the policy from a parsed ``policy.toml``; every fault is listed in one ``ConfigError``."""
+    if not document:
+        raise ConfigError(
+            "the trust policy is empty",
+            why="a file that decides nothing may be one that lost its content",
+            hint="write at least threshold = N, or remove the file: any one trusted key is enough then",
+        )
     reader = _Reader()
     rule = reader.rule("", document, extra={"algorithms", "revoked", "enforceNotAfter", "names"})
     algorithms = reader.strings("", document, "algorithms", ALGORITHMS)
@@ -122,6 +128,8 @@ def parse_policy(document: Mapping[str, Any], keys: Sequence[PublicKey]) -> Trus
         if not isinstance(table, Mapping) or NAME.fullmatch(name) is None:
             reader.faults.append((f"names.{name[:60]!a}", "must be a table under a bundle name"))
             continue
+        if not table:
+            reader.faults.append((f"names.{name}", "is empty: it changes nothing for this name"))
         names[name] = reader.rule(f"names.{name}.", table, fallback=rule)
     if reader.faults:
         raise ConfigError("the trust policy is not usable", faults=reader.faults)
@@ -146,7 +154,10 @@ class _Reader:
         if isinstance(threshold, bool) or not isinstance(threshold, int):
             self.faults.append((f"{where}threshold", "must be a whole number"))
             threshold = 1
-        return Rule(threshold, tuple(self.strings(where, table, "required", fallback.required)))
+        required = tuple(self.strings(where, table, "required", fallback.required))
+        twice = sorted({name for name in required if required.count(name) > 1})
+        self.faults.extend((f"{where}required", f"{name[:60]!a} is named twice") for name in twice)
+        return Rule(threshold, required)
 
     def strings(self, where: str, table: Mapping[str, Any], key: str, default: Sequence[str]) -> Sequence[str]:
         value = table.get(key, list(default))

@@ -10,6 +10,7 @@ VERBS = {
     "loader.cli.media": ("join",),
     "loader.cli.reading": ("verify", "inspect", "extract"),
     "loader.cli.rollback": ("rollback",),
+    "loader.cli.trusting": ("trust",),
 }
 
 

@@ -89,6 +89,18 @@ def trust_places() -> list[Path]:
     return [Path(given)] if given else [home() / ".config/airgap-loader/trust", Path("/etc/airgap-loader/trust")]
 
 
+def trust_folder(given: Optional[Path]) -> Path:
+    """The folder of keys that ``trust`` changes: the one a load would read, or the user's own where there is none."""
+    from loader.bundle.errors import TrustError
+    from loader.trust import find_trust
+
+    places = trust_places()
+    try:
+        return find_trust(str(given) if given else "", places)
+    except TrustError:
+        return places[0]
+
+
 def state_folder(given: Optional[Path]) -> Path:
     """``--state``, else ``airgap-loader`` under ``XDG_STATE_HOME`` or ``~/.local/state``."""
     if given is not None:

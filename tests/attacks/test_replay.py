@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loader.bundle.errors import AirgapError, StorageError, TrustError
+from loader.bundle.errors import AirgapError, ConfigError, StorageError, TrustError
 from loader.bundle.verify import VerifiedBundle
 from loader.history import History
 from loader.signing import Signer
@@ -89,6 +89,21 @@ def test_going_back_on_purpose_is_recorded_and_raises_no_floor(tmp_path: Path) -
     assert override["reason"].startswith("\\x1b[2Jwe must  go back \\xe9xxx")
     with refused(TrustError, "7 was imported"):
         history.check(bundle(6))
+
+
+def test_a_reset_is_of_one_name_and_one_key_and_leaves_a_record(tmp_path: Path) -> None:
+    history = imported(tmp_path, bundle(9), bundle(9, name="other"))
+    key = make_signer("builder").public.fingerprint
+    with refused(ConfigError, "no sequence of 'none'", "demo, other"):
+        history.reset("none", fingerprint=None, when=NOW, reason="a slip")
+    with refused(ConfigError, "no sequence of 'demo'"):
+        history.reset("demo", fingerprint=make_signer("stranger").public.fingerprint, when=NOW, reason="a slip")
+    assert [entry.sequence for entry in history.reset("demo", fingerprint=key, when=NOW, reason="new builder")] == [9]
+    history.check(bundle(7))
+    with refused(TrustError, "older"):
+        history.check(bundle(7, name="other"))
+    kept = json.loads((tmp_path / "sequences.json").read_text())["overrides"]
+    assert [(row["name"], row["sequence"], row["reason"]) for row in kept] == [("demo", 9, "reset: new builder")]
 
 
 def test_checking_alone_writes_nothing(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def parse(**document: Any) -> TrustPolicy:
     return parse_policy(document, [A, B, C])
 
 
-def test_an_empty_policy_takes_one_signature_of_any_key() -> None:
-    policy = parse()
+def test_a_policy_that_says_little_takes_one_signature_of_any_key() -> None:
+    policy = parse(threshold=1)
     assert policy == TrustPolicy((A, B, C), Rule(1, ()), ALGORITHMS, frozenset(), False, {})
     for key in (A, B, C):
         assert policy.judge("demo", [key]) == Rule(1)
@@ -81,6 +81,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "a name without a table": ({"names": {"demo": 2}}, "names.'demo'"),
     "an unknown key of a name": ({"names": {"demo": {"revoked": []}}}, "names.demo.revoked"),
     "a wrong threshold of a name": ({"names": {"demo": {"threshold": 1.5}}}, "names.demo.threshold"),
+    "an empty table of a name": ({"names": {"demo": {}}}, "names.demo"),
+    "a required key named twice": ({"required": ["a", "a"]}, "required"),
     "a threshold of zero": ({"threshold": 0}, "threshold"),
     "a threshold nobody can meet": ({"threshold": 4}, "threshold"),
     "a threshold nobody can meet once keys are revoked": ({"threshold": 3, "revoked": [A.fingerprint]}, "threshold"),
@@ -88,6 +90,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "a required key that is revoked": ({"required": ["a"], "revoked": [A.fingerprint]}, "required"),
     "a threshold of a name nobody can meet": ({"names": {"demo": {"threshold": 4}}}, "names.demo.threshold"),
 }
+
+
+def test_an_empty_policy_is_refused() -> None:
+    with pytest.raises(ConfigError, match="empty"):
+        parse()
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -1,0 +1,34 @@
+"""A small file written whole or not at all, and still there after a power cut."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from loader.bundle.errors import StorageError
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o644, hint: str = "") -> None:
+    """Put ``data`` at ``path``: temporary name beside it, fsync, rename. Missing folders are made for their owner.
+
+    Raises ``StorageError`` with ``hint`` as what to do next.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}", why=error.strerror or str(error), hint=hint) from error

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from loader.bundle.errors import StorageError
+from loader.durable import write_whole
+from tests.support.refusals import refused
+
+
+def test_a_file_is_written_with_its_folder_and_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_whole(path, b"one", mode=0o600)
+    assert path.read_bytes() == b"one"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    write_whole(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_a_place_that_cannot_be_written_is_named_and_left_clean(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with refused(StorageError, str(tmp_path / "folder")):
+        write_whole(tmp_path / "folder", b"x", hint="try another")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
