@@ -33,6 +33,9 @@ def effect_document(state: State) -> dict[str, Any]:
             }
             for change in (plan.changes if plan else ())
         ],
+        "rook": [
+            {"count": effect.count, "part": effect.part, "text": effect.text} for effect in (plan.rook if plan else ())
+        ],
         "tags": [
             {"from": move.before, "ref": f"{state.target.host}/{move.repository}:{move.tag}", "to": move.after}
             for move in state.survey.tags
@@ -53,5 +56,6 @@ def effect_lines(state: State) -> str:
     for item in document["nodes"]:
         reason = f" ({why[item['pool']]})" if why[item["pool"]] else ""
         lines.append(f"nodes     {item['pool']}: {item['effect']} of {item['count']}{reason}")
+    lines += [f"rook      {item['text']}" for item in document["rook"]]
     lines.append("dry run   nothing was written")
     return "\n".join(lines)

@@ -13,7 +13,6 @@ from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content
 from loader.cluster.apply import Applied, apply_plan, rehearse
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.plan import Plan
-from loader.cluster.prediction import effect_words
 from loader.cluster.prepare import prepare
 from loader.cluster.stages import Stage
 from loader.cluster.survey import Survey as Cluster
@@ -21,7 +20,7 @@ from loader.cluster.waits import Clock, Patience, await_done
 from loader.filling import Filled, open_filled
 from loader.history import History
 from loader.meter import Progress
-from loader.nodes import NodeOptions, asked_of_nodes, question
+from loader.nodes import NodeOptions, asked_of_nodes, question, words_for
 from loader.oci.connect import Registries
 from loader.oci.model import RegistryTarget
 from loader.oci.pushplan import PushReport
@@ -204,8 +203,8 @@ def _tell_effect(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     if state.plan is not None:
         writes = [f"{change} {change.action}" for change in state.plan.writes]
         ports.say("effect", ", ".join(writes) if writes else "no cluster object changes")
-        if state.plan.nodes:
-            ports.say("effect", effect_words(state.plan.nodes) or "no node does anything")
+        if state.plan.nodes or state.plan.rook:
+            ports.say("effect", words_for(state.plan.nodes, state.plan.rook) or "no node does anything")
 
 
 def _rehearse(state: State) -> None:
@@ -220,9 +219,10 @@ def _blocked(plan: Plan) -> bool:
 def _ask(state: State, ports: LoadPorts) -> None:
     if state.plan is not None and state.plan.writes and state.cluster is not None:
         cluster = state.cluster
+        effect = question(state.plan.nodes, state.plan.rook)
         ports.confirm(
             f"{counted(len(state.plan.writes), 'object')} of cluster {cluster.server} "
-            f"(context {cluster.context}, user {cluster.user}) will change.{question(state.plan.nodes)} Go on?"
+            f"(context {cluster.context}, user {cluster.user}) will change.{effect} Go on?"
         )
 
 

@@ -16,6 +16,7 @@ from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.prediction import effect_words
 from loader.cluster.preflight import Pulls
 from loader.cluster.prepare import Asked
+from loader.cluster.rookeffect import RookEffect, rook_words
 from loader.oci.connect import Registries
 from loader.oci.model import RegistryTarget
 
@@ -65,7 +66,12 @@ def _read(path: Path, option: str) -> bytes:
         raise ConfigError(f"cannot read {option} {path}", why=error.strerror or "") from error
 
 
-def question(pools: tuple[PoolEffect, ...]) -> str:
-    """Return what the question before the first write says of nodes, an empty string where they do nothing."""
-    words = effect_words(pools)
+def words_for(pools: tuple[PoolEffect, ...], rook: tuple[RookEffect, ...]) -> str:
+    """Return what nodes and Rook do as one line shows it, an empty string where they do nothing."""
+    return " · ".join(words for words in (effect_words(pools), rook_words(rook)) if words)
+
+
+def question(pools: tuple[PoolEffect, ...], rook: tuple[RookEffect, ...] = ()) -> str:
+    """Return what the question before the first write says of nodes and Rook, an empty string where they do nothing."""
+    words = words_for(pools, rook)
     return f" {words[0].upper()}{words[1:]}." if words else ""

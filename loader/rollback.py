@@ -13,14 +13,14 @@ from loader.cluster.kubectl import Kubectl
 from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.objects import JsonObject, Key
 from loader.cluster.permissions import Access, require
-from loader.cluster.prediction import effect_words
 from loader.cluster.restore import Restored, Step, put_back, steps
+from loader.cluster.rookeffect import RookEffect
 from loader.cluster.survey import Survey, survey
 from loader.cluster.undo import Undo, Written, ceph_stays, staying, undos
-from loader.cluster.undoeffect import nodes_after
+from loader.cluster.undoeffect import nodes_after, rook_after
 from loader.cluster.undowaits import needs_restart, waits_after
 from loader.cluster.waits import Clock, Patience, await_done
-from loader.nodes import question
+from loader.nodes import question, words_for
 from loader.record import MAX_REPORT, Change, Record, decode, identity
 from loader.report import Report
 from loader.signing import read_small_file
@@ -64,6 +64,7 @@ class _State:
     found: Survey
     steps: tuple[Step, ...] = ()
     nodes: tuple[PoolEffect, ...] = ()
+    rook: tuple[RookEffect, ...] = ()
 
 
 def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None:
@@ -77,6 +78,8 @@ def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None
     stays = _stays(state, present, options, ports)
     state.steps = steps(state.undos, present, state.found, stays, force=options.force)
     state.nodes = nodes_after(ports.kubectl, state.found, state.steps, present)
+    tags = {image.digest: image.tag or "" for image in state.record.images}
+    state.rook = rook_after(ports.kubectl, state.steps, present, tags)
     _tell(state, ports)
     _require_unchanged(state, options)
     if options.dry_run:
@@ -163,8 +166,8 @@ def _tell(state: _State, ports: RollbackPorts) -> None:
         ports.text("\n".join(f"  {line}" for line in step.diff.splitlines()))
     if not any(step.writes for step in state.steps):
         ports.say("effect", "nothing to put back")
-    if state.nodes:
-        ports.say("effect", effect_words(state.nodes) or "no node does anything")
+    if state.nodes or state.rook:
+        ports.say("effect", words_for(state.nodes, state.rook) or "no node does anything")
     if needs_restart(state.steps):
         ports.say(
             "warning",
@@ -187,7 +190,7 @@ def _ask(state: _State, writes: Sequence[Step], ports: RollbackPorts) -> None:
     found = state.found
     where = f"cluster {found.server} (context {found.context}, user {found.user})"
     if state.trusted:
-        nodes = question(state.nodes)
+        nodes = question(state.nodes, state.rook)
         return ports.confirm(f"{counted(len(writes), 'object')} of {where} will be put back.{nodes} Go on?")
     ports.say("warning", "this state folder did not see the report written: each object is asked for")
     for step in writes:

@@ -100,16 +100,21 @@ def csi_verdict(workloads: Sequence[JsonObject], images: Mapping[str, str]) -> V
 
 def workload_verdict(item: JsonObject, images: Mapping[str, str]) -> Verdict:
     """Judge one CSI workload; one that its operator has not touched yet is waited for, not failing."""
-    shown = {name: image for name, image in images_of(item).items() if _CONTAINERS.get(name) in images}
-    wanted = {name: images[_CONTAINERS[name]] for name in shown}
+    shown, wanted = images_of(item), container_images(item, images)
     name = f"{text(item, 'kind')}/{text(item, 'metadata', 'name')}"
-    late = sorted(container for container, image in shown.items() if image != wanted[container])
+    late = sorted(container for container, image in wanted.items() if image != shown[container])
     if late:
         hint = "the log of rook-ceph-operator (or ceph-csi-controller-manager) tells why it does not change them"
         return Verdict(WAITING, f"{name}: {', '.join(late)} without the new image yet", hint)
     if text(item, "spec", "updateStrategy", "type") == "OnDelete":
         return Verdict(DONE, f"{name} is OnDelete: its pods change when someone deletes them, node by node")
     return rollout_verdict(item, wanted)
+
+
+def container_images(item: JsonObject, images: Mapping[str, str]) -> dict[str, str]:
+    """Return container -> the one of ``images`` (role -> reference) it is to run, of those that play a role."""
+    played = ((name, _CONTAINERS.get(name, "")) for name in images_of(item))
+    return {name: images[role] for name, role in played if role in images}
 
 
 class ImageSetWait:

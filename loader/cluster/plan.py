@@ -27,6 +27,7 @@ from loader.cluster.objects import (
     text,
 )
 from loader.cluster.patches import overlaid, patched
+from loader.cluster.rookeffect import RookEffect
 from loader.cluster.rookrange import in_range, parse_version
 from loader.cluster.survey import Survey
 from loader.cluster.wishes import Pair, Wish, defined_kinds, folded, in_order, scoped, wishes_of
@@ -68,11 +69,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every change in the order it is made, the findings, and what nodes will do, pool by pool."""
+    """Every change in the order it is made, the findings, what nodes will do pool by pool, and what Rook will do."""
 
     changes: tuple[Change, ...]
     findings: tuple[Finding, ...]
     nodes: tuple[PoolEffect, ...] = ()
+    rook: tuple[RookEffect, ...] = ()
 
     @property
     def writes(self) -> tuple[Change, ...]:

@@ -21,6 +21,7 @@ from loader.cluster.prediction import predict
 from loader.cluster.preflight import Grants, Pulls, clock_findings, pull_findings
 from loader.cluster.rookauto import named
 from loader.cluster.rookdrivers import driver_versions, read_drivers, with_pokes
+from loader.cluster.rookeffect import Turn, csi_keys, rook_effects
 from loader.cluster.survey import Survey, survey
 from loader.cluster.wishes import Pair, Wish, group_versions, keys_to_read, rook_namespaces
 
@@ -51,14 +52,24 @@ def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] 
     found = survey(kubectl, {*group_versions(pairs), *own, *driver_versions(pairs)}, rook_namespaces(pairs))
     side = read_nodes(kubectl, found)
     first = _own_wishes(side, asked)
-    keys = dict.fromkeys([*keys_to_read(pairs, found), *(wish.key for wish in first)])
+    workloads = csi_keys(pairs)
+    keys = dict.fromkeys([*keys_to_read(pairs, found), *(wish.key for wish in first), *workloads])
     current = read_current(kubectl, keys)
     plan = make_plan(pairs, found, current, way=asked.way, side=side, first=first)
     plan = with_pokes(plan, read_drivers(kubectl, found, plan))
     check_permissions(kubectl, plan.changes, found)
     findings = clock_findings(asked.clock, kubectl.server_time()) if asked.clock is not None else ()
     plan = dataclasses.replace(plan, findings=(*plan.findings, *findings))
-    return found, with_nodes(preview(kubectl, plan, current), side, asked)
+    plan = with_nodes(preview(kubectl, plan, current), side, asked)
+    return found, with_rook(plan, [current[key] for key in workloads if key in current], found, asked)
+
+
+def with_rook(plan: Plan, workloads: Sequence[JsonObject], found: Survey, asked: Asked) -> Plan:
+    """Return ``plan`` with what Rook will do, its CSI workloads being ``workloads``; pure."""
+    writes = [(change.wish, change) for change in plan.changes if change.writes and change.wish is not None]
+    turns = [Turn(wish.key, change.before, change.after) for wish, change in writes if change.after is not None]
+    tags = {image.digest: image.tag or "" for image in asked.pulls.images} if asked.pulls is not None else {}
+    return dataclasses.replace(plan, rook=rook_effects(turns, workloads, tags, found.rook_daemons))
 
 
 def _own_wishes(side: NodeSide, asked: Asked) -> tuple[Wish, ...]:

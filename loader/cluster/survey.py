@@ -40,7 +40,7 @@ class Survey:
     """One cluster: who talks to it, what it is, what of the asked group-versions it serves.
 
     ``openshift`` is None elsewhere; ``rook_versions`` are the distinct ``rook-version`` labels of the asked
-    namespaces, empty before Rook deployed any daemon.
+    namespaces, empty before Rook deployed any daemon, and ``rook_daemons`` the number of its Deployments there.
     """
 
     server: str
@@ -50,6 +50,7 @@ class Survey:
     openshift: Optional[str]
     resources: tuple[Resource, ...]
     rook_versions: tuple[str, ...]
+    rook_daemons: int = 0
 
     def serves(self, api: str) -> bool:
         """Tell whether ``group/version/plural`` is served."""
@@ -81,8 +82,9 @@ def survey(kubectl: Kubectl, group_versions: Iterable[str], rook_namespaces: Ite
     with ThreadPoolExecutor(_READERS) as pool:
         user = pool.submit(_user, kubectl, groups)
         openshift = pool.submit(_openshift, kubectl, groups)
-        rooks = [pool.submit(_rook_versions, kubectl, namespace) for namespace in namespaces]
+        rooks = [pool.submit(_rook_daemons, kubectl, namespace) for namespace in namespaces]
         found = [pool.submit(_resources, kubectl, name) for name in wanted]
+        daemons = [item for future in rooks for item in future.result()]
         return Survey(
             server=server,
             context=context,
@@ -90,7 +92,8 @@ def survey(kubectl: Kubectl, group_versions: Iterable[str], rook_namespaces: Ite
             kubernetes=_word(version, "gitVersion"),
             openshift=openshift.result(),
             resources=tuple(resource for future in found for resource in future.result()),
-            rook_versions=tuple(sorted({version for future in rooks for version in future.result()})),
+            rook_versions=tuple(sorted({_word(item, "metadata", "labels", "rook-version") for item in daemons} - {""})),
+            rook_daemons=len(daemons),
         )
 
 
@@ -136,11 +139,11 @@ def _openshift(kubectl: Kubectl, groups: frozenset[str]) -> Optional[str]:
     return _word(version, "status", "desired", "version") or None
 
 
-def _rook_versions(kubectl: Kubectl, namespace: str) -> frozenset[str]:
-    """Return the versions Rook wrote on its daemons (``rook-version``): compiled in, whatever the image is called."""
+def _rook_daemons(kubectl: Kubectl, namespace: str) -> tuple[JsonObject, ...]:
+    """Return the Deployments of Rook's daemons; their label ``rook-version`` is compiled in, whatever their image."""
     selector = urllib.parse.quote(f"rook_cluster={namespace}", safe="")
     answer = kubectl.get_raw(f"/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector={selector}")
-    return frozenset(_word(item, "metadata", "labels", "rook-version") for item in objects_in(answer, "items")) - {""}
+    return objects_in(answer, "items")
 
 
 def _word(source: object, *path: str) -> str:

@@ -1,9 +1,10 @@
-"""What nodes will do when mirrors are put back."""
+"""What nodes and Rook will do when objects are put back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from loader.cluster.csiwait import workload_keys
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.nodeeffect import PoolEffect
@@ -12,6 +13,7 @@ from loader.cluster.objects import JsonObject, Key
 from loader.cluster.patches import merge_patch
 from loader.cluster.prediction import predict
 from loader.cluster.restore import Step
+from loader.cluster.rookeffect import RookEffect, Turn, rook_effects
 from loader.cluster.survey import Survey
 
 
@@ -28,6 +30,23 @@ def nodes_after(
     named = [{**step.undo.key.stub(), **item} for step, item in zip(kept, after)]
     login = any(step.undo.key == PULL_SECRET for step in concerned)
     return predict(read_nodes(kubectl, found), named, removed=deleted, new_login=login).pools
+
+
+def rook_after(
+    kubectl: Kubectl, steps: Sequence[Step], present: Mapping[Key, JsonObject], tags: Mapping[str, str]
+) -> tuple[RookEffect, ...]:
+    """Return what Rook does with the images put back; its CSI workloads are read where theirs are among them.
+
+    ``tags`` are the tags of known digests.
+    """
+    concerned = [step for step in steps if step.action == "restore" and step.undo.of_rook]
+    turns = [
+        Turn(step.undo.key, present.get(step.undo.key), merge_patch(present.get(step.undo.key), step.body or {}))
+        for step in concerned
+    ]
+    namespaces = [turn.key.namespace for turn in turns if turn.key.kind == "ConfigMap" and turn.key.namespace]
+    keys = [key for namespace in dict.fromkeys(namespaces) for key in workload_keys(namespace)]
+    return rook_effects(turns, kubectl.get_all(keys) if keys else (), tags, 0)
 
 
 def _reaches_nodes(key: Key) -> bool:

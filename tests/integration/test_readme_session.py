@@ -74,7 +74,7 @@ def desk(api_server: ApiServer, tmp_path: Path) -> Iterator[Desk]:
     authority = PrivateAuthority(tmp_path)
     with RegistryServer() as source, RegistryServer(tls=authority.server_context()) as target:
         article.put_images(source.store, LAYER)
-        with running(Controllers(Api(api_server), "rook-ceph")):
+        with running(Controllers(Api(api_server), "rook-ceph", ceph=("15.2.3", "15.2.4"))):
             yield Desk(tmp_path, source.host, target.host, api_server)
     api_server.kubectl("delete", "imagedigestmirrorsets.config.openshift.io", "--all")
     for name in ("deployment/rook-ceph-operator", "configmap/rook-ceph-operator-config", "cephcluster/rook-ceph"):
