@@ -237,7 +237,9 @@ def _push(state: State, options: LoadOptions, ports: LoadPorts) -> None:
         return
     jobs, more = options.jobs, state.more
     with ports.progress("push", state.survey.bytes_to_send) as meter:
-        state.pushed = push_bundle(state.complete, state.push, state.registry, jobs=jobs, meter=meter, more=more)
+        state.pushed = push_bundle(
+            state.complete, state.push, state.registry, state.survey, jobs=jobs, meter=meter, more=more
+        )
     ports.report.pushed(state.pushed)
     ports.say("push", summary(state.pushed))
     require_whole(state.pushed, str(state.target))

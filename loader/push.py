@@ -10,7 +10,7 @@ from loader.meter import Meter
 from loader.oci.pushplan import BlobDone, BlobProgress, Event, PushReport
 from loader.oci.registry import Registry
 from loader.oci.survey import Survey
-from loader.oci.transfer import push_blobs, push_manifests
+from loader.oci.transfer import push_images
 from loader.site import BundleBodies, PushSet
 from loader.units import counted, human
 
@@ -19,19 +19,21 @@ def push_bundle(
     complete: Complete,
     what: PushSet,
     registry: Registry,
+    survey: Survey,
     *,
     jobs: int,
     meter: Meter,
     more: Sequence[VerifiedBundle] = (),
 ) -> PushReport:
-    """Send what the registry lacks. Manifests and tags need the proof that the whole bundle was verified.
+    """Send what the registry lacks by ``survey``. Manifests and tags need the proof that the whole bundle was verified.
 
     One image that fails stops no other; the report names it. ``more`` are bundles that fill a delta up.
     ``TrustError`` if a medium changes meanwhile.
     """
     bodies = BundleBodies(complete.bundle, *more)
-    blobs = push_blobs(what.images, what.blobs, bodies, registry, jobs=jobs, on_event=_Forward(meter))
-    return push_manifests(what.images, blobs, registry, jobs=jobs, bodies=bodies)
+    return push_images(
+        what.images, what.blobs, bodies, registry, jobs=jobs, on_event=_Forward(meter), known=survey.known
+    )
 
 
 def summary(report: PushReport) -> str:

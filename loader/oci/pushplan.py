@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Callable, Optional, Protocol, Union
@@ -123,6 +124,17 @@ class BlobReport:
     def bytes_sent(self) -> int:
         """Bytes of the blobs that were sent."""
         return sum(one.size for one in self.settled.values() if one.outcome == "sent")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the registry said a moment ago, of everything that it was asked for.
+
+    ``blobs`` it has, by (repository, digest); the digests of ``tags``, by (repository, tag), ``None`` for none.
+    """
+
+    blobs: AbstractSet[tuple[str, str]]
+    tags: Mapping[tuple[str, str], Optional[str]]
 
 
 @dataclass(frozen=True)

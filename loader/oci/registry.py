@@ -130,8 +130,8 @@ class Registry:
             return self._head_by_get(repository, reference)
         raise reply.failure(f"cannot ask for the manifest of {self._name(repository, reference)}")
 
-    def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> str:
-        """Store ``data`` under a tag or its digest and return the digest.
+    def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> bool:
+        """Store ``data`` under a tag or its digest and tell whether the answer confirmed the digest.
 
         A registry that does not know children or blobs sent just before is asked again (Nexus, OpenShift).
         """
@@ -153,7 +153,7 @@ class Registry:
                 why=f"sent {digest}, it says {told!a}",
                 hint="a registry that converts manifests breaks every reference by digest",
             )
-        return digest
+        return bool(told)
 
     def head_blob(self, repository: str, digest: str, size: Optional[int] = None, *, pushing: bool = False) -> bool:
         """Tell whether the blob is there; one of another size than ``size`` counts as missing.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from loader.oci.parallel import in_parallel
-from loader.oci.pushplan import PushBlob, PushImage
+from loader.oci.pushplan import Known, PushBlob, PushImage
 from loader.oci.registry import Registry
 
 
@@ -33,23 +33,30 @@ class Survey:
     bytes_to_send: int
     tags: tuple[TagMove, ...]
     lacking: tuple[PushBlob, ...] = ()
+    known: Optional[Known] = field(default=None, repr=False)
 
 
 def survey_push(images: Sequence[PushImage], blobs: Sequence[PushBlob], registry: Registry, *, jobs: int = 3) -> Survey:
-    """Ask the registry what it has of ``images``; a blob in one of the repositories is mounted, not sent."""
+    """Ask the registry what it has of ``images``; a blob in one of the repositories is mounted, not sent.
+
+    Each blob is looked for in every repository that needs it, so that the push need not ask again.
+    """
     repositories: dict[str, dict[str, None]] = {}
     for image in images:
         for digest in image.blobs:
             repositories.setdefault(digest, {})[image.repository] = None
     needed = [blob for blob in blobs if blob.digest in repositories]
     missing: list[PushBlob] = []
+    held: set[tuple[str, str]] = set()
     befores: dict[tuple[str, str], Optional[str]] = {}
 
     def look(blob: PushBlob) -> None:
         needed_in = repositories[blob.digest]
-        places = [*needed_in, *(name for name in blob.elsewhere if name not in needed_in)]
         # The right to push is asked for where we push; a repository to mount from needs to be read only.
-        if not any(registry.head_blob(name, blob.digest, blob.size, pushing=name in needed_in) for name in places):
+        here = [name for name in needed_in if registry.head_blob(name, blob.digest, blob.size, pushing=True)]
+        held.update((name, blob.digest) for name in here)
+        others = [name for name in blob.elsewhere if name not in needed_in]
+        if not here and not any(registry.head_blob(name, blob.digest, blob.size) for name in others):
             missing.append(blob)
 
     def ask(image: PushImage) -> None:
@@ -67,7 +74,7 @@ def survey_push(images: Sequence[PushImage], blobs: Sequence[PushBlob], registry
     send = [blob for blob in missing if blob.at_hand]
     lacking = sorted((blob for blob in missing if not blob.at_hand), key=lambda blob: blob.digest)
     size = sum(blob.size for blob in send)
-    return Survey(len(send), len(needed) - len(missing), size, tags, tuple(lacking))
+    return Survey(len(send), len(needed) - len(missing), size, tags, tuple(lacking), Known(held, befores))
 
 
 def missing_manifests(images: Sequence[PushImage], registry: Registry, *, jobs: int = 3) -> list[str]:

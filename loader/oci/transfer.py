@@ -1,44 +1,41 @@
-"""Pushing images: every blob first, then manifests, then all tags together.
+"""Pushing images: one queue of blobs, each image's manifests as soon as its blobs are there, all tags together.
 
-Two steps, so that the caller can ask for a proof of completeness between them: ``push_blobs`` may run
-while a bundle is still being verified, ``push_manifests`` makes images visible.
+The caller has the proof that the source is complete before it calls.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Callable, Optional
 
-from loader.bundle.errors import AirgapError, RegistryError
-from loader.bundle.ocimanifest import INDEX_TYPES
+from loader.bundle.errors import RegistryError
 from loader.oci.copying import copied_blob
+from loader.oci.manifestpush import ManifestPush
 from loader.oci.parallel import Stopped, in_parallel
 from loader.oci.pushplan import (
     BlobBodies,
     BlobDone,
     BlobProgress,
     BlobReport,
-    ImageReport,
-    ManifestDone,
+    Known,
     OnEvent,
     PushBlob,
     PushImage,
-    PushManifest,
     PushReport,
     Settled,
     serial,
 )
-from loader.oci.registry import LostParts, Registry
+from loader.oci.registry import Registry
 
 DEFAULT_JOBS = 3
 _DEAD_AFTER = 3
 """Connection failures in a row, each after all its retries, that mean the registry is gone."""
 
 
-def push_blobs(
+def push_images(
     images: Sequence[PushImage],
     blobs: Sequence[PushBlob],
     bodies: BlobBodies,
@@ -46,68 +43,94 @@ def push_blobs(
     *,
     jobs: int = DEFAULT_JOBS,
     on_event: OnEvent = lambda _: None,
-) -> BlobReport:
-    """Bring every blob to every repository that needs it, in the order of ``blobs``; each is sent at most once.
-
-    A registry's refusal is recorded and fails the images that need the blob. Any other error (the source is wrong
-    or cannot be read) stops all workers and is raised.
-    """
-    return _BlobPush(images, bodies, registry, serial(on_event)).run(blobs, jobs)
-
-
-def push_manifests(
-    images: Sequence[PushImage],
-    blobs: BlobReport,
-    registry: Registry,
-    *,
-    jobs: int = DEFAULT_JOBS,
-    on_event: OnEvent = lambda _: None,
-    bodies: Optional[BlobBodies] = None,
+    known: Optional[Known] = None,
 ) -> PushReport:
-    """Put the manifests of all images whose blobs are there, confirm every digest, then move the tags together.
+    """Bring every blob to every repository that needs it, in the order of ``blobs``, and each image after its own.
 
-    An image that fails leaves its tag where it was and stops no other. With ``bodies`` the blobs of an image are sent
-    after all where the registry said it has them and then does not know them: its cache may outlive its disk.
+    A blob is sent at most once. Manifests follow as soon as their image's blobs are there; the tags of all move last
+    and together. ``known`` is what a survey found, which is not asked again. An image that fails leaves its tag where
+    it was and stops no other; where the registry said it has a blob and then does not know it, it is sent after all.
+    Any error that is not the registry's (the source is wrong or cannot be read) stops all workers and is raised.
     """
     tell = serial(on_event)
-    pushes = [_ManifestPush(image, blobs, registry, tell, bodies) for image in images]
+    blob_push = _BlobPush(images, bodies, registry, tell, known)
+    pushes = [ManifestPush(image, blob_push.settled, registry, tell, bodies=bodies, known=known) for image in images]
+    waiting = _Waiting(pushes, blob_push.needed)
+    blob_push.run(blobs, jobs, on_done=waiting.place_what_is_ready)
     in_parallel(lambda push: push.attempt(push.place), pushes, jobs)
     in_parallel(lambda push: push.attempt(push.move_tag), pushes, jobs)
-    return PushReport(tuple(push.report() for push in pushes), blobs)
+    return PushReport(tuple(push.report() for push in pushes), BlobReport(dict(blob_push.settled)))
+
+
+class _Waiting:
+    """Counts the blobs that images wait for; whoever settles the last one puts the image's manifests."""
+
+    def __init__(self, pushes: Sequence[ManifestPush], needed: Mapping[str, object]) -> None:
+        self._lock = threading.Lock()
+        self._left = [len(set(push.image.blobs)) for push in pushes]
+        self._of_blob: dict[str, list[int]] = {digest: [] for digest in needed}
+        self._pushes = pushes
+        for number, push in enumerate(pushes):
+            for digest in set(push.image.blobs):
+                self._of_blob[digest].append(number)
+
+    def place_what_is_ready(self, digest: str) -> None:
+        """Put the manifests of every image that waited for ``digest`` alone."""
+        ready = []
+        with self._lock:
+            for number in self._of_blob[digest]:
+                self._left[number] -= 1
+                if not self._left[number]:
+                    ready.append(self._pushes[number])
+        for push in ready:
+            push.attempt(push.place)
 
 
 class _BlobPush:
-    def __init__(self, images: Sequence[PushImage], bodies: BlobBodies, registry: Registry, on_event: OnEvent) -> None:
+    """All blobs; ``needed``: repositories by digest, ``settled``: what became of them, by (repository, digest)."""
+
+    def __init__(
+        self,
+        images: Sequence[PushImage],
+        bodies: BlobBodies,
+        registry: Registry,
+        on_event: OnEvent,
+        known: Optional[Known],
+    ) -> None:
+        self._known = known
         self._bodies = bodies
         self._registry = registry
         self._on_event = on_event
         self._stop = threading.Event()
-        self._needed: dict[str, list[str]] = {}
+        self.needed: dict[str, dict[str, None]] = {}
         for image in images:
             for digest in image.blobs:
-                repositories = self._needed.setdefault(digest, [])
-                if image.repository not in repositories:
-                    repositories.append(image.repository)
-        self._settled: dict[tuple[str, str], Settled] = {}
+                self.needed.setdefault(digest, {})[image.repository] = None
+        self.settled: dict[tuple[str, str], Settled] = {}
         self._failures_in_a_row = 0
         self._gone: Optional[RegistryError] = None
 
-    def run(self, blobs: Sequence[PushBlob], jobs: int) -> BlobReport:
-        known = {blob.digest for blob in blobs}
-        unknown = next((digest for digest in self._needed if digest not in known), None)
+    def run(self, blobs: Sequence[PushBlob], jobs: int, *, on_done: Callable[[str], None]) -> None:
+        """Settle every blob that is needed, and tell ``on_done`` of each once it is."""
+        listed = {blob.digest for blob in blobs}
+        unknown = next((digest for digest in self.needed if digest not in listed), None)
         if unknown is not None:
             raise RuntimeError(f"an image needs {unknown}, which is not among the blobs to push")
-        in_parallel(self._bring, [blob for blob in blobs if blob.digest in self._needed], jobs, self._stop)
-        return BlobReport(dict(self._settled))
+
+        def work(blob: PushBlob) -> None:
+            self._bring(blob)
+            on_done(blob.digest)
+
+        in_parallel(work, [blob for blob in blobs if blob.digest in self.needed], jobs, self._stop)
 
     def _bring(self, blob: PushBlob) -> None:
-        repositories = self._needed[blob.digest]
+        repositories = self.needed[blob.digest]
         holders: list[str] = []
         missing = []
         for repository in repositories:
             if self._settle(blob, repository, lambda name: self._look(blob, name)) == "present":
                 holders.append(repository)
-            elif (repository, blob.digest) not in self._settled:
+            elif (repository, blob.digest) not in self.settled:
                 missing.append(repository)
         for repository in missing:
             outcome = self._settle(blob, repository, lambda name: self._provide(blob, name, holders))
@@ -115,7 +138,11 @@ class _BlobPush:
                 holders.append(repository)
 
     def _look(self, blob: PushBlob, repository: str) -> str:
-        return "present" if self._registry.head_blob(repository, blob.digest, blob.size, pushing=True) else ""
+        if self._known is not None:
+            there = (repository, blob.digest) in self._known.blobs
+        else:
+            there = self._registry.head_blob(repository, blob.digest, blob.size, pushing=True)
+        return "present" if there else ""
 
     def _provide(self, blob: PushBlob, repository: str, holders: Sequence[str]) -> str:
         for holder in (*holders[:1], *blob.elsewhere):
@@ -152,7 +179,7 @@ class _BlobPush:
                 error = refused
                 self._count_failure(refused)
         if outcome:
-            self._settled[repository, blob.digest] = Settled(outcome, blob.size, error)
+            self.settled[repository, blob.digest] = Settled(outcome, blob.size, error)
             self._on_event(BlobDone(repository, blob.digest, blob.size, outcome))
         return outcome
 
@@ -174,124 +201,3 @@ class _BlobPush:
             yield chunk
             done += len(chunk)
             self._on_event(BlobProgress(repository, blob.digest, done, blob.size))
-
-
-class _ManifestPush:
-    """One image's second step."""
-
-    def __init__(
-        self,
-        image: PushImage,
-        blobs: BlobReport,
-        registry: Registry,
-        on_event: OnEvent,
-        bodies: Optional[BlobBodies],
-    ) -> None:
-        self._image = image
-        self._registry = registry
-        self._on_event = on_event
-        self._bodies = bodies
-        self._settled = blobs.settled
-        self._blobs = [blobs.settled.get((image.repository, digest)) for digest in image.blobs]
-        self._sent = 0
-        self._tag_moved = False
-        self._by_tag_only = False
-        failed = next((one for one in self._blobs if one is None or one.outcome == "failed"), None)
-        self.error: Optional[AirgapError] = failed.error if failed is not None else None
-        if None in self._blobs:
-            self.error = RegistryError(f"{image} was not pushed", why="not all of its blobs were")
-
-    def attempt(self, step: Callable[[], None]) -> None:
-        """Run a step unless an earlier one failed; a failure is this image's alone."""
-        if self.error is not None:
-            return
-        try:
-            step()
-        except AirgapError as error:
-            self.error = error
-            self._on_event(ManifestDone(self._image.repository, self._image.tag or self._image.top.digest, "failed"))
-
-    def place(self) -> None:
-        """Put all manifests by digest and confirm each."""
-        try:
-            self._place_all()
-        except LostParts:
-            if not self._resend():
-                raise
-            self._place_all()
-
-    def _place_all(self) -> None:
-        for child in self._image.manifests[:-1]:
-            self._put(child, child.digest)
-        try:
-            self._put(self._image.top, self._image.top.digest)
-        except LostParts:
-            raise
-        except RegistryError as error:
-            if not self._may_go_by_tag(error):
-                raise
-            self._by_tag_only = True
-
-    def move_tag(self) -> None:
-        """Make the tag name the top manifest, and confirm that it does."""
-        image = self._image
-        if image.tag is None:
-            return
-        self._tag_moved = self._put(image.top, image.tag)
-        if self._by_tag_only:
-            self._confirm(image.top, image.top.digest)
-
-    def report(self) -> ImageReport:
-        outcomes = [one.outcome for one in self._blobs if one is not None]
-        return ImageReport(
-            repository=self._image.repository,
-            tag=self._image.tag,
-            digest=self._image.top.digest,
-            sent=outcomes.count("sent"),
-            mounted=outcomes.count("mounted"),
-            present=outcomes.count("present"),
-            bytes_sent=sum(one.size for one in self._blobs if one is not None and one.outcome == "sent"),
-            manifests_sent=self._sent,
-            tag_moved=self._tag_moved,
-            error=self.error,
-        )
-
-    def _resend(self) -> bool:
-        """Send what the registry only said it has; ``False`` when there is no such blob with its bytes at hand."""
-        bodies, repository = self._bodies, self._image.repository
-        doubtful = [
-            (digest, self._settled[repository, digest].size)
-            for digest in self._image.blobs
-            if self._settled[repository, digest].outcome != "sent" and bodies is not None and bodies.has(digest)
-        ]
-        if bodies is None or not doubtful:
-            return False
-        for digest, size in doubtful:
-            self._registry.upload_blob(repository, digest, size, partial(bodies.open, digest))
-            self._on_event(BlobDone(repository, digest, size, "sent"))
-        return True
-
-    def _put(self, manifest: PushManifest, reference: str) -> bool:
-        repository = self._image.repository
-        there = self._registry.head_manifest(repository, reference, pushing=True)
-        if there is not None and there.digest == manifest.digest:
-            self._on_event(ManifestDone(repository, reference, "present"))
-            return False
-        self._registry.put_manifest(repository, reference, manifest.data, manifest.media_type)
-        self._confirm(manifest, reference)
-        self._sent += 1
-        self._on_event(ManifestDone(repository, reference, "sent"))
-        return True
-
-    def _confirm(self, manifest: PushManifest, reference: str) -> None:
-        found = self._registry.head_manifest(self._image.repository, reference, pushing=True)
-        if found is None or found.digest != manifest.digest:
-            raise RegistryError(
-                f"{self._registry.host} does not confirm {self._image}",
-                why=f"{reference} should be {manifest.digest}, it is {found.digest if found else 'not there'}",
-            )
-
-    def _may_go_by_tag(self, error: RegistryError) -> bool:
-        # OpenShift's registry before 4.13 takes no manifest by digest, and no index at all.
-        is_index = self._image.top.media_type in INDEX_TYPES
-        return self._image.tag is not None and not is_index and error.status in {400, 404, 405, 500}

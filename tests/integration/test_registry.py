@@ -17,7 +17,7 @@ from loader.oci.model import ImageRef
 from loader.oci.pushplan import PushBlob, PushImage, PushManifest, PushReport
 from loader.oci.registry import Registry
 from loader.oci.sources import ImageSource, RegistryImage, read_image
-from loader.oci.transfer import push_blobs, push_manifests
+from loader.oci.transfer import push_images
 from tests.support.certificates import PrivateAuthority
 from tests.support.clients import Client
 from tests.support.images import MadeImage, make_image, make_layer
@@ -52,7 +52,7 @@ def copy(source: ImageSource, registry: Registry, repository: str, tag: str | No
     image = PushImage(repository, tag, manifests, tuple(blob.digest for blob in contents.blobs))
     blobs = [PushBlob(blob.digest, blob.size) for blob in contents.blobs]
     bodies = SourceBodies(source, {blob.digest: blob.size for blob in contents.blobs})
-    return push_manifests([image], push_blobs([image], blobs, bodies, registry), registry)
+    return push_images([image], blobs, bodies, registry)
 
 
 def plain(tmp_path: Path) -> Client:
@@ -161,10 +161,9 @@ def test_a_layer_is_mounted_from_a_neighbour(debian: DebianRegistry, tmp_path: P
 
     pushed = [image.push_image(f"mounts/app{number}", "v1") for number, image in enumerate(images)]
     with plain(tmp_path).to(debian.host) as registry:
-        blobs = push_blobs(pushed, [PushBlob(*one) for one in sizes.items()], Memory(), registry)
-        report = push_manifests(pushed, blobs, registry)
+        report = push_images(pushed, [PushBlob(*one) for one in sizes.items()], Memory(), registry)
     assert report.failed == ()
-    assert (blobs.count("sent"), blobs.count("mounted")) == (len(sizes), 2)
+    assert (report.blobs.count("sent"), report.blobs.count("mounted")) == (len(sizes), 2)
 
 
 def test_an_index_without_its_children_is_refused_in_the_registrys_words(

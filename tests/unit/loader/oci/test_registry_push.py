@@ -230,8 +230,8 @@ def test_put_manifest(registry: Registry, server: RegistryServer) -> None:
     for data in image.blobs.values():
         server.store.add_blob("a", data)
     for digest, media_type, data in image.manifests:
-        assert registry.put_manifest("a", digest, data, media_type) == digest
-    assert registry.put_manifest("a", "v1", image.data, image.media_type) == image.digest
+        assert registry.put_manifest("a", digest, data, media_type)
+    assert registry.put_manifest("a", "v1", image.data, image.media_type)
     assert server.store.manifest("a", "v1") == (image.data, image.media_type)
     assert server.requests[-1].headers["content-type"] == image.media_type
 
@@ -241,7 +241,7 @@ def test_children_not_known_yet_are_waited_for(registry: Registry, server: Regis
     answer = b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}'
     server.fail("status", method="PUT", status=400, times=2, body=answer)
     server.fail("status", method="PUT", status=404, times=1, body=b"manifest missing")
-    assert registry.put_manifest("a", "v1", image.data, image.media_type) == image.digest
+    assert registry.put_manifest("a", "v1", image.data, image.media_type)
     assert len(client.time.slept) == 3
 
 

@@ -11,7 +11,7 @@ from loader.oci.parallel import in_parallel
 from loader.oci.pushplan import BlobDone, BlobProgress, Event, ManifestDone, PushBlob, PushImage, PushReport
 from loader.oci.registry import Registry
 from loader.oci.survey import survey_push
-from loader.oci.transfer import push_blobs, push_manifests
+from loader.oci.transfer import push_images
 from tests.support.clients import Client
 from tests.support.images import MadeImage, make_image, make_layer
 from tests.support.registry import RegistryServer
@@ -51,8 +51,7 @@ class Bodies:
 
 def push(registry: Registry, bodies: Bodies, *images: PushImage, jobs: int = 3) -> tuple[PushReport, list[Event]]:
     events: list[Event] = []
-    blobs = push_blobs(images, bodies.listed(), bodies, registry, jobs=jobs, on_event=events.append)
-    report = push_manifests(images, blobs, registry, jobs=jobs, on_event=events.append, bodies=bodies)
+    report = push_images(images, bodies.listed(), bodies, registry, jobs=jobs, on_event=events.append)
     return report, events
 
 
@@ -93,13 +92,41 @@ def test_blobs_start_in_the_order_given(registry: Registry) -> None:
     assert bodies.opened == list(bodies.blobs)
 
 
-def test_children_then_index_then_all_tags_together(registry: Registry, server: RegistryServer) -> None:
+def test_children_then_index_as_their_blobs_are_there_then_all_tags_together(
+    registry: Registry, server: RegistryServer
+) -> None:
     push(registry, Bodies(ONE, TWO), ONE.push_image("a", "v1"), TWO.push_image("b", "v2"), jobs=1)
     put = [one.path.rpartition("/")[2] for one in server.seen("PUT", "manifests")]
     digests = [digest for image in (ONE, TWO) for digest, _, _ in image.manifests]
     assert put == [*digests, "v1", "v2"]
+    for repository, image in (("a", ONE), ("b", TWO)):
+        blobs = [server.requests.index(one) for one in server.seen("PUT", f"{repository}/blobs/uploads")]
+        manifests = [server.requests.index(one) for one in server.seen("PUT", f"{repository}/manifests/sha256")]
+        assert max(blobs) < min(manifests)
+        assert len(manifests) == len(image.manifests)
     last_blob = max(server.requests.index(one) for one in server.seen("PUT", "uploads"))
-    assert last_blob < server.requests.index(server.seen("PUT", "manifests")[0])
+    assert server.requests.index(server.seen("PUT", "a/manifests/sha256")[-1]) < last_blob
+    assert last_blob < server.requests.index(server.seen("PUT", "manifests/v1")[0])
+
+
+def test_what_a_survey_asked_is_not_asked_again(registry: Registry, server: RegistryServer) -> None:
+    TWO.put(server.store, "b", "v2")
+    bodies = Bodies(ONE, TWO)
+    images = [ONE.push_image("a", "v1"), TWO.push_image("b", "v2")]
+    survey = survey_push(images, bodies.listed(), registry)
+    before = len(server.requests)
+    report = push_images(images, bodies.listed(), bodies, registry, known=survey.known)
+    assert report.failed == ()
+    assert holds(server, ONE, "a", "v1")
+    asked = [one.path for one in server.requests[before:] if one.method == "HEAD"]
+    assert not [path for path in asked if "/blobs/" in path]
+    # Of the image that was not there only what its nodes and people name is confirmed; the other is looked at.
+    assert [path for path in asked if "/a/" in path] == [
+        f"/v2/a/manifests/{ONE.digest}",
+        "/v2/a/manifests/v1",
+    ]
+    assert len([path for path in asked if "/b/" in path]) == len(TWO.manifests) + 1
+    assert not [one for one in server.requests[before:] if one.method != "HEAD" and "/b/" in one.path]
 
 
 def test_a_failed_image_stops_no_other_and_moves_no_tag(registry: Registry, server: RegistryServer) -> None:
@@ -192,10 +219,10 @@ def test_a_deltas_blob_is_mounted_or_missed(registry: Registry, server: Registry
         for one in bodies.listed()
     ]
     image = ONE.push_image("a", "v1")
-    missed = push_manifests([image], push_blobs([image], blobs, bodies, registry), registry)
+    missed = push_images([image], blobs, bodies, registry)
     assert "delta" in str(missed.failed[0].error)
     server.store.add_blob("old/place", ONE.blobs[digest])
-    report = push_manifests([image], push_blobs([image], blobs, bodies, registry), registry)
+    report = push_images([image], blobs, bodies, registry)
     assert report.failed == ()
     assert digest not in bodies.opened
     assert report.blobs.count("mounted") == 1
@@ -203,14 +230,7 @@ def test_a_deltas_blob_is_mounted_or_missed(registry: Registry, server: Registry
 
 def test_an_image_whose_blobs_were_never_pushed_is_our_bug(registry: Registry) -> None:
     with pytest.raises(RuntimeError, match="not among the blobs"):
-        push_blobs([ONE.push_image("a")], [], Bodies(ONE), registry)
-
-
-def test_manifests_without_their_blobs_are_not_put(registry: Registry, server: RegistryServer) -> None:
-    blobs = push_blobs([], [], Bodies(), registry)
-    report = push_manifests([ONE.push_image("a", "v1")], blobs, registry)
-    assert "not all of its blobs" in str(report.failed[0].error)
-    assert server.seen("PUT") == []
+        push_images([ONE.push_image("a")], [], Bodies(ONE), registry)
 
 
 def test_progress_is_told(registry: Registry) -> None:

@@ -1,0 +1,167 @@
+"""One image's manifests into a registry: children, index, confirmation, then the tag.
+
+An image that fails leaves its tag where it was; its error is kept for the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Callable, Optional
+
+from loader.bundle.errors import AirgapError, RegistryError
+from loader.bundle.ocimanifest import INDEX_TYPES
+from loader.oci.pushplan import (
+    BlobBodies,
+    BlobDone,
+    ImageReport,
+    Known,
+    ManifestDone,
+    OnEvent,
+    PushImage,
+    PushManifest,
+    Settled,
+)
+from loader.oci.registry import LostParts, Registry
+
+
+class ManifestPush:
+    """One image's second step. ``settled`` says what became of its blobs, all of them once :meth:`place` is called."""
+
+    def __init__(
+        self,
+        image: PushImage,
+        settled: Mapping[tuple[str, str], Settled],
+        registry: Registry,
+        on_event: OnEvent,
+        *,
+        bodies: Optional[BlobBodies] = None,
+        known: Optional[Known] = None,
+    ) -> None:
+        self.image = image
+        self.error: Optional[AirgapError] = None
+        self._registry = registry
+        self._on_event = on_event
+        self._bodies = bodies
+        self._settled = settled
+        self._known = known
+        self._placed = False
+        self._sent = 0
+        self._tag_moved = False
+        self._by_tag_only = False
+
+    def attempt(self, step: Callable[[], None]) -> None:
+        """Run a step unless an earlier one failed; a failure is this image's alone."""
+        if self.error is not None:
+            return
+        try:
+            step()
+        except AirgapError as error:
+            self.error = error
+            self._on_event(ManifestDone(self.image.repository, self.image.tag or self.image.top.digest, "failed"))
+
+    def place(self) -> None:
+        """Put all manifests by digest, once, and have them confirmed."""
+        if self._placed:
+            return
+        self._placed = True
+        failed = next((one for one in self._blobs() if one.outcome == "failed"), None)
+        if failed is not None:
+            self.error = failed.error
+            return
+        try:
+            self._place_all()
+        except LostParts:
+            if not self._resend():
+                raise
+            self._place_all()
+
+    def _blobs(self) -> list[Settled]:
+        return [self._settled[self.image.repository, digest] for digest in self.image.blobs]
+
+    def _place_all(self) -> None:
+        # No registry has a manifest whose blobs it lacked a moment ago: putting it costs less than asking first.
+        ask = all(one.outcome == "present" for one in self._blobs())
+        for child in self.image.manifests[:-1]:
+            self._put(child, child.digest, ask=ask)
+        try:
+            self._put(self.image.top, self.image.top.digest, ask=ask)
+        except LostParts:
+            raise
+        except RegistryError as error:
+            if not self._may_go_by_tag(error):
+                raise
+            self._by_tag_only = True
+
+    def move_tag(self) -> None:
+        """Make the tag name the top manifest, and confirm that it does."""
+        image = self.image
+        if image.tag is None:
+            return
+        # A tag that named something else when it was asked for is put at once; what it names afterwards is asked.
+        ask = self._known is None or self._known.tags.get((image.repository, image.tag)) == image.top.digest
+        self._tag_moved = self._put(image.top, image.tag, ask=ask)
+        if self._by_tag_only:
+            self._confirm(image.top, image.top.digest)
+
+    def report(self) -> ImageReport:
+        """What became of the image; call it last."""
+        blobs = self._blobs()
+        outcomes = [one.outcome for one in blobs]
+        return ImageReport(
+            repository=self.image.repository,
+            tag=self.image.tag,
+            digest=self.image.top.digest,
+            sent=outcomes.count("sent"),
+            mounted=outcomes.count("mounted"),
+            present=outcomes.count("present"),
+            bytes_sent=sum(one.size for one in blobs if one.outcome == "sent"),
+            manifests_sent=self._sent,
+            tag_moved=self._tag_moved,
+            error=self.error,
+        )
+
+    def _resend(self) -> bool:
+        """Send what the registry only said it has; ``False`` when there is no such blob with its bytes at hand."""
+        bodies, repository = self._bodies, self.image.repository
+        doubtful = [
+            (digest, self._settled[repository, digest].size)
+            for digest in self.image.blobs
+            if self._settled[repository, digest].outcome != "sent" and bodies is not None and bodies.has(digest)
+        ]
+        if bodies is None or not doubtful:
+            return False
+        for digest, size in doubtful:
+            self._registry.upload_blob(repository, digest, size, partial(bodies.open, digest))
+            self._on_event(BlobDone(repository, digest, size, "sent"))
+        return True
+
+    def _put(self, manifest: PushManifest, reference: str, *, ask: bool) -> bool:
+        repository = self.image.repository
+        if ask and self._is_there(manifest, reference):
+            self._on_event(ManifestDone(repository, reference, "present"))
+            return False
+        confirmed = self._registry.put_manifest(repository, reference, manifest.data, manifest.media_type)
+        # A child that the answer named is asked for by the index; what nodes and people name is asked for here.
+        if not confirmed or manifest is self.image.top:
+            self._confirm(manifest, reference)
+        self._sent += 1
+        self._on_event(ManifestDone(repository, reference, "sent"))
+        return True
+
+    def _is_there(self, manifest: PushManifest, reference: str) -> bool:
+        there = self._registry.head_manifest(self.image.repository, reference, pushing=True)
+        return there is not None and there.digest == manifest.digest
+
+    def _confirm(self, manifest: PushManifest, reference: str) -> None:
+        found = self._registry.head_manifest(self.image.repository, reference, pushing=True)
+        if found is None or found.digest != manifest.digest:
+            raise RegistryError(
+                f"{self._registry.host} does not confirm {self.image}",
+                why=f"{reference} should be {manifest.digest}, it is {found.digest if found else 'not there'}",
+            )
+
+    def _may_go_by_tag(self, error: RegistryError) -> bool:
+        # OpenShift's registry before 4.13 takes no manifest by digest, and no index at all.
+        is_index = self.image.top.media_type in INDEX_TYPES
+        return self.image.tag is not None and not is_index and error.status in {400, 404, 405, 500}
