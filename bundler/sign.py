@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Optional
 
 from bundler.output import write_file
-from loader.bundle.errors import ConfigError, StorageError, TrustError
-from loader.bundle.head import LABEL, Head, read_head
+from loader.attach import check_label
+from loader.bundle.errors import ConfigError, StorageError
+from loader.bundle.head import Head, read_head
 from loader.bundle.keys import PublicKey, parse_public_key
-from loader.bundle.limits import MAX_SIGNATURE
 from loader.bundle.volumes import FileSource
-from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair, read_small_file
+from loader.signing import Signer, load_signer, new_key_pair, read_small_file
 
 _SCHEME = re.compile(r"[a-z0-9]{2,16}:")
 
@@ -39,15 +39,6 @@ def open_signer(
         raise ConfigError(f"--key {kind}: is not a known kind of key", hint="file:PATH, a path, or env:VARIABLE")
     passphrase = read_small_file(passphrase_file).rstrip(b"\r\n") if passphrase_file else None
     return load_signer(pem, label=check_label(label or stem.lower()), where=name, passphrase=passphrase)
-
-
-def check_label(label: str) -> str:
-    """Return ``label`` if a signature file can bear it, else raise ``ConfigError``."""
-    if LABEL.fullmatch(label) is None:
-        raise ConfigError(
-            f"{label[:60]!a} can't name a signature", why="1 to 32 of a-z 0-9 -", hint="give one with --signer NAME"
-        )
-    return label
 
 
 def write_key_pair(name: str, folder: Path, passphrase_file: Optional[Path]) -> tuple[Path, Path, PublicKey]:
@@ -78,32 +69,6 @@ def sign_bundle(bundle: Path, signer: Signer) -> list[Path]:
         written.append(checksum.with_name(f"{checksum.name}.{signer.label}.sig"))
         write_file(written[1], signer.sign(read_small_file(checksum)))
     return written
-
-
-def attach_signature(bundle: Path, *, label: str, public_key: Path, signature: Path) -> Path:
-    """Store another person's signature beside the bundle; refused unless it verifies.
-
-    A signature over ``SHA256SUMS`` becomes ``X.tar.zst.LABEL.sig``, one over the sidecar
-    ``X.tar.zst.sha256.LABEL.sig``. Raises ``TrustError`` for one over anything else.
-    """
-    check_label(label)
-    key = parse_public_key(read_small_file(public_key), public_key.stem)
-    data = read_small_file(signature, MAX_SIGNATURE)
-    head = _head_of(bundle)
-    checksum = bundle.with_name(f"{bundle.name}.sha256")
-    candidates = {f"{bundle.name}.{label}.sig": head.sums}
-    if checksum.is_file():
-        candidates[f"{checksum.name}.{label}.sig"] = read_small_file(checksum)
-    for name, message in candidates.items():
-        if key.has_shape(data) and CryptographyCheck().verify(key, data, message):
-            target = bundle.with_name(name)
-            write_file(target, data)
-            return target
-    raise TrustError(
-        f"{signature} is not {public_key}'s signature over this bundle",
-        why="it verifies neither over SHA256SUMS nor over the .sha256 beside the archive",
-        hint="openssl dgst -sha256 -sign KEY -out SIG SHA256SUMS (from the .head.tar)",
-    )
 
 
 def _head_of(bundle: Path) -> Head:

@@ -21,7 +21,7 @@ from loader.bundle.rules import check_manifest
 from loader.bundle.sums import render_sums
 from loader.bundle.verify import Trust, VerifiedBundle, decode_manifest, verify_head, verify_signatures
 from loader.bundle.volumes import FileSource, MediaSource
-from loader.media.places import find_archive, open_discs
+from loader.media.places import disc_paths, find_archive, open_discs
 from loader.zstd import find_decoder
 
 Say = Callable[[str, str], None]
@@ -56,17 +56,28 @@ class Opened:
 
 def signatures_beside(archive: Path, extra: Sequence[Path] = ()) -> list[tuple[str, bytes]]:
     """Return (label, bytes) of every ``X.tar.zst.LABEL.sig`` beside ``archive``, and of ``extra`` files."""
+    found = _signature_files(archive.parent, archive.name)
+    return _read_signatures([*found, *((path.name, path) for path in extra)], archive.name)
+
+
+def signatures_by_discs(sources: Sequence[Path], archive: str, extra: Sequence[Path] = ()) -> list[tuple[str, bytes]]:
+    """Return (label, bytes) of every ``ARCHIVE.LABEL.sig`` beside the discs ``sources`` name, and of ``extra`` files.
+
+    Beside a disc is the folder it stands in; of a folder of discs that is the folder itself.
+    """
+    folders = dict.fromkeys(path.parent for source in sources for path in disc_paths(source))
+    found = [(label, path) for folder in folders for label, path in _signature_files(folder, archive)]
+    return _read_signatures([*found, *((path.name, path) for path in extra)], archive)
+
+
+def _signature_files(folder: Path, archive: str) -> list[tuple[str, Path]]:
+    """The files of ``folder`` that are named as signatures of ``archive``, by label."""
     try:
-        names = sorted(entry.name for entry in archive.parent.iterdir() if entry.name.endswith(".sig"))
+        names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sig"))
     except OSError as error:
-        raise StorageError(f"cannot read {archive.parent}", why=error.strerror or str(error)) from error
-    found: list[tuple[str, Path]] = []
-    for name in names:
-        label = name[len(archive.name) + 1 : -len(".sig")]
-        if name.startswith(f"{archive.name}.") and LABEL.fullmatch(label):
-            found.append((label, archive.parent / name))
-    found += [(path.name, path) for path in extra]
-    return _read_signatures(found, archive.name)
+        raise StorageError(f"cannot read {folder}", why=error.strerror or str(error)) from error
+    labels = [(name[len(archive) + 1 : -len(".sig")], name) for name in names if name.startswith(f"{archive}.")]
+    return [(label, folder / name) for label, name in labels if LABEL.fullmatch(label)]
 
 
 def _read_signatures(found: Sequence[tuple[str, Path]], beside: str) -> list[tuple[str, bytes]]:
@@ -81,10 +92,6 @@ def _read_signature(path: Path) -> bytes:
         if source.size > MAX_SIGNATURE:
             raise FormatError(f"{path} is too large for a signature", why=f"{source.size} bytes")
         return bytes(read_exact(source, 0, source.size))
-
-
-def _given(files: Sequence[Path]) -> list[tuple[str, bytes]]:
-    return _read_signatures([(path.name, path) for path in files], "the discs")
 
 
 def _listed(sources: Sources) -> Sequence[Path]:
@@ -123,7 +130,7 @@ def open_source(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = 
         return
     with open_media(sources, trust) as media:
         media.source.require_enough()
-        beside = [*bundle_head(media.discs).signatures, *_given(signatures)]
+        beside = _all_signatures(media, sources, signatures)
         try:
             bundle = verify_head(media.source, trust, find_decoder(), beside=beside)
         except MissingVolume:
@@ -143,6 +150,12 @@ def open_media(sources: Sources, trust: Optional[Trust]) -> Iterator[OpenedMedia
     with contextlib.ExitStack() as stack:
         discs = open_set(open_discs(_listed(sources), stack), trust)
         yield OpenedMedia(discs, MediaSource(discs))
+
+
+def _all_signatures(media: OpenedMedia, sources: Sources, extra: Sequence[Path]) -> list[tuple[str, bytes]]:
+    """Every signature over the bundle's list: on the discs, beside them, given."""
+    found = signatures_by_discs(_listed(sources), media.discs.media.archive.name, extra)
+    return [*bundle_head(media.discs).signatures, *found]
 
 
 def media_notes(media: Optional[OpenedMedia]) -> Iterator[tuple[str, str]]:
@@ -179,7 +192,7 @@ def trusted_documents(sources: Sources, trust: Trust, *, signatures: Sequence[Pa
             return {item.path: bundle.read(item.path) for item in bundle.manifest.documents}
     with open_media(sources, trust) as media:
         head = bundle_head(media.discs)
-        signers = verify_signatures(head, trust, _given(signatures))
+        signers = verify_signatures(head, trust, _all_signatures(media, sources, signatures))
         manifest, files = decode_manifest(head)
         trust.policy.judge(manifest.name, [signer.key for signer in signers])
         trust.policy.judge_not_after(manifest.not_after, trust.now)

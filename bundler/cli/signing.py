@@ -70,7 +70,8 @@ def attach_signature_command(
 ) -> None:
     """Store a signature that was made elsewhere (HSM, openssl dgst -sign), once it verifies."""
     from bundler.setsign import attach_set_signature
-    from bundler.sign import attach_signature, check_label
+    from loader.attach import Signature, attach_signature, check_label
+    from loader.signing import CryptographyCheck
 
     console = Console()
 
@@ -79,7 +80,8 @@ def attach_signature_command(
             label = check_label(signer)
             paths = attach_set_signature(bundle, label=label, public_key=public_key, signature=signature)
         else:
-            paths = [attach_signature(bundle, label=signer, public_key=public_key, signature=signature)]
+            given = Signature(signer, public_key, signature)
+            paths = [attach_signature([bundle], given, CryptographyCheck())]
         for path in paths:
             console.result("attached", str(path))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 # Where each verb is. Only the module that is asked for is imported: a zip file holds no compiled code, and what starts
 # a second later for it is noticed.
 VERBS = {
+    "loader.cli.attaching": ("attach-signature",),
     "loader.cli.shells": ("completion",),
     "loader.cli.loading": ("load", "push", "apply"),
     "loader.cli.media": ("join",),

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from bundler.build import Built
-from bundler.sign import attach_signature
 from loader import zstd
+from loader.attach import Signature, attach_signature
 from loader.bundle.errors import FormatError
 from loader.opening import open_bundle
+from loader.signing import CryptographyCheck
 from tests.support.builds import MemoryImage, Outside, run_build
 from tests.support.bundles import make_policy, make_signer, make_trust, private_pem, zstd_frame
 from tests.support.cli import Cli
@@ -126,7 +127,7 @@ def test_a_signature_that_openssl_made_counts(built: Built, unpacked: Path, tmp_
     run(
         program("openssl"), "dgst", "-sha256", "-sign", tmp_path / "approver.key", "-out", made, unpacked / "SHA256SUMS"
     )
-    attach_signature(archive, label="approver", public_key=tmp_path / "approver.pub", signature=made)
+    attach_signature([archive], Signature("approver", tmp_path / "approver.pub", made), CryptographyCheck())
     with open_bundle(archive, make_trust(make_policy(approver))) as bundle:
         assert [signer.key.name for signer in bundle.signers] == ["approver"]
 

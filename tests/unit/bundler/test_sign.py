@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.sign import attach_signature, check_label, open_signer, sign_bundle, write_key_pair
-from loader.bundle.errors import BundleError, ConfigError, StorageError, TrustError
+from bundler.sign import open_signer, sign_bundle, write_key_pair
+from loader.attach import check_label
+from loader.bundle.errors import BundleError, ConfigError, StorageError
 from loader.bundle.policy import Rule
 from loader.opening import open_bundle
 from loader.signing import new_key_pair
@@ -123,40 +124,3 @@ def test_signing_what_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError):
         sign_bundle(tmp_path / ARCHIVE, APPROVER)
     assert [entry.name for entry in tmp_path.iterdir()] == [ARCHIVE]
-
-
-def attach(archive: Path, signature: bytes, label: str = "approver") -> Path:
-    folder = archive.parent / "mail"
-    folder.mkdir(exist_ok=True)
-    (folder / "approver.pub").write_bytes(APPROVER.public.pem)
-    (folder / "signature").write_bytes(signature)
-    return attach_signature(archive, label=label, public_key=folder / "approver.pub", signature=folder / "signature")
-
-
-def test_another_person_s_signature_is_stored_for_what_it_signs(archive: Path) -> None:
-    sidecar = archive.with_name(f"{ARCHIVE}.sha256").read_bytes()
-    assert attach(archive, APPROVER.sign(SUMS)).name == f"{ARCHIVE}.approver.sig"
-    assert attach(archive, APPROVER.sign(sidecar)).name == f"{ARCHIVE}.sha256.approver.sig"
-    with open_bundle(archive, make_trust(make_policy(APPROVER))) as bundle:
-        assert [signer.label for signer in bundle.signers] == ["approver"]
-
-
-@pytest.mark.parametrize(
-    "signature",
-    [b"", STRANGER.sign(SUMS), APPROVER.sign(SUMS + b"\n"), APPROVER.sign(SUMS) + b"\n", APPROVER.sign(b"")],
-    ids=["empty", "of another key", "of other bytes", "with a line feed", "of nothing"],
-)
-def test_a_signature_that_does_not_verify_is_not_stored(signature: bytes, archive: Path) -> None:
-    with refused(TrustError, "signature", "approver.pub"):
-        attach(archive, signature)
-    assert not list(archive.parent.glob("*.approver.sig"))
-
-
-def test_a_signature_under_a_label_that_leads_elsewhere(archive: Path) -> None:
-    with refused(ConfigError, "can't name a signature"):
-        attach(archive, APPROVER.sign(SUMS), "../../approver")
-
-
-def test_a_bundle_without_a_sidecar_takes_signatures_too(archive: Path) -> None:
-    archive.with_name(f"{ARCHIVE}.sha256").unlink()
-    assert attach(archive, APPROVER.sign(SUMS)).is_file()
