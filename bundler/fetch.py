@@ -166,7 +166,7 @@ class Fetcher:
         return None
 
     def _work(self) -> None:
-        engine = _compressor()
+        engine = compressor()
         part = self._take()
         while part is not None:
             try:
@@ -203,8 +203,8 @@ def _fill(body: BlobBody, view: memoryview, digest: str) -> None:
         view = view[got:]
 
 
-def _compressor() -> zstandard.ZstdCompressor:
-    """Level 3 with a checksum, in the one frame form the format allows: single segment up to 4 MiB."""
+def compressor() -> zstandard.ZstdCompressor:
+    """Return what makes frames: level 3 with a checksum, in the one form the format allows, up to 4 MiB of content."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
         LEVEL, window_log=22, write_checksum=True, write_content_size=True, write_dict_id=False
     )

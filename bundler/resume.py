@@ -11,17 +11,20 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bundler.fetch import compressor
 from bundler.output import Partial
 from bundler.pack import layout_members
 from loader.bundle import frames
 from loader.bundle.archive import Archive, Expected
-from loader.bundle.errors import BundleError
+from loader.bundle.errors import BundleError, FormatError
 from loader.bundle.head import Head, read_head
 from loader.bundle.limits import MIB
 from loader.bundle.manifest import File
-from loader.bundle.tarlayout import Layout
+from loader.bundle.tarlayout import Layout, Span
 from loader.bundle.volumes import FileSource
 from loader.zstd import find_decoder
+
+_BLOCK_HEADER, _RLE = 3, 1  # RFC 8878 section 3.1.1.2
 
 
 @dataclass(frozen=True)
@@ -35,30 +38,56 @@ class Kept:
 
 
 class _Beginning(Archive):
-    """An archive that may end anywhere. Its frames are placed up to the first whose length is not predicted."""
+    """An archive that may end anywhere: its frames are placed as far as they are there."""
 
     def _place_frames(self) -> list[int]:
-        offsets = [0]
-        for frame in self.layout.frames:
-            end = offsets[-1] + frames.raw_size(frame.size)
-            if frame.stored != "raw" or end > self._source.size:
-                break
-            offsets.append(end)
-        return offsets
+        self._engine = compressor()
+        return [0]
 
-    def proven(self) -> tuple[int, int, int]:
-        """Return (index of the last finished big member, its last frame's end, frames); -1 when there is none."""
-        found = (-1, 0, 0)
+    def proven(self) -> tuple[int, list[int]]:
+        """Return the index of the last finished big member, or -1, and where the frames up to its end begin and end."""
+        found, count = -1, 0
         for span in self.layout.spans:
-            if span.stop >= len(self._offsets):
+            if not self._place(span):
                 break
             try:
                 self.check_span(span, lambda _: None, lambda: False)
             except BundleError:
                 break
             if span.member >= 0:
-                found = (span.member, self._offsets[span.stop], span.stop)
-        return found
+                found, count = span.member, span.stop
+        return found, self._offsets[: count + 1]
+
+    def _place(self, span: Span) -> bool:
+        """Find where the frames of ``span`` are; False when not all of it is there."""
+        for frame in self.layout.frames[span.first : span.stop]:
+            offset = self._offsets[-1]
+            end = offset + (frames.raw_size(frame.size) if frame.stored == "raw" else self._walk(offset, frame.size))
+            if end > self._source.size:
+                return False
+            self._offsets.append(end)
+        return True
+
+    def _walk(self, offset: int, size: int) -> int:
+        """Return the length of the zstd frame at ``offset`` by its block headers, checked once it is read whole."""
+        length, last = len(frames.header(size, checksum=True)), 0
+        while not last and length < frames.MAX_ZSTD_FRAME:
+            head = bytearray(_BLOCK_HEADER)
+            if self._source.read_into(offset + length, memoryview(head)) < _BLOCK_HEADER:
+                break
+            value = int.from_bytes(head, "little")
+            last = value & 1
+            length += _BLOCK_HEADER + (1 if value >> 1 & 3 == _RLE else value >> 3)
+        return length + frames.CHECKSUM
+
+    def _frame(self, index: int, buffer: bytearray) -> list[memoryview]:
+        blocks = super()._frame(index, buffer)
+        if self.layout.frames[index].stored == "zstd":
+            # The same content can be stored in many ways; that of this build is the one it would make again.
+            stored = memoryview(buffer)[: self._offsets[index + 1] - self._offsets[index]]
+            if self._engine.compress(blocks[0]) != stored:
+                raise FormatError(f"{self._source.name}: frame {index} was compressed by something else")
+        return blocks
 
 
 def keep_proven(partial: Partial, head: Head, files: Sequence[File]) -> Kept:
@@ -79,10 +108,11 @@ def _proven(partial: Partial, head: Head, files: Sequence[File]) -> Kept:
         layout = Layout(layout_members(head, files))
         hashes = [sha256 for _, sha256 in head.members] + [file.sha256 for file in files]
         expected = [Expected(sha256, member.size) for sha256, member in zip(hashes, layout.members)]
-        member, size, count = _Beginning(source, layout, expected, find_decoder()).proven()
+        member, offsets = _Beginning(source, layout, expected, find_decoder()).proven()
     if member < 0:
         return Kept()
-    stored = tuple((frames.raw_size(frame.size), frame.size) for frame in layout.frames[:count])
+    stored = tuple((end - start, frame.size) for start, end, frame in zip(offsets, offsets[1:], layout.frames))
+    size = offsets[-1]
     return Kept(member + 1 - (len(layout.members) - len(files)), size, stored, _hash_of(partial.fd, size))
 
 

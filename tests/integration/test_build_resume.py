@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 
+from loader.bundle import frames
 from loader.bundle.digest import digest_of
 from tests.support.cli import Cli
 from tests.support.images import make_image, make_layer
 from tests.support.registry import RegistryServer
 
 BUILD = ("build", "bundle.yaml", "-o", "out", "--key", "builder.key", "--plain-http", "--jobs", "1")
-LAYERS = [make_layer(f"layer{number}", 5_000_000) for number in range(4)]
+# Two are uncompressed: their frames are compressed here, and have lengths that nobody can predict.
+LAYERS = [make_layer(f"layer{number}", 5_000_000, compressed=number not in {0, 2}) for number in range(4)]
 PART = ".big-1.tar.zst.part"
 
 
@@ -107,6 +110,26 @@ def test_a_part_that_was_changed_is_not_believed(cli: Cli, source: RegistryServe
     ran = cli.bundler(*BUILD).expect()
     assert ("nothing of it" in ran.out) == (place == 700)
     cli.loader("verify", "out/big-1.tar.zst", "--trust", "builder.pub").expect()
+
+
+def test_frames_that_somebody_else_compressed_are_made_again(cli: Cli, source: RegistryServer, tmp_path: Path) -> None:
+    part = stop(cli, source, 2)
+    data = part.read_bytes()
+    start = data.index(frames.header(frames.FRAME, checksum=True))
+    head, step = len(frames.header(frames.FRAME, checksum=True)), 2**17
+    content = data[start + head :]
+    # libzstd stores what it cannot compress; the same content, in blocks of half the size, is as valid a frame.
+    plain = b"".join(content[3 + at : 3 + at + step] for at in range(0, 32 * (step + 3), step + 3))
+    checksum = content[32 * (step + 3) :][:4]
+    blocks = [plain[at : at + step // 2] for at in range(0, len(plain), step // 2)]
+    packed = [(len(one) << 3 | (at == 63)).to_bytes(3, "little") + one for at, one in enumerate(blocks)]
+    other = data[start : start + head] + b"".join(packed) + checksum
+    assert zstandard.ZstdDecompressor().decompress(other) == plain
+    part.write_bytes(data[:start] + other + data[start + head + 32 * (step + 3) + 4 :])
+    assert "nothing of it" in cli.bundler(*BUILD).expect().out
+    archive = cli.folder / "out/big-1.tar.zst"
+    found = cli.loader("inspect", archive, "--trust", "builder.pub", "--json").expect().json
+    assert archive.read_bytes() == from_scratch(cli, tmp_path / "other", str(found["sequence"]))
 
 
 def test_a_part_of_another_config_is_thrown_away(cli: Cli, source: RegistryServer) -> None:
