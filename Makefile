@@ -5,7 +5,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 # What the integration tests talk to, as program=package.
 PROGRAMS := skopeo=skopeo docker-registry=docker-registry etcd=etcd-server xorriso=xorriso \
-  openssl=openssl zstd=zstd busybox=busybox ip=iproute2 nft=nftables
+  openssl=openssl zstd=zstd busybox=busybox ip=iproute2 nft=nftables \
+  rpmbuild=rpm debootstrap=debootstrap mandoc=mandoc
 
 .PHONY: help
 help: ## this list
@@ -13,7 +14,7 @@ help: ## this list
 
 .PHONY: venv
 venv:
-	@bash tests/tools/venv.sh $(PYTHON) $(VENV) dev,lint
+	@bash tests/tools/venv.sh $(PYTHON) $(VENV) dev,lint,release
 
 .PHONY: programs
 programs: venv
@@ -43,9 +44,14 @@ lint: venv ## ruff: rules and format
 type: venv ## mypy --strict
 	$(RUN) mypy -p loader -p bundler -p schemas -p release -p tests -p demo
 
-.PHONY: dist
-dist: venv ## the loader as one file, dist/airgap-loader.pyz
+.PHONY: pyz
+pyz: venv ## the loader as one file alone, dist/airgap-loader.pyz
 	@$(RUN) release.pyz
+
+.PHONY: dist
+dist: venv ## all that is given away: the one file, deb, RPM, wheel, sdist, manual pages
+	@bash tests/tools/debian.sh dpkg-deb=dpkg rpmbuild=rpm
+	@$(RUN) release
 
 .PHONY: schemas
 schemas: venv ## write the JSON schemas anew from the types

@@ -19,7 +19,7 @@ def hand_over() -> None:
     for name in NEWER:
         found = shutil.which(name, path=os.environ.get("PATH"))
         if found and subprocess.call([found, "-c", ""], stderr=subprocess.DEVNULL) == 0:
-            where = program if program.endswith(".pyz") else "-m"
+            where = program if os.path.isfile(program) else "-m"  # noqa: PTH113 - see the module's first lines
             rest = sys.argv[1:] if where == program else ["loader", *sys.argv[1:]]
             os.execv(found, [found, where, *rest])  # noqa: S606 - the same program, a newer interpreter
     here = ".".join(str(number) for number in sys.version_info[:2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
+import zipfile
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,7 +16,7 @@ def own_sha256(program: str) -> str:
     The second form is ``sha256sum`` over the lines ``<hex>  <path>`` of ``loader/**/*.py``, sorted by path.
     """
     path = Path(program)
-    if path.suffix == ".pyz" and path.is_file():
+    if path.is_file() and zipfile.is_zipfile(path):
         return hashlib.sha256(path.read_bytes()).hexdigest()
     root = Path(__file__).parent
     lines = [

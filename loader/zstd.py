@@ -10,13 +10,13 @@ import ctypes
 import importlib
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable
 from typing import Any, Optional
 
 from loader.bundle.errors import AirgapError, FormatError, StorageError
 from loader.bundle.frames import FrameDecoder
+from loader.memory import anonymous_file
 
 _CLI_TIMEOUT = 60.0
 _MAX_WORDS = 400
@@ -120,7 +120,7 @@ def _cli(program: str) -> Callable[[memoryview, int], bytes]:
 
 def _run(program: str, frame: memoryview, size: int) -> bytes:
     """Decode by a process; at most one byte more than ``size`` is taken from it."""
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+    with anonymous_file() as given, anonymous_file() as said:
         given.write(frame)
         given.seek(0)
         argv = [program, "-d", "-c", "-q", "--no-progress"]

@@ -73,15 +73,20 @@ def write(target: Path, wheels: Sequence[Path]) -> None:
     Path(stream.name).replace(target)
 
 
+def make(folder: Path) -> Path:
+    """Write ``airgap-loader.pyz`` into ``folder`` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "airgap-loader.pyz"
+    with tempfile.TemporaryDirectory() as scratch:
+        write(target, download(Path(scratch)))
+    return target
+
+
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Make the file and print its name."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "dist")
-    folder: Path = parser.parse_args(argv).output
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        write(folder / "airgap-loader.pyz", download(Path(scratch)))
-    sys.stdout.write(f"{folder / 'airgap-loader.pyz'}\n")
+    sys.stdout.write(f"{make(parser.parse_args(argv).output)}\n")
 
 
 if __name__ == "__main__":

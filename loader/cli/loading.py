@@ -11,7 +11,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from loader import __version__
-from loader.bundle.errors import ConfigError
+from loader.bundle.errors import ConfigError, StorageError
 from loader.cli.app import app
 from loader.cli.console import Console, run
 from loader.cli.nodeoptions import takes_node_options
@@ -337,13 +337,26 @@ def who() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder for kubectl's discovery cache: a dry run must leave nothing in the user's own."""
-    with tempfile.TemporaryDirectory(prefix="airgap-loader-") as folder:
-        yield Path(folder)
+def scratch_folder() -> Iterator[Callable[[], Path]]:
+    """A folder for kubectl's discovery cache, made once it is asked for: a dry run leaves nothing in the user's own."""
+    with contextlib.ExitStack() as stack:
+
+        def folder() -> Path:
+            try:
+                return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airgap-loader-")))
+            except OSError as error:
+                raise StorageError(
+                    "there is no folder for kubectl's cache",
+                    why=str(error),
+                    hint="set TMPDIR to one that can be written",
+                ) from error
+
+        yield folder
 
 
-def make_kubectl(console: Console, kubeconfig: Optional[Path], context: Optional[str], scratch: Path) -> "Kubectl":
+def make_kubectl(
+    console: Console, kubeconfig: Optional[Path], context: Optional[str], scratch: Callable[[], Path]
+) -> "Kubectl":
     """Return the user's oc or kubectl; its discovery cache goes to ``scratch``."""
     from loader.cluster.kubectl import Kubectl, find_program
     from loader.cluster.process import ProcessRunner
@@ -357,6 +370,6 @@ def make_kubectl(console: Console, kubeconfig: Optional[Path], context: Optional
         ProcessRunner(dict(os.environ)),
         kubeconfig=kubeconfig,
         context=context,
-        cache_dir=scratch,
+        cache_dir=scratch(),
         trace=trace,
     )
