@@ -17,6 +17,7 @@ from typing import Optional
 import pytest
 
 from tests.support.gotools import cache_root
+from tests.support.programs import program
 
 PACKAGES = "python3,openssl"
 NOBODY = "65534:65534"
@@ -54,7 +55,7 @@ class Bastion:
             "WRITABLE": str(self.writable or ""),
             "USERSPEC": NOBODY,
         }
-        line = [_need("unshare", "util-linux"), "--mount", "sh", "-c", _ENTER, "sh", *argv]
+        line = [program("unshare"), "--mount", "sh", "-c", _ENTER, "sh", *argv]
         return subprocess.run(line, env=variables, capture_output=True, text=True, timeout=300)
 
 
@@ -70,7 +71,7 @@ def bastion_root() -> Path:
         if not home.is_dir():
             fresh = home.with_name(f"{home.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
-            argv = [_need("debootstrap", "debootstrap"), "--variant=minbase", f"--include={PACKAGES}", suite]
+            argv = [program("debootstrap"), "--variant=minbase", f"--include={PACKAGES}", suite]
             done = subprocess.run([*argv, str(fresh), mirror], capture_output=True, text=True, timeout=900)
             if done.returncode:
                 pytest.fail(f"debootstrap failed: {done.stdout[-1000:]}{done.stderr[-1000:]}")
@@ -81,16 +82,9 @@ def bastion_root() -> Path:
 
 def _release() -> tuple[str, str]:
     """The suite and the mirror this machine itself is installed from."""
-    argv = [_need("apt-get", "apt"), "indextargets", "--format", "$(CODENAME) $(SITE)", "Created-By: Packages"]
+    argv = [program("apt-get"), "indextargets", "--format", "$(CODENAME) $(SITE)", "Created-By: Packages"]
     lines = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
     pairs = [(suite, site) for suite, _, site in (line.partition(" ") for line in lines) if "-" not in suite]
     if not pairs:
         pytest.fail("no Debian mirror is known to apt: write one into /etc/apt/sources.list, then apt-get update")
     return pairs[0]
-
-
-def _need(name: str, package: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        pytest.fail(f"{name} is missing: apt-get install {package}")
-    return path
