@@ -13,6 +13,7 @@ import zstandard
 
 from loader.bundle import frames
 from loader.bundle.digest import digest_of
+from loader.bundle.limits import FRAME
 from tests.support.cli import Cli
 from tests.support.images import make_image, make_layer
 from tests.support.registry import RegistryServer
@@ -115,8 +116,8 @@ def test_a_part_that_was_changed_is_not_believed(cli: Cli, source: RegistryServe
 def test_frames_that_somebody_else_compressed_are_made_again(cli: Cli, source: RegistryServer, tmp_path: Path) -> None:
     part = stop(cli, source, 2)
     data = part.read_bytes()
-    start = data.index(frames.header(frames.FRAME, checksum=True))
-    head, step = len(frames.header(frames.FRAME, checksum=True)), 2**17
+    start = data.index(frames.header(FRAME, checksum=True))
+    head, step = len(frames.header(FRAME, checksum=True)), 2**17
     content = data[start + head :]
     # libzstd stores what it cannot compress; the same content, in blocks of half the size, is as valid a frame.
     plain = b"".join(content[3 + at : 3 + at + step] for at in range(0, 32 * (step + 3), step + 3))
