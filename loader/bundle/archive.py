@@ -1,7 +1,7 @@
 """Read an archive by member through its predicted layout; every byte handed out was checked.
 
 The content of a member is checked against the SHA-256 of the signed manifest. A second read of a
-big member is tied to the first, frame by frame, by the running digests kept from the first
+big member is tied to the first, frame by frame, by the running hashes kept from the first
 (docs/decisions/0002): a medium that changes between the two reads is caught before the bytes of
 the changed frame are used.
 """
@@ -19,6 +19,7 @@ from typing import Optional, Protocol
 from loader.bundle import frames
 from loader.bundle.errors import FormatError, TrustError
 from loader.bundle.frames import FrameDecoder
+from loader.bundle.limits import FRAME
 from loader.bundle.tarlayout import END, Layout, Span, padding
 
 
@@ -76,6 +77,15 @@ def read_exact(source: ByteSource, offset: int, size: int, buffer: Optional[byte
     return view
 
 
+def _part(blocks: Sequence[memoryview], start: int, stop: int) -> Iterator[memoryview]:
+    """Yield what ``blocks`` have of bytes ``start`` to ``stop`` of the frame that they are."""
+    for block in blocks:
+        if start < len(block) and stop > 0:
+            yield block[max(start, 0) : stop]
+        start -= len(block)
+        stop -= len(block)
+
+
 @dataclass(frozen=True)
 class Expected:
     """What the signed manifest says of a member's content."""
@@ -94,7 +104,7 @@ class Archive:
         self._source = source
         self._decoder = decoder
         self._lock = threading.Lock()
-        self._running: dict[int, list[bytes]] = {}
+        self._states: dict[int, list[hashlib._Hash]] = {}
         self.layout = layout
         self.expected = tuple(expected)
         self._offsets = self._place_frames()
@@ -165,39 +175,50 @@ class Archive:
             low, high = (middle, high) if self.layout.frames[middle].offset <= offset else (low, middle)
         return low
 
-    def content(self, index: int) -> Iterator[memoryview]:
-        """Yield the content of a member in order, in blocks; raises ``TrustError`` at the first wrong frame.
+    def content(self, index: int, start: int = 0, stop: Optional[int] = None) -> Iterator[memoryview]:
+        """Yield the content of a member in order, or bytes ``start`` to ``stop`` of it, in blocks.
 
-        A block is valid until the next one is asked for. The last frame's blocks come only after the
-        whole SHA-256 matched.
+        A block is valid until the next one is asked for. The last frame's blocks come only after the whole SHA-256
+        matched; ``TrustError`` at the first wrong frame. Of a big member a part can be had once the whole was read.
         """
+        whole = self.layout.members[index].size
+        stop = whole if stop is None else min(stop, whole)
         span = self.layout.frame_of.get(index)
         if span is None:
-            data = self.read_small(index)
+            data = memoryview(self.read_small(index))[start:stop]
             if data:
-                yield memoryview(data)
+                yield data
             return
-        known = self._running.get(index)
-        running = hashlib.sha256()
-        seen: list[bytes] = []
+        if start >= stop:
+            return
+        states = self._states.get(index)
+        if states is None and (start, stop) != (0, whole):
+            raise RuntimeError(f"{self.layout.members[index].path} was not read in full yet")
+        first, last = start // FRAME, (stop - 1) // FRAME
+        running = states[first - 1].copy() if states is not None and first else hashlib.sha256()
+        seen: list[hashlib._Hash] = []
         buffer = self._buffer(span)
-        for number in range(span.first, span.stop):
-            blocks = self._frame(number, buffer)
+        for number in range(first, last + 1):
+            blocks = self._frame(span.first + number, buffer)
             for block in blocks:
                 running.update(block)
-            if number + 1 == span.stop:
+            if span.first + number + 1 == span.stop:
                 self.check_hash(index, running)
-            else:
-                seen.append(running.copy().digest())
-                if known is not None and seen[-1] != known[len(seen) - 1]:
-                    raise TrustError(
-                        f"{self._source.name} changed while it was read",
-                        why=f"frame {number} of {self.layout.members[index].path} is not what was verified",
-                        hint="copy the bundle to a disk you trust and start again",
-                    )
-            yield from blocks
-        with self._lock:
-            self._running[index] = seen
+            elif states is None:
+                seen.append(running.copy())
+            elif running.digest() != states[number].digest():
+                raise self._changed(index, span.first + number)
+            yield from _part(blocks, start - number * FRAME, stop - number * FRAME)
+        if states is None:
+            with self._lock:
+                self._states[index] = seen
+
+    def _changed(self, index: int, number: int) -> TrustError:
+        return TrustError(
+            f"{self._source.name} changed while it was read",
+            why=f"frame {number} of {self.layout.members[index].path} is not what was verified",
+            hint="copy the bundle to a disk you trust and start again",
+        )
 
     def check_hash(self, index: int, running: hashlib._Hash) -> None:
         """Raise ``TrustError`` naming the member unless ``running`` is its signed SHA-256."""

@@ -104,9 +104,16 @@ class VerifiedBundle:
         """Whether the archive carries the blob."""
         return digest in self._blob_path
 
-    def open_blob(self, digest: str) -> Iterator[memoryview]:
-        """Yield the content of a blob in blocks, each valid until the next."""
-        return self.open(self._blob_path[digest])
+    def open_blob(self, digest: str, start: int = 0, stop: Optional[int] = None) -> Iterator[memoryview]:
+        """Yield the content of a blob, or bytes ``start`` to ``stop`` of it, in blocks, each valid until the next.
+
+        A part can be had once the whole was read: of a ``Complete`` bundle.
+        """
+        return self._archive.content(self._index[self._blob_path[digest]], start, stop)
+
+    def blob_size(self, digest: str) -> int:
+        """Length of a blob in bytes."""
+        return self.files[self._blob_path[digest]].size
 
     def position(self, digest: str) -> int:
         """A number that grows in archive order, to read blobs in the order they stand."""

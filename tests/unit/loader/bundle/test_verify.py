@@ -3,11 +3,13 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Optional
 
 import pytest
 
 from loader.bundle.errors import FormatError
 from loader.bundle.limits import BIG_MEMBER, BLOCK, FRAME
+from loader.bundle.manifest import File
 from loader.bundle.tarlayout import Layout, Member
 from loader.bundle.verify import VerifiedBundle, verify_content
 from tests.support.bundles import (
@@ -58,6 +60,37 @@ def test_blobs_are_found_by_digest_in_archive_order(bundle: VerifiedBundle) -> N
         assert bundle.has_blob(digest)
         assert b"".join(map(bytes, bundle.open_blob(digest))) == full_recipe().contents[file.path]
     assert not bundle.has_blob("sha256:" + "0" * 64)
+
+
+BIG = next(file for file in full_recipe().manifest.files if file.size > FRAME)
+SMALL = next(file for file in full_recipe().manifest.files if 0 < file.size < BIG_MEMBER and len(file.path) > 70)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [(0, 1), (0, None), (5, 5), (BLOCK - 1, BLOCK + 1), (FRAME - 1, FRAME + 1), (FRAME, None), (FRAME + 9, FRAME + 10)],
+)
+@pytest.mark.parametrize("file", [BIG, SMALL], ids=["big", "small"])
+def test_a_part_of_a_blob_is_those_bytes(bundle: VerifiedBundle, file: File, start: int, stop: Optional[int]) -> None:
+    digest = "sha256:" + file.sha256
+    blocks = [bytes(block) for block in bundle.open_blob(digest, start, stop)]
+    assert b"".join(blocks) == full_recipe().contents[file.path][start:stop]
+    assert all(blocks)
+    assert bundle.blob_size(digest) == file.size
+
+
+def test_a_part_reads_only_the_frames_it_stands_in() -> None:
+    read: list[int] = []
+    source = MemorySource(full_recipe().archive(), on_read=lambda _, size: read.append(size))
+    bundle = verify(source).bundle
+    read.clear()
+    list(bundle.open_blob("sha256:" + BIG.sha256, FRAME + 10, FRAME + 20))
+    assert sum(read) < FRAME // 2
+
+
+def test_no_part_of_a_big_blob_before_the_whole_was_read() -> None:
+    with pytest.raises(RuntimeError, match="not read in full"):
+        list(open_head(full_recipe().archive()).open_blob("sha256:" + BIG.sha256, 1))
 
 
 def test_a_layer_is_never_read_whole(bundle: VerifiedBundle) -> None:
