@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from loader.bundle.errors import ConfigError, StorageError
+from loader.bundle.errors import StorageError
 from loader.bundle.manifest import Image
 from loader.bundle.verify import Complete, VerifiedBundle
+from loader.filling import require_carried
 from loader.site import SiteDocument
-from loader.units import counted
 
 
 def extract_images(
@@ -28,7 +28,7 @@ def extract_images(
     gaps looks whole to skopeo.
     """
     bundle = complete.bundle
-    _require_carried(complete, images, more)
+    require_carried(bundle, images, more)
     folders = list(dict.fromkeys(image.path for image in images))
     written: dict[str, Path] = {}
     done = []
@@ -63,23 +63,6 @@ def _fill_up(
         if not complete.bundle.has_blob(digest):
             holder = next(bundle for bundle in more if bundle.has_blob(digest))
             _write(partial / digest[7:], holder.open_blob(digest), on_bytes)
-
-
-def _require_carried(complete: Complete, images: Sequence[Image], more: Sequence[VerifiedBundle]) -> None:
-    bundle = complete.bundle
-    gaps = {
-        blob.digest
-        for image in images
-        for node in bundle.graphs[image.path].nodes
-        for blob in node.blobs
-        if not any(one.has_blob(blob.digest) for one in (bundle, *more))
-    }
-    if gaps:
-        raise ConfigError(
-            f"this bundle is a delta: {counted(len(gaps), 'blob')} of these images not in it",
-            why=", ".join(sorted(gaps)[:5]),
-            hint="give the bundles it builds on as further SOURCEs; --image names images that are whole",
-        )
 
 
 def write_documents(documents: Sequence[SiteDocument], output: Path) -> list[Path]:

@@ -6,12 +6,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 from loader.bundle.errors import ConfigError
+from loader.bundle.manifest import Attachment, Image
 from loader.bundle.verify import Trust, VerifiedBundle
 from loader.media.places import bundle_groups
 from loader.opening import Say, Sources, open_bundle
+from loader.units import counted
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,22 @@ def _asked_for(opened: Sequence[VerifiedBundle]) -> VerifiedBundle:
             hint="give one bundle at a time, or a delta and the bundles it builds on",
         )
     return deltas[0]
+
+
+def require_carried(
+    bundle: VerifiedBundle, owners: Sequence[Union[Image, Attachment]], more: Sequence[VerifiedBundle]
+) -> None:
+    """Raise ``ConfigError`` for a delta that ``more`` do not fill up: an image with gaps looks whole until used."""
+    gaps = {
+        blob.digest
+        for owner in owners
+        for node in bundle.graphs[owner.path].nodes
+        for blob in node.blobs
+        if not any(one.has_blob(blob.digest) for one in (bundle, *more))
+    }
+    if gaps:
+        raise ConfigError(
+            f"this bundle is a delta: {counted(len(gaps), 'blob')} of these images not in it",
+            why=", ".join(sorted(gaps)[:5]),
+            hint="give the bundles it builds on as further SOURCEs; --image names images that are whole",
+        )

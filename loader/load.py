@@ -31,6 +31,7 @@ from loader.push import push_bundle, require_base, require_whole, summary
 from loader.report import Report
 from loader.site import PushSet, SiteDocument, pairs, push_set, site_documents
 from loader.units import counted, duration, human
+from loader.verdict import signature_line
 
 
 @dataclass(frozen=True)
@@ -134,13 +135,7 @@ def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:
     with ports.progress("verify", bundle.size) as on_bytes:
         complete = verify_content(bundle, on_bytes=on_bytes)
     before = ports.history.newest(bundle) if options.override else ports.history.check(bundle)
-    signers = ", ".join(signer.key.name for signer in bundle.signers)
-    seen = "first of its name" if before is None else f"after {before.sequence}"
-    ports.say(
-        "verify",
-        f"signature ok ({signers}: {len(bundle.signers)} of {bundle.threshold}) · "
-        f"{counted(len(bundle.files), 'file')} · sequence {bundle.manifest.sequence}, {seen}",
-    )
+    ports.say("verify", signature_line(bundle, before))
     for warning in bundle.warnings:
         ports.say("warning", warning)
     target = RegistryTarget.parse(options.registry or bundle.manifest.registry)

@@ -79,7 +79,7 @@ def push_set(
     blobs: dict[str, PushBlob] = {}
     required = {item.digest: item.repositories for item in bundle.manifest.requires}
     chosen = chosen_images(bundle.manifest.images, globs)
-    everything: list[Union[Image, Attachment]] = [*chosen, *_attachments_of(bundle, chosen)]
+    everything: list[Union[Image, Attachment]] = [*chosen, *attachments_of(bundle, chosen)]
     for image in everything:
         nodes = bundle.graphs[image.path].nodes
         manifests = tuple(PushManifest(node.digest, node.media_type, bundle.read(node.path)) for node in nodes)
@@ -99,7 +99,7 @@ def push_set(
     return PushSet(tuple(images), tuple(ordered))
 
 
-def _attachments_of(bundle: VerifiedBundle, images: Sequence[Image]) -> list[Attachment]:
+def attachments_of(bundle: VerifiedBundle, images: Sequence[Image]) -> list[Attachment]:
     """What was signed, attested or said of the images or their children, in the same repositories."""
     subjects = {(image.repository, node.digest) for image in images for node in bundle.graphs[image.path].nodes}
     return [item for item in bundle.manifest.attachments if (item.repository, item.subject) in subjects]

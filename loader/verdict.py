@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from loader.bundle.errors import TrustError
 from loader.bundle.head import Head
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.verify import VerifiedBundle
-from loader.history import History
+from loader.history import History, Seen
 from loader.page import Page, table
 from loader.report import replace_file
 from loader.units import counted, human
@@ -34,6 +34,16 @@ def content_lines(bundle: VerifiedBundle) -> Iterator[tuple[str, str]]:
     """One (step, text) for each check of steps 6 and 7, once they are through."""
     yield "content", f"ok: {human(bundle.size)}, every byte matched its SHA-256 (step 6)"
     yield "end", "ok: nothing missing, nothing extra (step 7)"
+
+
+def signature_line(bundle: VerifiedBundle, before: Optional[Seen]) -> str:
+    """Who signed, how much was checked, and what was imported before: the one line of a run that goes on."""
+    signers = ", ".join(signer.key.name for signer in bundle.signers)
+    seen = "first of its name" if before is None else f"after {before.sequence}"
+    return (
+        f"signature ok ({signers}: {len(bundle.signers)} of {bundle.threshold}) · "
+        f"{counted(len(bundle.files), 'file')} · sequence {bundle.manifest.sequence}, {seen}"
+    )
 
 
 def replay_line(bundle: VerifiedBundle, history: History) -> str:

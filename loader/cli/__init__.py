@@ -10,6 +10,7 @@ VERBS = {
     "loader.cli.loading": ("load", "push", "apply"),
     "loader.cli.media": ("join",),
     "loader.cli.reading": ("verify", "inspect", "extract"),
+    "loader.cli.serving": ("serve",),
     "loader.cli.rollback": ("rollback",),
     "loader.cli.trusting": ("trust",),
 }

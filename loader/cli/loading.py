@@ -25,6 +25,7 @@ from loader.cli.console import Console, run
 from loader.cli.nodeoptions import takes_node_options
 from loader.cli.options import (
     AccessFlags,
+    AllowOlder,
     Authfile,
     CaFile,
     CertDir,
@@ -36,6 +37,7 @@ from loader.cli.options import (
     LimitRate,
     PlainHttp,
     Quiet,
+    Reason,
     Signatures,
     StateOption,
     TlsVerify,
@@ -43,6 +45,7 @@ from loader.cli.options import (
     Verbose,
     make_trust,
     open_registries,
+    override_reason,
     state_folder,
     utc_now,
 )
@@ -65,8 +68,6 @@ Kubeconfig = Annotated[Optional[Path], typer.Option("--kubeconfig", metavar="F",
 Context = Annotated[Optional[str], typer.Option("--context", metavar="C", help="context of the kubeconfig")]
 Yes = Annotated[bool, typer.Option("--yes", help="answer the question before the cluster changes")]
 ReportDir = Annotated[Path, typer.Option("--report", metavar="DIR", help="folder for the report")]
-AllowOlder = Annotated[bool, typer.Option("--allow-older", help="load an older bundle; needs --reason")]
-Reason = Annotated[Optional[str], typer.Option("--reason", metavar="TEXT", help="why, for the record")]
 NoApply = Annotated[bool, typer.Option("--no-apply", help="push only; write the documents and print the oc lines")]
 ImageGlobs = Annotated[
     Optional[list[str]], typer.Option("--image", metavar="GLOB", help="only images of this name (repeatable)")
@@ -134,7 +135,7 @@ def load_command(
             only=_only(only),
             nodes=nodes,
             jobs=jobs,
-            override=_override(allow_older, reason),
+            override=override_reason(allow_older, reason),
             timeout=seconds(timeout),
             access=cluster_options(kubeconfig, context, state),
         )
@@ -179,7 +180,7 @@ def push_command(
             dry_run=dry_run,
             jobs=jobs,
             images=tuple(image or ()),
-            override=_override(allow_older, reason),
+            override=override_reason(allow_older, reason),
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
         _carry_out(_Run(console, source, trust, signature or [], crypto, state, access, report, options))
@@ -225,7 +226,7 @@ def apply_command(
             dry_run=dry_run,
             only=_only(only),
             nodes=nodes,
-            override=_override(allow_older, reason),
+            override=override_reason(allow_older, reason),
             timeout=seconds(timeout),
             access=cluster_options(kubeconfig, context, state),
         )
@@ -256,12 +257,6 @@ def cluster_options(kubeconfig: Optional[Path], context: Optional[str], state: O
     """The options that a rollback must be given again, as a person types them."""
     given = (("--kubeconfig", kubeconfig), ("--context", context), ("--state", state))
     return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value is not None)
-
-
-def _override(allow_older: bool, reason: Optional[str]) -> Optional[str]:
-    if allow_older != bool(reason):
-        raise ConfigError("--allow-older and --reason TEXT go together", why="the reason is kept in the history")
-    return reason
 
 
 def _carry_out(given: _Run) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from loader.bundle.errors import ConfigError
+
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
     from loader.oci.connect import Registries
@@ -71,6 +73,8 @@ PlainHttp = Annotated[bool, typer.Option("--plain-http", help="speak http to the
 CaFile = Annotated[
     Optional[Path], typer.Option("--ca-file", metavar="FILE", help="extra CA for our own connections (PEM)")
 ]
+AllowOlder = Annotated[bool, typer.Option("--allow-older", help="take an older bundle; needs --reason")]
+Reason = Annotated[Optional[str], typer.Option("--reason", metavar="TEXT", help="why, for the record")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, max=32, help="transfers at once")]
 LimitRate = Annotated[
     Optional[str],
@@ -117,6 +121,13 @@ def now() -> int:
 def utc_now() -> str:
     """The time now as ``YYYY-MM-DDTHH:MM:SSZ``."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def override_reason(allow_older: bool, reason: Optional[str]) -> Optional[str]:
+    """Why an older bundle is right, None where that is not said; the two options go together."""
+    if allow_older != bool(reason):
+        raise ConfigError("--allow-older and --reason TEXT go together", why="the reason is kept in the history")
+    return reason
 
 
 def make_trust(given: Optional[Path], crypto: Crypto) -> Trust:

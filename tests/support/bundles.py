@@ -201,7 +201,7 @@ def make_recipe(
     for index, image in enumerate(images):
         directory = directory_name(index, f"apps/app{index}")
         entries.append(_entry(image, f"apps/app{index}", directory))
-        packed.append(_packed(image, directory, signatures or {}))
+        packed.append(pack_image(image, directory, signatures or {}))
     documents = documents or {}
     files = plan_files(documents, packed)
     contents = dict(documents)
@@ -249,7 +249,7 @@ def _entry(image: MadeImage, repository: str, directory: str) -> m.Image:
     )
 
 
-def _packed(image: MadeImage, directory: str, signatures: dict[str, bytes]) -> PackedImage:
+def pack_image(image: MadeImage, directory: str, signatures: dict[str, bytes]) -> PackedImage:
     parsed = [parse_manifest(data, digest) for digest, _, data in image.manifests]
     texts = {"version": VERSION_FILE, "manifest.json": image.data, **signatures}
     texts.update({f"{digest[7:]}.manifest.json": data for digest, _, data in image.manifests[:-1]})
