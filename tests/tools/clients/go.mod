@@ -1,3 +1,5 @@
+// What the integration tests ask our own registry with, built by gotools.py: the conformance suite of the OCI
+// distribution spec, and oras.
 module airgap-bundler/tests/tools/clients
 
 go 1.26.0
