@@ -170,15 +170,15 @@ def _directories(
 def _attachments(
     resolved: Sequence[ResolvedImage],
 ) -> tuple[tuple[manifests.Attachment, ...], tuple[PackedImage, ...]]:
-    """The entries of ``attachments[]``, each tag of a repository once, and their directories behind the images'."""
+    """The entries of ``attachments[]``, each once in a repository, and their directories behind the images'."""
     packed: dict[str, PackedImage] = {}
-    listed: dict[tuple[str, str], manifests.Attachment] = {}
+    listed: dict[tuple[str, str, str], manifests.Attachment] = {}
     for repository, one in ((image.config.repository, one) for image in resolved for one in image.attached):
         if one.digest not in packed:
             directory = directory_name(len(resolved) + len(packed), one.kind)
             packed[one.digest] = _packed(directory, one)
         listed.setdefault(
-            (repository, one.tag),
+            (repository, one.subject, one.tag or one.digest),
             manifests.Attachment(
                 kind=one.kind,
                 subject=one.subject,

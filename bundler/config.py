@@ -86,7 +86,7 @@ class BuildConfig:
     mirrors: MirrorConfig
     rook: Optional[RookConfig]
     manifests: tuple[ManifestFile, ...]
-    attachments: bool = False
+    attachments: bool = True
 
 
 def load_config(path: Path) -> BuildConfig:
@@ -163,7 +163,7 @@ def _config(root: Value, directory: Path, ports: tuple[ReadFile, ListFolders]) -
     registry = _registry(top["registry"]) if "registry" in top else None
     platforms = read_platforms(top["platforms"]) if "platforms" in top else ()
     paths = (top["paths"].choice(PATHS) if "paths" in top else None) or PATHS[0]
-    attachments = (top["attachments"].boolean() if "attachments" in top else None) or False
+    attachments = "attachments" not in top or top["attachments"].boolean() is not False
     rules = ListRules(directory, paths == "keep-host", registry, platforms, attachments, *ports)
     read = rules.read
     images = read_images(top["images"], rules) if "images" in top else ()

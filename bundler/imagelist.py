@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -32,7 +32,7 @@ class ConfigImage:
     line: int
     platforms: tuple[str, ...] = ()
     rewrite: bool = False
-    attachments: bool = False
+    attachments: bool = True
 
     @property
     def target(self) -> str:
@@ -100,19 +100,18 @@ def _entry(item: Value, rules: ListRules) -> Iterator[ConfigImage]:
     if isinstance(item.node.value, str):
         name = item.image()
         if name is not None:
-            yield _made(item, name, name, rules.platforms, rules)
+            yield _made(item, name, name, rules)
         return
     if not isinstance(item.node.value, dict):
         item.fault("must be an image name, or a mapping with image and from")
         return
     folders = "fromDirs" in item.node.value
-    section = item.section(
-        ("fromDirs", "platforms") if folders else ("image", "from", "platforms"), required=() if folders else ("image",)
-    )
-    platforms = read_platforms(section["platforms"]) if "platforms" in section else rules.platforms
+    own = ("fromDirs",) if folders else ("image", "from")
+    section = item.section((*own, "platforms", "attachments"), required=own[:1])
+    rules = _own_rules(section, rules)
     if folders:
         for name, path in _folders(section["fromDirs"], rules):
-            yield _made(item, name, path, platforms, rules)
+            yield _made(item, name, path, rules)
         return
     name = section["image"].image() if "image" in section else None
     origin: Optional[Origin] = name
@@ -120,12 +119,19 @@ def _entry(item: Value, rules: ListRules) -> Iterator[ConfigImage]:
         origin = section["from"].parsed(lambda text: parse_origin(text, rules.directory))
     _same_digest(section, name, origin)
     if name is not None and origin is not None:
-        yield _made(item, name, origin, platforms, rules)
+        yield _made(item, name, origin, rules)
 
 
-def _made(item: Value, name: ImageRef, origin: Origin, platforms: tuple[str, ...], rules: ListRules) -> ConfigImage:
+def _own_rules(section: Mapping[str, Value], rules: ListRules) -> ListRules:
+    """Return the rules with what one entry says for itself."""
+    platforms = read_platforms(section["platforms"]) if "platforms" in section else rules.platforms
+    attachments = section["attachments"].boolean() if "attachments" in section else rules.attachments
+    return replace(rules, platforms=platforms, attachments=attachments is not False)
+
+
+def _made(item: Value, name: ImageRef, origin: Origin, rules: ListRules) -> ConfigImage:
     repository = repository_in_airgap(name, keep_host=rules.keep_host)
-    return ConfigImage(name, repository, origin, item.node.line, platforms, attachments=rules.attachments)
+    return ConfigImage(name, repository, origin, item.node.line, rules.platforms, attachments=rules.attachments)
 
 
 def _folders(value: Value, rules: ListRules) -> Iterator[tuple[ImageRef, Path]]:

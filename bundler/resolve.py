@@ -12,6 +12,7 @@ from typing import Optional, Protocol
 from bundler.fetch import BlobSource
 from bundler.imagelist import ConfigImage
 from bundler.lock import Lock, Locked
+from bundler.neighbours import Neighbours
 from bundler.platforms import kept_children, matches, rewritten_index
 from loader.bundle.digest import digest_of, require_digest
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, RegistryError, TrustError
@@ -21,19 +22,23 @@ from loader.bundle.ocimanifest import Descriptor, ParsedManifest, parse_manifest
 _UNKNOWN = "unknown/unknown"  # what buildkit gives attestation manifests as a platform
 
 
-class ImageSource(BlobSource, Protocol):
-    """An image outside: its manifests and blobs, and the signature files of a dir layout."""
+class ManifestSource(Protocol):
+    """Manifests of an image outside."""
 
     def manifest(self, digest: Optional[str] = None) -> tuple[bytes, str]:
         """Return (bytes, media type) of the image's own manifest, or of the child ``digest``."""
         ...
 
+
+class ImageSource(ManifestSource, BlobSource, Protocol):
+    """An image outside: its manifests and blobs, the signature files of a dir layout, what stands beside it."""
+
     def signatures(self) -> Mapping[str, bytes]:
         """Return simple-signing files by name (``signature-1``), empty for a registry."""
         ...
 
-    def beside(self, tag: str) -> Optional[ImageSource]:
-        """Return what ``tag`` names in the same repository; None where there is no such tag, or no repository."""
+    def neighbours(self) -> Optional[Neighbours]:
+        """Return what stands beside it in its repository; None where it is in none."""
         ...
 
 
@@ -52,11 +57,14 @@ class Child:
 
 @dataclass(frozen=True)
 class Attached:
-    """A signature, attestation, SBOM or index of referrers of ``subject``, with its manifests."""
+    """A signature, attestation, SBOM or other referrer of ``subject``, with its manifests.
+
+    ``tag`` is None for what the registry finds from ``subject`` itself.
+    """
 
     kind: str
     subject: str
-    tag: str
+    tag: Optional[str]
     digest: str
     data: bytes
     parsed: ParsedManifest
@@ -192,7 +200,7 @@ def _rewritten(whole: ResolvedImage) -> ResolvedImage:
     )
 
 
-def read_child(source: ImageSource, descriptor: Descriptor, name: str) -> Child:
+def read_child(source: ManifestSource, descriptor: Descriptor, name: str) -> Child:
     """Return a child manifest; ``TrustError`` or ``FormatError`` when it is not what the index says."""
     data, _ = source.manifest(descriptor.digest)
     require_digest(data, descriptor.digest, f"a child manifest of {name}")

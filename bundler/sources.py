@@ -11,15 +11,14 @@ from typing import Optional
 
 from bundler.fetch import BlobBody
 from bundler.imagelist import ConfigImage
+from bundler.neighbours import Neighbours, RepositoryNeighbours, TagLists
 from bundler.origin import SkopeoOrigin
 from bundler.resolve import ImageSource
-from loader.bundle.errors import ConfigError, FormatError, RegistryError, StorageError
+from loader.bundle.errors import ConfigError, FormatError, StorageError
 from loader.oci.connect import Registries
 from loader.oci.dirlayout import DirLayout
 from loader.oci.model import ImageRef
 from loader.oci.sources import RegistryImage
-
-_NOT_FOUND = 404
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,8 @@ class RegistrySource:
     """An image of a registry; simple-signing files do not exist there."""
 
     image: RegistryImage
+    tag: Optional[str]
+    lists: TagLists
 
     def manifest(self, digest: Optional[str] = None) -> tuple[bytes, str]:
         """Return (bytes, media type) of the top manifest or a child."""
@@ -42,14 +43,9 @@ class RegistrySource:
         """Return nothing."""
         return {}
 
-    def beside(self, tag: str) -> Optional[RegistrySource]:
-        """Return what another tag of the repository names; None only where the registry says there is none."""
-        try:
-            return RegistrySource(RegistryImage(self.image.registry, self.image.repository, tag))
-        except RegistryError as error:
-            if error.status == _NOT_FOUND:
-                return None
-            raise
+    def neighbours(self) -> Neighbours:
+        """Return the repository around the image."""
+        return RepositoryNeighbours(self.image, self.tag, self.lists)
 
 
 @dataclass(frozen=True)
@@ -72,8 +68,8 @@ class LayoutSource:
         """Return the signature files by name."""
         return dict(self.layout.signatures)
 
-    def beside(self, tag: str) -> None:
-        """Return nothing."""
+    def neighbours(self) -> None:
+        """Return nothing: a layout stands alone."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,7 @@ class Sources:
 
     registries: Registries
     layouts: Mapping[SkopeoOrigin, Path] = field(default_factory=dict)
+    lists: TagLists = field(default_factory=TagLists)
 
     def open(self, image: ConfigImage, digest: Optional[str]) -> ImageSource:
         """Open ``image`` at ``digest``, or at what its origin names now when ``digest`` is None.
@@ -91,7 +88,7 @@ class Sources:
         origin = image.origin
         if isinstance(origin, ImageRef):
             wanted = origin if digest is None else dataclasses.replace(origin, tag=None, digest=digest)
-            return RegistrySource(self.registries.image(wanted))
+            return RegistrySource(self.registries.image(wanted), origin.tag, self.lists)
         try:
             return LayoutSource(DirLayout.open(self.layouts[origin] if isinstance(origin, SkopeoOrigin) else origin))
         except (FormatError, StorageError) as error:

@@ -40,7 +40,7 @@ _REGISTRY = """\
 # The registry inside, host[:port][/prefix]; a site can give another one at load.
 registry: {registry}
 platforms: all                      # or a list: [linux/amd64, linux/arm64]
-# attachments: true                 # take signatures, attestations, SBOMs and referrers along
+attachments: true                   # take signatures, attestations, SBOMs and referrers along
 paths: drop-host                    # docker.io/a/b becomes REGISTRY/a/b; keep-host: REGISTRY/docker.io/a/b
 """
 _MIRRORS = """\

@@ -69,7 +69,7 @@ def require_whole(report: PushReport, target: str) -> None:
         mend = "; ".join(hint for hint in hints if hint) or "mend the cause"
         raise RegistryError(
             f"{len(report.failed)} of {counted(len(report.images), 'image')} could not be pushed to {target}",
-            why="; ".join(f"{image.repository}:{image.tag}: {image.error}" for image in report.failed),
+            why="; ".join(f"{image}: {image.error}" for image in report.failed),
             hint=f"{mend}; then run the same command again: only what is missing is sent",
         )
 

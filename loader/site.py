@@ -87,9 +87,10 @@ def push_set(
         images.append(
             PushImage(
                 target.repository(image.repository),
-                tag_in_airgap(image.tag, image.digest),
+                tag_in_airgap(image.tag, image.digest) if isinstance(image, Image) else image.tag,
                 manifests,
                 tuple(dict.fromkeys(blob.digest for blob in named)),
+                image.subject if isinstance(image, Attachment) and image.tag is None else None,
             )
         )
         for blob in named:

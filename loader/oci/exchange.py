@@ -272,8 +272,10 @@ def finished(answer: Answer, cap: int) -> Reply:
 _HEADERS = (
     "content-length",
     "content-type",
+    "date",
     "docker-content-digest",
     "docker-distribution-api-version",
+    "link",
     "location",
     "oci-chunk-min-length",
     "range",

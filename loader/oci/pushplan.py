@@ -39,13 +39,15 @@ class PushManifest:
 class PushImage:
     """An image to push: ``manifests`` in order, children before the top one, which comes last.
 
-    ``blobs``: digests of all its blobs that the registry must have.
+    ``blobs``: digests of all its blobs that the registry must have. ``subject``: the manifest that this one refers
+    to; the registry has to know it from there.
     """
 
     repository: str
     tag: Optional[str]
     manifests: tuple[PushManifest, ...]
     blobs: tuple[str, ...]
+    subject: Optional[str] = None
 
     @property
     def top(self) -> PushManifest:
@@ -151,6 +153,9 @@ class ImageReport:
     manifests_sent: int
     tag_moved: bool
     error: Optional[AirgapError]
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}" if self.tag else f"{self.repository}@{self.digest}"
 
 
 @dataclass(frozen=True)

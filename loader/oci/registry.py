@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional
 from loader.bundle.digest import digest_of, is_digest, require_digest
 from loader.bundle.errors import RegistryError, TrustError
 from loader.bundle.ocimanifest import INDEX_TYPES, KNOWN_TYPES, MAX_MANIFEST, SCHEMA1_TYPES, bare_type, parse_manifest
-from loader.oci import upload
+from loader.oci import listing, upload
 from loader.oci.blobs import BlobReader, position, range_request
 from loader.oci.exchange import Exchange, Reply
 from loader.oci.hints import manifest_hint
@@ -154,6 +154,14 @@ class Registry:
                 hint="a registry that converts manifests breaks every reference by digest",
             )
         return bool(told)
+
+    def referrers(self, repository: str, subject: str) -> Optional[tuple[str, ...]]:
+        """Return the digests of what refers to the manifest ``subject``; None where there is no such API."""
+        return listing.referrers(self._exchange, _pull(repository), repository, subject)
+
+    def tags(self, repository: str) -> Optional[frozenset[str]]:
+        """Return every tag of a repository; None where a short list of all of them is not to be had."""
+        return listing.tags(self._exchange, _pull(repository), repository)
 
     def head_blob(self, repository: str, digest: str, size: Optional[int] = None, *, pushing: bool = False) -> bool:
         """Tell whether the blob is there; one of another size than ``size`` counts as missing.

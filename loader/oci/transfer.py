@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Callable, Optional
 
-from loader.bundle.errors import RegistryError
+from loader.bundle.errors import AirgapError, RegistryError
 from loader.oci.copying import copied_blob
 from loader.oci.manifestpush import ManifestPush
 from loader.oci.parallel import Stopped, in_parallel
@@ -28,6 +28,7 @@ from loader.oci.pushplan import (
     Settled,
     serial,
 )
+from loader.oci.referrers import link_referrers
 from loader.oci.registry import Registry
 
 DEFAULT_JOBS = 3
@@ -48,9 +49,10 @@ def push_images(
     """Bring every blob to every repository that needs it, in the order of ``blobs``, and each image after its own.
 
     A blob is sent at most once. Manifests follow as soon as their image's blobs are there; the tags of all move last
-    and together. ``known`` is what a survey found, which is not asked again. An image that fails leaves its tag where
-    it was and stops no other; where the registry said it has a blob and then does not know it, it is sent after all.
-    Any error that is not the registry's (the source is wrong or cannot be read) stops all workers and is raised.
+    and together, and then what refers to another manifest is made to be found from it. ``known`` is what a survey
+    found, which is not asked again. An image that fails leaves its tag where it was and stops no other; where the
+    registry said it has a blob and then does not know it, it is sent after all. Any error that is not the registry's
+    (the source is wrong or cannot be read) stops all workers and is raised.
     """
     tell = serial(on_event)
     blob_push = _BlobPush(images, bodies, registry, tell, known)
@@ -59,7 +61,26 @@ def push_images(
     blob_push.run(blobs, jobs, on_done=waiting.place_what_is_ready)
     in_parallel(lambda push: push.attempt(push.place), pushes, jobs)
     in_parallel(lambda push: push.attempt(push.move_tag), pushes, jobs)
+    in_parallel(partial(_link, registry), list(_by_subject(pushes).items()), jobs)
     return PushReport(tuple(push.report() for push in pushes), BlobReport(dict(blob_push.settled)))
+
+
+def _by_subject(pushes: Sequence[ManifestPush]) -> dict[tuple[str, str], list[ManifestPush]]:
+    """Group what refers to something by (repository, subject): one index names them all."""
+    groups: dict[tuple[str, str], list[ManifestPush]] = {}
+    for push in pushes:
+        if push.image.subject is not None and push.error is None:
+            groups.setdefault((push.image.repository, push.image.subject), []).append(push)
+    return groups
+
+
+def _link(registry: Registry, item: tuple[tuple[str, str], list[ManifestPush]]) -> None:
+    (repository, subject), pushes = item
+    try:
+        link_referrers(registry, repository, subject, [push.image.top for push in pushes])
+    except AirgapError as error:
+        for push in pushes:
+            push.error = error
 
 
 class _Waiting:

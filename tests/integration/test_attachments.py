@@ -15,6 +15,7 @@ from tests.support.cli import Cli
 from tests.support.images import MadeImage, make_image
 from tests.support.programs import docker_registry, skopeo
 from tests.support.registry import RegistryServer
+from tests.support.registryrules import Rules
 
 BUILD = ("build", "bundle.yaml", "-o", "out", "--key", "builder.key", "--plain-http", "--json")
 
@@ -50,13 +51,13 @@ def put(store: BlobStore, repository: str, tag: str, text: str) -> str:
 
 
 def put_referrers(store: BlobStore, repository: str, subject: str) -> str:
-    """The fallback tag of registries that have no referrers API: an index of what refers to ``subject``."""
+    """A referrer and the fallback tag of registries without the API: an index of what refers to ``subject``."""
     digest, data = artifact(store, repository, "a statement", subject=subject)
     store.add_manifest(repository, data, oci.OCI_MANIFEST)
     child = {"mediaType": oci.OCI_MANIFEST, "digest": digest, "size": len(data), "artifactType": "text/x"}
     index = json.dumps({"schemaVersion": 2, "mediaType": oci.OCI_INDEX, "manifests": [child]}).encode()
     store.add_manifest(repository, index, oci.OCI_INDEX, subject.replace(":", "-"))
-    return digest_of(index)
+    return digest
 
 
 @pytest.fixture
@@ -72,31 +73,36 @@ def source() -> Iterator[RegistryServer]:
         yield server
 
 
-def signed_image(server: RegistryServer) -> tuple[MadeImage, dict[str, str]]:
+def signed_image(server: RegistryServer) -> tuple[MadeImage, dict[str, str], str]:
+    """An image, the digests of what is attached to it by tag, and that of what refers to it."""
     image = make_image().put(server.store, "x/app", "1")
     child = image.manifests[0][0]
     tags = {
         f"{image.digest.replace(':', '-')}.sig": put(server.store, "x/app", f"sha256-{image.digest[7:]}.sig", "signed"),
         f"{child.replace(':', '-')}.att": put(server.store, "x/app", f"sha256-{child[7:]}.att", "attested"),
         f"{child.replace(':', '-')}.sbom": put(server.store, "x/app", f"sha256-{child[7:]}.sbom", "signed"),
-        image.digest.replace(":", "-"): put_referrers(server.store, "x/app", image.digest),
     }
-    return image, tags
+    return image, tags, put_referrers(server.store, "x/app", image.digest)
 
 
-def config(cli: Cli, server: RegistryServer, extra: str = "attachments: true\n") -> None:
+def config(cli: Cli, server: RegistryServer, extra: str = "") -> None:
     make_image(name="other").put(server.store, "x/other", "1")
     text = f"- {server.host}/x/app:1\n- {server.host}/x/other:1\n"
     (cli.folder / "bundle.yaml").write_text(f'name: s\nversion: "1"\nregistry: r.example\nimages:\n{text}{extra}')
 
 
+def attached(cli: Cli, path: str = "out/s-1.tar.zst") -> dict[str, str | None]:
+    """Digest to tag of everything that an archive says is attached."""
+    return {item["digest"]: item["tag"] for item in cli.bundler("plan", path, "--json").expect().json["attachments"]}
+
+
 def test_they_are_packed_and_pushed(cli: Cli, source: RegistryServer) -> None:
-    image, tags = signed_image(source)
+    image, tags, referrer = signed_image(source)
     config(cli, source)
     built = cli.bundler(*BUILD).expect().json
     planned = cli.bundler("plan", built["path"], "--json").expect().json
-    assert {item["tag"]: item["digest"] for item in planned["attachments"]} == tags
-    assert sorted(item["kind"] for item in planned["attachments"]) == ["attestation", "referrers", "sbom", "signature"]
+    assert attached(cli) == {**{digest: tag for tag, digest in tags.items()}, referrer: None}
+    assert sorted(item["kind"] for item in planned["attachments"]) == ["attestation", "referrer", "sbom", "signature"]
     of_config = cli.bundler("plan", "bundle.yaml", "--plain-http", "--json").expect().json
     assert of_config["attachments"] == planned["attachments"]
     with docker_registry(cli.folder / "registry") as inside:
@@ -105,19 +111,96 @@ def test_they_are_packed_and_pushed(cli: Cli, source: RegistryServer) -> None:
         for tag, digest in tags.items():
             raw = skopeo(cli.home, "inspect", "--raw", "--tls-verify=false", f"docker://{inside.host}/x/app:{tag}")
             assert digest_of(raw.encode()) == digest
+        # This registry has no referrers API.
+        fallback = f"docker://{inside.host}/x/app:{image.digest.replace(':', '-')}"
+        index = json.loads(skopeo(cli.home, "inspect", "--raw", "--tls-verify=false", fallback))
+        assert [child["digest"] for child in index["manifests"]] == [referrer]
+        assert index["manifests"][0]["artifactType"] == "application/vnd.oci.empty.v1+json"
         assert "x/app" in skopeo(cli.home, "inspect", "--tls-verify=false", f"docker://{inside.host}/x/app:1")
-    with RegistryServer() as other:
-        push = ("push", built["path"], "--trust", "builder.pub", "--registry", other.host, "--plain-http")
+
+
+@pytest.mark.parametrize("api", [False, True])
+def test_what_refers_to_an_image_is_found_from_it(cli: Cli, source: RegistryServer, api: bool) -> None:
+    image, tags, referrer = signed_image(source)
+    config(cli, source)
+    cli.bundler(*BUILD).expect()
+    fallback = ("x/app", image.digest.replace(":", "-"))
+    with RegistryServer(rules=Rules(referrers=api)) as inside:
+        push = ("push", "out/s-1.tar.zst", "--trust", "builder.pub", "--registry", inside.host, "--plain-http")
         cli.loader(*push, "--image", "*/other").expect()
-        assert [tag for _, tag in other.store.tags] == ["1"]
+        assert [tag for _, tag in inside.store.tags] == ["1"]
+        digest, data = artifact(inside.store, "x/app", "what others said of it before")
+        inside.store.add_manifest("x/app", data, oci.OCI_MANIFEST)
+        theirs = {"mediaType": oci.OCI_MANIFEST, "digest": digest, "size": len(data)}
+        index = json.dumps({"schemaVersion": 2, "mediaType": oci.OCI_INDEX, "manifests": [theirs]}).encode()
+        inside.store.add_manifest("x/app", index, oci.OCI_INDEX, fallback[1])
         cli.loader(*push, "--image", "*/app").expect()
-        assert {tag: digest for (_, tag), digest in other.store.tags.items() if tag.startswith("sha256-")} == tags
-        assert other.store.tags["x/app", "1"] == image.digest
+        assert inside.store.tags["x/app", "1"] == image.digest
+        assert {tag: inside.store.tags["x/app", tag] for tag in tags} == tags
+        assert [item["digest"] for item in inside.store.referrers("x/app", image.digest)] == [referrer]
+        listed = json.loads(inside.store.manifests["x/app", inside.store.tags[fallback]][0])["manifests"]
+        assert [item["digest"] for item in listed] == [digest, *([] if api else [referrer])]
+        before = len(inside.seen("PUT"))
+        cli.loader(*push).expect()
+        assert len(inside.seen("PUT")) == before
 
 
-def test_nothing_is_taken_unasked(cli: Cli, source: RegistryServer) -> None:
+@pytest.mark.parametrize("page", [0, 1])
+def test_the_referrers_api_is_read_page_by_page(cli: Cli, source: RegistryServer, page: int) -> None:
+    source.rules.referrers, source.rules.referrers_page = True, page
+    image = make_image().put(source.store, "x/app", "1")
+    wanted = set()
+    for subject in (image.digest, image.manifests[0][0]):
+        for text in ("an SBOM", "a scan", "a signature"):
+            digest, data = artifact(source.store, "x/app", f"{text} of {subject}", subject=subject)
+            source.store.add_manifest("x/app", data, oci.OCI_MANIFEST)
+            wanted.add(digest)
+    config(cli, source)
+    cli.bundler(*BUILD).expect()
+    assert attached(cli) == dict.fromkeys(wanted)
+
+
+@pytest.mark.parametrize("path", ["/referrers/", r"/manifests/sha256-[0-9a-f]*$"])
+def test_referrers_that_cannot_be_listed_are_not_absent(cli: Cli, source: RegistryServer, path: str) -> None:
+    source.rules.referrers = "referrers" in path
     signed_image(source)
-    config(cli, source, "")
+    config(cli, source)
+    source.fail("status", path=path, status=503, times=1000)
+    ran = cli.bundler(*BUILD).expect(6)
+    assert "503" in " ".join(ran.three_lines)
+    assert not (cli.folder / "out/s-1.tar.zst").exists()
+
+
+def test_what_refers_to_something_else_is_refused(cli: Cli, source: RegistryServer) -> None:
+    image = make_image().put(source.store, "x/app", "1")
+    digest, data = artifact(source.store, "x/app", "a statement", subject=f"sha256:{'1' * 64}")
+    source.store.add_manifest("x/app", data, oci.OCI_MANIFEST)
+    child = {"mediaType": oci.OCI_MANIFEST, "digest": digest, "size": len(data)}
+    index = json.dumps({"schemaVersion": 2, "mediaType": oci.OCI_INDEX, "manifests": [child]}).encode()
+    source.store.add_manifest("x/app", index, oci.OCI_INDEX, image.digest.replace(":", "-"))
+    config(cli, source)
+    assert "does not refer to it" in " ".join(cli.bundler(*BUILD).expect(2).three_lines)
+
+
+def test_a_list_of_tags_that_is_cut_or_forbidden_hides_nothing(cli: Cli, source: RegistryServer) -> None:
+    _, tags, referrer = signed_image(source)
+    config(cli, source)
+    source.fail("status", path="/tags/list", status=403, times=1000)
+    cli.bundler(*BUILD).expect()
+    assert attached(cli) == {**{digest: tag for tag, digest in tags.items()}, referrer: None}
+
+
+@pytest.mark.parametrize("where", ["top", "image"])
+def test_nothing_is_taken_where_the_config_says_so(cli: Cli, source: RegistryServer, where: str) -> None:
+    signed_image(source)
+    config(cli, source, "attachments: false\n" if where == "top" else "")
+    if where == "image":
+        path = cli.folder / "bundle.yaml"
+        image = f"{source.host}/x/app:1"
+        path.write_text(path.read_text().replace(image, f"{{image: {image}, attachments: false}}"))
+        cli.bundler(*BUILD).expect()
+        assert cli.bundler("plan", "out/s-1.tar.zst", "--json").expect().json["attachments"] == []
+        return
     cli.bundler(*BUILD).expect()
     assert cli.bundler("plan", "out/s-1.tar.zst", "--json").expect().json["attachments"] == []
     assert not [seen for seen in source.requests if "sha256-" in seen.path]
@@ -141,13 +224,13 @@ def test_a_signature_of_another_kind_is_refused(cli: Cli, source: RegistryServer
             "manifests": [{"mediaType": oci.OCI_INDEX, "digest": image.digest, "size": len(image.data)}],
         }
     ).encode()
-    source.store.add_manifest("x/app", nested, oci.OCI_INDEX, image.digest.replace(":", "-"))
+    source.store.add_manifest("x/app", nested, oci.OCI_INDEX, f"{image.digest.replace(':', '-')}.sig")
     config(cli, source)
     assert "nested" in " ".join(cli.bundler(*BUILD).expect(2).three_lines)
 
 
 def test_an_index_that_was_rewritten_was_signed_by_nobody(cli: Cli, source: RegistryServer) -> None:
-    _, tags = signed_image(source)
+    _, tags, _ = signed_image(source)
     config(cli, source)
     cli.bundler(*BUILD, "--platform", "linux/amd64", "--rewrite-index").expect()
     planned = cli.bundler("plan", "out/s-1.tar.zst", "--json").expect().json

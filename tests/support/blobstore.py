@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -116,6 +117,16 @@ class BlobStore:
     def manifest(self, repository: str, reference: str) -> tuple[bytes, str] | None:
         digest = self.tags.get((repository, reference), reference)
         return self.manifests.get((repository, digest))
+
+    def referrers(self, repository: str, subject: str) -> list[dict[str, object]]:
+        """Descriptors of the manifests whose subject this is, as the referrers API gives them."""
+        found = []
+        for (name, digest), (data, media_type) in sorted(self.manifests.items()):
+            plain = json.loads(data)
+            if name == repository and plain.get("subject", {}).get("digest") == subject:
+                kind = plain.get("artifactType") or plain.get("config", {}).get("mediaType")
+                found.append({"mediaType": media_type, "digest": digest, "size": len(data), "artifactType": kind})
+        return found
 
     def unknown(self, repository: str, data: bytes, media_type: str) -> str | None:
         """Digest of the first child or blob that a manifest names and the repository does not have."""

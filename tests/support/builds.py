@@ -12,7 +12,6 @@ from bundler.build import BuildPorts, Built, build
 from bundler.config import BuildConfig, parse_config
 from bundler.imagelist import ConfigImage
 from bundler.lock import Lock
-from bundler.resolve import ImageSource
 from loader.bundle.errors import RegistryError
 from loader.signing import Signer
 from tests.support.bundles import make_signer
@@ -65,7 +64,7 @@ class MemoryImage:
     def signatures(self) -> Mapping[str, bytes]:
         return self.signed
 
-    def beside(self, tag: str) -> Optional[ImageSource]:
+    def neighbours(self) -> None:
         return None
 
 

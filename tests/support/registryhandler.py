@@ -18,10 +18,11 @@ from typing import Any
 
 from loader.bundle.digest import digest_of, is_digest
 from loader.bundle.errors import FormatError
+from loader.bundle.ocimanifest import OCI_INDEX
 from tests.support.registryrules import Fault, Seen
 
 CHUNK = 2**20
-_ROUTE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs/uploads|blobs|tags)/?(?P<rest>[^/]*)")
+_ROUTE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs/uploads|blobs|tags|referrers)/?(?P<rest>[^/]*)")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -114,6 +115,7 @@ class Handler(BaseHTTPRequestHandler):
             "blobs": self._blob,
             "blobs/uploads": self._upload,
             "tags": self._tags,
+            "referrers": self._referrers,
         }
         return routes[kind](name, rest)
 
@@ -178,6 +180,18 @@ class Handler(BaseHTTPRequestHandler):
     def _tags(self, name: str, _: str) -> None:
         tags = sorted(tag for repository, tag in self.store.tags if repository == name)
         self._reply(200, json.dumps({"name": name, "tags": tags}).encode(), {"Content-Type": "application/json"})
+
+    def _referrers(self, name: str, subject: str) -> None:
+        if not self.rules.referrers:
+            return self._error(404, "NAME_UNKNOWN", "no such route")
+        found = self.store.referrers(name, subject)
+        start = int(self.query.get("start", 0))
+        end = start + self.rules.referrers_page if self.rules.referrers_page else len(found)
+        headers = {"Content-Type": OCI_INDEX}
+        if end < len(found):
+            headers["Link"] = f'</v2/{name}/referrers/{subject}?start={end}>; rel="next"'
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found[start:end]}
+        return self._reply(200, json.dumps(index).encode(), headers)
 
     # uploads
 

@@ -44,7 +44,8 @@ class Rules:
     """How a server behaves. ``login``: user and password; ``auth``: none, basic or bearer.
 
     ``projects``: first parts of paths that exist; ``depth``: most parts of a path; ``refused_types`` of manifests are
-    answered by ``refusal``; ``accepted``: 202 where 201 is due; ``ghosts``: digests that HEAD says are there.
+    answered by ``refusal``; ``accepted``: 202 where 201 is due; ``ghosts``: digests that HEAD says are there;
+    ``referrers``: the API of that name is there, in pages of ``referrers_page``.
     """
 
     auth: str = "none"
@@ -74,3 +75,5 @@ class Rules:
     accepted: bool = False
     ghosts: set[str] = field(default_factory=set)
     read_only: bool = False
+    referrers: bool = False
+    referrers_page: int = 0

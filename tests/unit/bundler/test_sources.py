@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from bundler.imagelist import ConfigImage
+from bundler.neighbours import TagLists
 from bundler.sources import LayoutSource, RegistrySource, Sources
 from loader.bundle.errors import ConfigError
 from loader.oci.connect import Registries
@@ -54,7 +55,7 @@ def test_an_image_is_asked_for_by_tag_or_by_digest_alone() -> None:
 
 
 def test_a_registry_gives_manifests_and_blobs_and_no_signature_files() -> None:
-    source = RegistrySource(cast(Any, MemoryImage(APP)))
+    source = RegistrySource(cast(Any, MemoryImage(APP)), None, TagLists())
     assert source.manifest() == (APP.data, APP.media_type)
     child, media_type, data = APP.manifests[0]
     assert source.manifest(child) == (data, media_type)

@@ -128,7 +128,8 @@ def test_aliases_cannot_nest_deeper_than_the_cap() -> None:
 
 
 def test_depth_in_the_millions_does_not_exhaust_the_stack() -> None:
-    assert "nested more than 16 levels" in fault(b"[" * 1_000_000)[1]
+    # Newer versions of libyaml have a bound of their own.
+    assert "nest" in fault(b"[" * 1_000_000)[1]
     assert "nested more than 16 levels" in fault(b"- " * 500_000)[1]
 
 
