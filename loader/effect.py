@@ -8,8 +8,12 @@ from loader.load import State
 
 
 def effect_document(state: State) -> dict[str, Any]:
-    """Blobs to send and to skip, tags that would move, objects with their diffs, findings."""
+    """Blobs to send and to skip, tags that would move, objects with their diffs, findings.
+
+    An image's ``endpoints`` are where nodes would ask for it, in order; none where the cluster does not tell.
+    """
     plan = state.plan
+    endpoints = {name.partition("@")[2]: places for name, places in (plan.endpoints if plan else {}).items()}
     return {
         "blobs": {"bytes": state.survey.bytes_to_send, "send": state.survey.send, "skip": state.survey.skip},
         "findings": [
@@ -17,7 +21,12 @@ def effect_document(state: State) -> dict[str, Any]:
             for finding in (plan.findings if plan else ())
         ],
         "images": [
-            {"digest": image.top.digest, "repository": image.repository, "tag": image.tag}
+            {
+                "digest": image.top.digest,
+                "endpoints": list(endpoints.get(image.top.digest, ())),
+                "repository": image.repository,
+                "tag": image.tag,
+            }
             for image in state.push.images
         ],
         "nodes": [
@@ -57,5 +66,7 @@ def effect_lines(state: State) -> str:
         reason = f" ({why[item['pool']]})" if why[item["pool"]] else ""
         lines.append(f"nodes     {item['pool']}: {item['effect']} of {item['count']}{reason}")
     lines += [f"rook      {item['text']}" for item in document["rook"]]
+    endpoints = state.plan.endpoints if state.plan else {}
+    lines += [f"pulls     {name}: {', '.join(places) or 'from nowhere'}" for name, places in endpoints.items()]
     lines.append("dry run   nothing was written")
     return "\n".join(lines)

@@ -86,6 +86,7 @@ class State:
     survey: Survey
     more: tuple[VerifiedBundle, ...] = ()
     scheme: str = "https"
+    date: str = ""
     kubectl: Optional[Kubectl] = None
     cluster: Optional[Cluster] = None
     plan: Optional[Plan] = None
@@ -147,7 +148,7 @@ def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:
 
 def _preflight_registry(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     found = state.registry.ping()
-    state.scheme = found.scheme
+    state.scheme, state.date = found.scheme, found.date
     state.survey = survey_push(state.push.images, state.push.blobs, state.registry, jobs=options.jobs)
     require_base(state.survey, state.push, str(state.target))
     words = [found.scheme, *([found.server] if found.server else [])]
@@ -174,12 +175,12 @@ def _preflight_cluster(state: State, options: LoadOptions, ports: LoadPorts) -> 
     if not options.apply:
         return
     state.kubectl = ports.kubectl()
-    images, now, nodes = state.bundle.manifest.images, ports.now(), options.nodes or NodeOptions()
-    asked = asked_of_nodes(nodes, images, state.target, ports.registries, scheme=state.scheme, now=now)
+    images, nodes = state.bundle.manifest.images, options.nodes or NodeOptions()
+    seen = {"scheme": state.scheme, "date": state.date, "now": ports.now()}
+    asked = asked_of_nodes(nodes, images, state.target, ports.registries, **seen)
     state.cluster, state.plan = prepare(state.kubectl, pairs(state.documents), asked)
-    cluster = state.cluster
-    version = f"OpenShift {cluster.openshift}" if cluster.openshift else f"Kubernetes {cluster.kubernetes}"
-    ports.say("preflight", f"cluster {cluster.server} {version} (context {cluster.context}, user {cluster.user})")
+    for line in state.plan.portrait:
+        ports.say("preflight", line)
     for finding in state.plan.findings:
         ports.say(finding.level, f"{finding.text} ({finding.hint})" if finding.hint else finding.text)
     if not options.dry_run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Optional
 
@@ -40,8 +41,11 @@ def asked_of_nodes(
     *,
     scheme: str,
     now: str,
+    date: str = "",
 ) -> Asked:
     """Return the request; ``scheme`` is how the registry answered, ``now`` this host's UTC as ``…T…Z``.
+
+    ``date`` is the registry's own, as in a Date header.
 
     Raises ``ConfigError`` for a file that holds no certificate or no login for the registry.
     """
@@ -55,7 +59,15 @@ def asked_of_nodes(
     pulls = Pulls(images, target, scheme, private_ca, registries.answers_anyone(target.host))
     way = MirrorWay(options.mirrors, migrate=options.migrate_icsp, prune=options.prune_mirrors)
     clock = datetime.datetime.strptime(now, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
-    return Asked(way, pulls, authority, login, clock)
+    return Asked(way, pulls, authority, login, clock, _parsed(date))
+
+
+def _parsed(date: str) -> Optional[datetime.datetime]:
+    try:
+        found = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo is not None else None  # "-0000": it does not say of which place
 
 
 def _read(path: Path, option: str) -> bytes:

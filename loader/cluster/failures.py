@@ -15,12 +15,13 @@ _SECRET = re.compile(
     r"(?i)(\b(?:token|password|passwd|secret|authorization|client-key-data)[\"']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?"
     r"|\bbearer\s+)\S+"
 )
-_WARNING = re.compile(r"\s*(?:Warning:|W\d{4} )")
+_WARNING = re.compile(r"(?i)\s*(?:warning:|\[warning\]|W\d{4} )")
 _FAILURE = re.compile(r"(?i)error\b|unable to|the connection to|the \S+ \"[^\"]*\" is invalid")
 # What follows is kubectl's general advice on server-side apply, --force-conflicts first: not ours to give.
 _ADVICE = re.compile(r"Please review the fields above")
 _OWNER = re.compile(r'conflicts? with "([^"]*)"')
-_NOISE = re.compile(r"(?:[EIW]\d{4} .*memcache\.go.*|See '.*--help' for usage\.)")
+_INFO = re.compile(r"(?m)^I\d{4} .*\n?")
+_NOISE = re.compile(r"(?:[EIW]\d{4} .*memcache\.go.*|I\d{4} .*|See '.*--help' for usage\.)")
 
 
 class Cause(enum.Enum):
@@ -121,6 +122,7 @@ _FORBIDDEN = re.compile(r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in
 
 def diagnose(stderr: str) -> tuple[Cause, str]:
     """Return the cause that ``stderr`` tells and a hint for a person."""
+    stderr = _INFO.sub("", stderr)
     for rule in _RULES:
         if rule.pattern.search(stderr):
             return rule.cause, _permission(stderr) if rule.cause is Cause.FORBIDDEN else rule.hint
@@ -157,7 +159,12 @@ def owners_in_conflict(stderr: str) -> frozenset[str]:
 
 def warnings(stderr: str) -> tuple[str, ...]:
     """Return the lines of ``stderr`` with which a client or server warns (kept for -v)."""
-    return tuple(printable(line.strip()) for line in stderr.splitlines() if _WARNING.match(line))
+    return tuple(printable(line.strip()) for line in stderr.splitlines() if is_warning(line))
+
+
+def is_warning(line: str) -> bool:
+    """Tell whether a client or server warns with ``line``."""
+    return _WARNING.match(line) is not None
 
 
 def printable(text: str) -> str:

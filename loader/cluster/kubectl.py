@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 from loader.bundle.errors import ClusterError
+from loader.cluster.answers import garbage, json_objects
 from loader.cluster.failures import (
     RETRYABLE,
     Cause,
     diagnose,
     last_words,
     owners_in_conflict,
-    printable,
     shell_line,
     warnings,
 )
@@ -31,8 +31,8 @@ from loader.cluster.process import Finished, Runner
 
 PROGRAMS = ("oc", "kubectl")
 PATCH_TYPES = ("merge", "strategic")
-_BLANK = re.compile(r"\s*")
 _DATE = re.compile(r"Date: ([A-Z][a-z]{2}, [0-3][0-9] [A-Z][a-z]{2} 2[0-9]{3} [0-2][0-9]:[0-5][0-9]:[0-5][0-9] GMT)")
+_CLIENT = re.compile(r"User-Agent: ([a-z][a-z0-9.-]{0,30})/v?([0-9]{1,3}\.[0-9]{1,4}[0-9A-Za-z.+-]{0,40}) ")
 # One argument of execve(2) is limited to 128 KiB.
 _MAX_ARGUMENT = 128 * 1024 - 1
 
@@ -45,6 +45,19 @@ class Call:
     seconds: float
     status: int
     warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        ended = "" if self.status == 0 else f", status {self.status}"
+        return "\n".join([f"$ {self.line} ({self.seconds * 1000:.0f} ms{ended})", *self.warnings])
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What the first answer tells: the server's version, its clock, and the client by name and version."""
+
+    version: Mapping[str, Any]
+    clock: Optional[datetime.datetime] = None
+    client: str = ""
 
 
 def find_program(path_lookup: Callable[[str], Optional[str]]) -> str:
@@ -103,10 +116,13 @@ class Kubectl:
             self._base.append(f"--context={context}")
         return found
 
-    def get_raw(self, path: str) -> Optional[dict[str, Any]]:
-        """Return the JSON object at an API path; None where nothing is served there."""
+    def get_raw(self, path: str, *, if_allowed: bool = False) -> Optional[dict[str, Any]]:
+        """Return the JSON object at an API path; None where nothing is served there.
+
+        With ``if_allowed`` also where this login may not read it.
+        """
         finished, cause, error = self._call(["get", "--raw", path], f"reading {path}")
-        if cause in {Cause.NOT_FOUND, Cause.NO_MATCH}:
+        if cause in {Cause.NOT_FOUND, Cause.NO_MATCH} or (if_allowed and cause is Cause.FORBIDDEN):
             return None
         return self._only(_checked(finished, error), f"reading {path}")
 
@@ -132,27 +148,35 @@ class Kubectl:
         what = f"reading {_some(keys)}"
         argv = ["get", "--ignore-not-found", "-f", "-", "-o", "json"]
         finished, _, error = self._call(argv, what, _encode(listed([key.stub() for key in keys])), len(keys))
-        return _objects(_checked(finished, error), what)
+        return json_objects(_checked(finished, error), what)
 
     def list_all(self, resources: Sequence[str]) -> tuple[dict[str, Any], ...]:
         """Return all objects of cluster-scoped ``resources`` (``nodes``, ``machineconfigs.GROUP``), in one call."""
         what = f"listing {', '.join(resources)}"
         finished, _, error = self._call(["get", ",".join(resources), "-o", "json"], what)
-        return _objects(_checked(finished, error), what)
+        return json_objects(_checked(finished, error), what)
 
-    def server_time(self) -> Optional[datetime.datetime]:
-        """Return the clock of the API server by the Date header of an answer (whole seconds), None without one.
+    def greet(self) -> Greeting:
+        """Ask for the server's version; the same call tells its clock (Date, whole seconds) and this client's version.
 
         The client prints headers from verbosity 8 on, a token as ``<masked>`` since always; none of it is kept.
         """
-        finished, _, _ = self._call(["get", "--raw", "/version", "-v=8"], "reading the server's clock")
-        date = _DATE.search(_words(finished))
-        return parsedate_to_datetime(date[1]) if date else None
+        finished, _, error = self._call(["get", "--raw", "/version", "-v=8"], "reading /version")
+        _checked(finished, error)
+        date, client = _DATE.search(_words(finished)), _CLIENT.search(_words(finished))
+        return Greeting(
+            self._only(finished, "reading /version"),
+            parsedate_to_datetime(date[1]) if date else None,
+            " ".join(client.groups()) if client else "",
+        )
 
     def create(self, body: Mapping[str, Any], what: str, *, dry_run: bool = False) -> Optional[dict[str, Any]]:
         """Create one object and return it as stored; None where it is there already."""
-        argv = ["create", f"--field-manager={MANAGER}", "-f", "-", "-o", "json", *_dry(dry_run)]
-        finished, cause, error = self._call(argv, f"creating {what}", _encode(body))
+        argv = ["create", "-f", "-", "-o", "json", *_dry(dry_run)]
+        manager = [f"--field-manager={MANAGER}"]
+        finished, cause, error = self._call([*argv, *manager], f"creating {what}", _encode(body))
+        if cause is Cause.NO_FLAG:  # kubectl 1.18, the oc of OpenShift 4.5
+            finished, cause, error = self._call(argv, f"creating {what}", _encode(body))
         if cause is Cause.EXISTS:
             return None
         return self._only(_checked(finished, error), f"creating {what}")
@@ -161,7 +185,7 @@ class Kubectl:
         """POST access reviews, all in one call, and return the answers in the same order."""
         body = _encode(listed([dict(review) for review in reviews]))
         finished, _, error = self._call(["create", "-f", "-", "-o", "json"], what, body, len(reviews))
-        return _objects(_checked(finished, error), what)
+        return json_objects(_checked(finished, error), what)
 
     def apply(
         self, items: Sequence[Mapping[str, Any]], versions: Sequence[Optional[str]], what: str, *, dry_run: bool = False
@@ -179,7 +203,7 @@ class Kubectl:
                 return tuple(self.apply([item], [version], what, dry_run=dry_run)[0] for item, version in pairs)
             guarded = with_version(items[0], versions[0])
             finished, cause, error = self._apply([guarded], what, ["--force-conflicts", *_dry(dry_run)])
-        return _objects(_checked(finished, error), f"applying {what}")
+        return json_objects(_checked(finished, error), f"applying {what}")
 
     def delete(self, path: str, what: str, *, uid: str | None = None) -> bool:
         """Delete the object at an API path in the background; False where it is not there.
@@ -244,9 +268,9 @@ class Kubectl:
         return self._only(_checked(finished, error), what)
 
     def _only(self, finished: Finished, what: str) -> dict[str, Any]:
-        found = _objects(finished, what, flatten=False)
+        found = json_objects(finished, what, flatten=False)
         if len(found) != 1:
-            raise _garbage(finished, what, f"{len(found)} JSON objects instead of one")
+            raise garbage(finished, what, f"{len(found)} JSON objects instead of one")
         return found[0]
 
     def _call(
@@ -273,40 +297,8 @@ def _checked(finished: Finished, error: Optional[ClusterError]) -> Finished:
     return finished
 
 
-def _objects(finished: Finished, what: str, *, flatten: bool = True) -> tuple[dict[str, Any], ...]:
-    """Return the JSON objects on stdout: ``create`` prints one after another, ``get`` and ``apply`` one List."""
-    found: list[dict[str, Any]] = []
-    try:
-        printed = finished.stdout.decode("utf-8")
-        position = _skip(printed, 0)
-        while position < len(printed):
-            value, position = json.JSONDecoder().raw_decode(printed, position)
-            position = _skip(printed, position)
-            items = value.get("items") if flatten and isinstance(value, dict) and value.get("kind") == "List" else None
-            found += items if isinstance(items, list) else [value]
-    except (ValueError, RecursionError) as error:
-        raise _garbage(finished, what, str(error)) from error
-    if not all(isinstance(item, dict) for item in found):
-        raise _garbage(finished, what, "something else than JSON objects")
-    return tuple(found)
-
-
 def _words(finished: Finished) -> str:
     return finished.stderr.decode("utf-8", "replace")
-
-
-def _skip(printed: str, position: int) -> int:
-    match = _BLANK.match(printed, position)
-    return match.end() if match else position
-
-
-def _garbage(finished: Finished, what: str, why: str) -> ClusterError:
-    start = printable(finished.stdout[:120].decode("utf-8", "replace"))
-    return ClusterError(
-        f"{what} gave an answer that is not what was asked",
-        why=f"{printable(why)}; it starts with {start!r}",
-        hint="check that oc or kubectl on PATH is the real program and its server the API server",
-    )
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:

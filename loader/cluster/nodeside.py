@@ -66,6 +66,7 @@ class NodeSide:
     authorities: frozenset[str] = frozenset()
     logins: Optional[frozenset[str]] = None
     unread: tuple[str, ...] = ()
+    topology: str = ""
 
 
 class _Reader:
@@ -129,9 +130,9 @@ def read_nodes(kubectl: Kubectl, found: Survey) -> NodeSide:
     ca_name = text(image_config, "spec", "additionalTrustedCA", "name")
     authorities = reader.named([ca_key(ca_name)]) if ca_name else {}
     override = policy_override(named.get(_POLICY), named.get(_NO_DRAIN))
-    single = text(infrastructure, "status", "controlPlaneTopology") == "SingleReplica"
+    topology = printable(text(infrastructure, "status", "controlPlaneTopology"))
     return NodeSide(
-        rules=Rules(parse_openshift(found.openshift), single, override),
+        rules=Rules(parse_openshift(found.openshift), topology == "SingleReplica", override),
         platform=platform_of(found.kubernetes, infrastructure, named.get(_MICROSHIFT), nodes),
         mirror_objects=tuple(item for kind in MIRROR_LISTS for item in by_kind.get(kind, [])),
         pools=tuple(_pool(pool, confs) for pool in pools),
@@ -141,6 +142,7 @@ def read_nodes(kubectl: Kubectl, found: Survey) -> NodeSide:
         authorities=frozenset(value_at(authorities.get(ca_key(ca_name)), "data") or ()),
         logins=_logins(named.get(PULL_SECRET)),
         unread=tuple(printable(item) for item in reader.unread),
+        topology=topology,
     )
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from loader.bundle.errors import ClusterError
+from loader.cluster.finding import Finding
 from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import field
+from loader.cluster.objects import Key, field
 from loader.cluster.plan import Change
 from loader.cluster.survey import Survey
 
 _API = "authorization.k8s.io/v1"
+_MCO = "machineconfiguration.openshift.io"
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,40 @@ def _of(change: Change, found: Survey) -> tuple[Access, ...]:
     )
 
 
-def check_permissions(kubectl: Kubectl, changes: Iterable[Change], found: Survey) -> None:
-    """Ask the API server about every write, in one call; raise one ``ClusterError`` that lists all it would refuse."""
-    require(kubectl, needed(changes, found), found)
+def watched(changes: Iterable[Change], found: Survey) -> tuple[Access, ...]:
+    """Return what the waits behind ``changes`` read, each once; pure."""
+    waits = {(change.wish.document.wait, change.namespace or "") for change in changes if change.wish is not None}
+    accesses: list[Access] = []
+    for wait, namespace in sorted((wait, namespace) for wait, namespace in waits if wait):
+        if wait == "pools" and found.resource(f"{_MCO}/v1", "MachineConfigPool") is not None:
+            accesses += [
+                Access("list", _MCO, "machineconfigpools", "", ""),
+                Access("get", _MCO, "machineconfigs", "", ""),
+            ]
+        elif wait == "ceph":
+            accesses.append(Access("list", "apps", "deployments", namespace, ""))
+        elif wait == "csi":
+            accesses += [Access("get", "apps", plural, namespace, "") for plural in ("daemonsets", "deployments")]
+    return tuple(dict.fromkeys(accesses))
+
+
+def missing_permissions(kubectl: Kubectl, changes: Sequence[Change], found: Survey) -> tuple[Finding, ...]:
+    """Ask in one call about every write and what the waits after it read; one finding lists all that is missing."""
+    if not any(change.writes for change in changes):
+        return ()
+    try:
+        require(kubectl, (*needed(changes, found), *watched(changes, found)), found)
+    except Missing as error:
+        return (Finding("blocker", f"{error.message}: {error.why}", error.hint),)
+    return ()
+
+
+class Missing(ClusterError):
+    """This login may not do all of it."""
 
 
 def require(kubectl: Kubectl, accesses: Sequence[Access], found: Survey) -> None:
-    """Ask the API server for each of ``accesses``; raise one ``ClusterError`` that lists all it would refuse."""
+    """Ask the API server for each of ``accesses``; raise one ``Missing`` that lists all it would refuse."""
     if not accesses:
         return
     answers = kubectl.review([access.review() for access in accesses], "checking permissions")
@@ -77,8 +106,19 @@ def require(kubectl: Kubectl, accesses: Sequence[Access], found: Survey) -> None
         raise ClusterError("checking permissions failed", why=f"{len(answers)} answers to {len(accesses)} questions")
     missing = [access for access, answer in zip(accesses, answers) if field(answer, "status", "allowed") is not True]
     if missing:
-        raise ClusterError(
+        raise Missing(
             f"{found.user or 'this login'} may not make {len(missing)} of the requests this bundle needs",
             why="not allowed: " + "; ".join(str(access) for access in missing),
             hint="log in as someone who may, or ask a cluster-admin for a role with exactly these permissions",
         )
+
+
+def every_access(keys: Iterable[Key], found: Survey, verbs: Sequence[str] = ("get", "patch")) -> tuple[Access, ...]:
+    """Return all that may be needed for ``keys``, where their present state cannot even be read."""
+    served = [(key, found.resource(key.api_version, key.kind)) for key in keys]
+    return tuple(
+        Access(verb, key.group, resource.plural, key.namespace or "", key.name)
+        for key, resource in served
+        if resource is not None
+        for verb in verbs
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -69,12 +70,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every change in the order it is made, the findings, what nodes will do pool by pool, and what Rook will do."""
+    """Every change in the order it is made, the findings, what nodes will do pool by pool, and what Rook will do.
+
+    ``portrait`` are lines on the cluster as it is; ``endpoints`` where nodes will pull each image (``source@digest``)
+    from, in the order they ask.
+    """
 
     changes: tuple[Change, ...]
     findings: tuple[Finding, ...]
     nodes: tuple[PoolEffect, ...] = ()
     rook: tuple[RookEffect, ...] = ()
+    portrait: tuple[str, ...] = ()
+    endpoints: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def writes(self) -> tuple[Change, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
@@ -20,6 +21,8 @@ from loader.oci.model import ImageRef, RegistryTarget
 
 MAX_DRIFT = datetime.timedelta(minutes=5)
 _NAMED = 3  # images named in one finding
+_CLIENT = re.compile(r"([0-9]+)\.([0-9]+)")
+_OLDEST = {"kubectl": (1, 18), "oc": (4, 5)}
 
 
 @dataclass(frozen=True)
@@ -49,24 +52,42 @@ class Grants:
     login: bool = False
 
 
-def pull_findings(
-    side: NodeSide, conf: Optional[Registries], pulls: Pulls, grants: Grants, *, by_object: bool
-) -> Iterator[Finding]:
-    """Yield every reason why nodes may not get the bundle's images.
+class PullChecks:
+    """Every reason why nodes may not get the bundle's images, check by check; None for one that cannot be made here.
 
     ``conf`` is the registries.conf nodes will have, None where the API cannot tell. ``by_object``: the mirrors are
     set by an object of this load, so names must resolve to the registry.
     """
-    yield from _architectures(side, pulls.images)
-    if conf is not None:
-        resolver = Resolver(conf)
-        if by_object:
-            yield from _resolution(resolver, pulls)
-        if side.image_config is not None:
-            yield from _trust(side, resolver, pulls, grants)
-    if side.image_config is not None:
-        yield from _allowed(side, pulls)
-        yield from _login(side, pulls, grants)
+
+    def __init__(
+        self, side: NodeSide, conf: Optional[Registries], pulls: Pulls, grants: Grants, *, by_object: bool
+    ) -> None:
+        resolver = Resolver(conf) if conf is not None else None
+        configured = side.image_config is not None
+        self.architectures = tuple(_architectures(side, pulls.images))
+        self.resolved = tuple(_resolution(resolver, pulls)) if resolver is not None and by_object else None
+        self.trust = tuple(_trust(side, resolver, pulls, grants)) if resolver is not None and configured else None
+        self.allowed = tuple(_allowed(side, pulls)) if configured else None
+        self.login = tuple(_login(side, pulls, grants)) if configured else None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Return all of them."""
+        checks = (self.architectures, self.resolved, self.trust, self.allowed, self.login)
+        return tuple(finding for check in checks if check is not None for finding in check)
+
+
+def endpoints_of(conf: Registries, pulls: Pulls) -> dict[str, tuple[str, ...]]:
+    """Return where nodes would pull each image from, in the order they ask, by ``source@digest``."""
+    resolver = Resolver(conf)
+    return {name: _places(resolver, name) for name in (f"{image.source}@{image.digest}" for image in pulls.images)}
+
+
+def _places(resolver: Resolver, name: str) -> tuple[str, ...]:
+    try:
+        return resolver.endpoints(ImageRef.parse(name))
+    except ConfigError:
+        return ()  # a finding tells why
 
 
 def rosa_findings(side: NodeSide, sources: Iterable[str]) -> Iterator[Finding]:
@@ -175,13 +196,27 @@ def _architectures(side: NodeSide, images: Sequence[Image]) -> Iterator[Finding]
             yield Finding("warning", text, "its pods must not be scheduled there: build the bundle with all platforms")
 
 
-def clock_findings(here: datetime.datetime, there: Optional[datetime.datetime]) -> Iterator[Finding]:
-    """Yield a warning where this host's clock and the API server's (None: it tells none) are minutes apart."""
+def clock_findings(here: datetime.datetime, whose: str, there: Optional[datetime.datetime]) -> Iterator[Finding]:
+    """Yield a warning where this host's clock and that of ``whose`` (None: it tells none) are minutes apart."""
     drift = abs(there - here) if there is not None else datetime.timedelta(0)
-    if drift > MAX_DRIFT:
+    if there is not None and drift > MAX_DRIFT:
         minutes = int(drift.total_seconds() // 60)
-        text = f"this host's clock and the API server's differ by {minutes} minutes"
+        text = f"host clock reads {_utc(here)}, {whose} says {_utc(there)}: {minutes} minutes apart"
         yield Finding("warning", text, "set the clock: certificates, logins and the report's times depend on it")
+
+
+def _utc(time: datetime.datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def client_findings(client: str) -> Iterator[Finding]:
+    """Yield a blocker where ``client`` (``oc 4.5.0``) is too old to ask a server for a dry run; unknown ones pass."""
+    name, _, version = client.partition(" ")
+    found = _CLIENT.match(version)
+    oldest = _OLDEST.get(name, _OLDEST["kubectl"])
+    if found and (int(found[1]), int(found[2])) < oldest:
+        text = f"{name} {version} is too old: it cannot apply server-side or ask the server for a dry run"
+        yield Finding("blocker", text, "install oc 4.5 or kubectl 1.18, or newer, and put it first on PATH")
 
 
 def ca_entry(host: str) -> str:

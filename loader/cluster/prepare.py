@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Optional
 
+from loader.bundle.errors import ClusterError
 from loader.cluster.apply import read_current
 from loader.cluster.finding import Finding
 from loader.cluster.imageconfig import GROUP_VERSIONS, authority_wishes, login_wish
@@ -15,13 +17,15 @@ from loader.cluster.kubectl import Kubectl
 from loader.cluster.mirrorsets import MIRROR_LISTS, MirrorWay
 from loader.cluster.nodeside import NodeSide, read_nodes
 from loader.cluster.objects import JsonObject, Key, key_of, resource_version
-from loader.cluster.permissions import check_permissions
+from loader.cluster.permissions import every_access, missing_permissions, require
 from loader.cluster.plan import Change, Plan, make_plan, with_preview
+from loader.cluster.portrait import cluster_words, node_words
 from loader.cluster.prediction import predict
-from loader.cluster.preflight import Grants, Pulls, clock_findings, pull_findings
+from loader.cluster.preflight import Grants, PullChecks, Pulls, client_findings, clock_findings, endpoints_of
 from loader.cluster.rookauto import named
 from loader.cluster.rookdrivers import driver_versions, read_drivers, with_pokes
 from loader.cluster.rookeffect import Turn, csi_keys, rook_effects
+from loader.cluster.rookpreflight import rook_findings
 from loader.cluster.survey import Survey, survey
 from loader.cluster.wishes import Pair, Wish, group_versions, keys_to_read, rook_namespaces
 
@@ -31,7 +35,8 @@ class Asked:
     """What a load asks of a cluster beside its documents.
 
     ``pulls`` is what nodes will pull (None: not looked at), ``authority`` a CA in PEM for the registry's nodes,
-    ``login`` a name and an entry for their pull secret, ``clock`` this host's time (None: not compared).
+    ``login`` a name and an entry for their pull secret, ``clock`` this host's time (None: not compared) and
+    ``registry_clock`` the registry's.
     """
 
     way: MirrorWay = field(default_factory=MirrorWay)
@@ -39,29 +44,61 @@ class Asked:
     authority: str = ""
     login: Optional[tuple[str, Mapping[str, str]]] = None
     clock: Optional[datetime.datetime] = None
+    registry_clock: Optional[datetime.datetime] = None
 
 
 def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] = None) -> tuple[Survey, Plan]:
     """Return what the cluster is and what would change, writing nothing.
 
-    Blockers are in ``plan.findings``; a missing permission, an ownership conflict and an unreachable server are
-    ``ClusterError``, a document that does not fit its entry is ``FormatError``.
+    Blockers are in ``plan.findings``, missing permissions among them; an ownership conflict and an unreachable
+    server are ``ClusterError``, a document that does not fit its entry is ``FormatError``.
     """
     pairs, asked = named(kubectl, documents), asked or Asked()
     own = GROUP_VERSIONS if asked.authority or asked.login else ()
     found = survey(kubectl, {*group_versions(pairs), *own, *driver_versions(pairs)}, rook_namespaces(pairs))
-    side = read_nodes(kubectl, found)
+    side, current = _read(kubectl, pairs, found)
     first = _own_wishes(side, asked)
-    workloads = csi_keys(pairs)
-    keys = dict.fromkeys([*keys_to_read(pairs, found), *(wish.key for wish in first), *workloads])
-    current = read_current(kubectl, keys)
+    current.update(_current(kubectl, [wish.key for wish in first if wish.key not in current], found))
     plan = make_plan(pairs, found, current, way=asked.way, side=side, first=first)
     plan = with_pokes(plan, read_drivers(kubectl, found, plan))
-    check_permissions(kubectl, plan.changes, found)
-    findings = clock_findings(asked.clock, kubectl.server_time()) if asked.clock is not None else ()
-    plan = dataclasses.replace(plan, findings=(*plan.findings, *findings))
-    plan = with_nodes(preview(kubectl, plan, current), side, asked)
-    return found, with_rook(plan, [current[key] for key in workloads if key in current], found, asked)
+    refused = missing_permissions(kubectl, plan.changes, found)
+    findings = [*plan.findings, *client_findings(found.client), *refused, *_clocks(asked, found)]
+    findings += rook_findings(plan.changes, current, found)
+    plan = dataclasses.replace(plan, findings=tuple(dict.fromkeys(findings)))
+    # A login that may not write may not ask for a preview either.
+    plan = plan if refused else preview(kubectl, plan, current)
+    plan = dataclasses.replace(plan, portrait=(cluster_words(found, side),))
+    plan = with_nodes(plan, side, asked)
+    return found, with_rook(plan, [current[key] for key in csi_keys(pairs) if key in current], found, asked)
+
+
+def _read(kubectl: Kubectl, pairs: Sequence[Pair], found: Survey) -> tuple[NodeSide, dict[Key, JsonObject]]:
+    """Read the nodes' side and the documents' objects at the same time: each read is a process that mostly waits."""
+    with ThreadPoolExecutor(1) as pool:
+        side = pool.submit(read_nodes, kubectl, found)
+        current = _current(kubectl, keys_to_read(pairs, found), found, also=csi_keys(pairs))
+        return side.result(), current
+
+
+def _current(
+    kubectl: Kubectl, keys: Sequence[Key], found: Survey, *, also: Sequence[Key] = ()
+) -> dict[Key, JsonObject]:
+    """Return those of ``keys`` and ``also`` that are there.
+
+    Where one may not be read, all that may not be done is listed: ``keys`` are to be written too.
+    """
+    try:
+        return read_current(kubectl, dict.fromkeys([*keys, *also]))
+    except ClusterError:
+        asked = (*every_access(keys, found), *every_access(also, found, verbs=("get",)))
+        require(kubectl, asked, found)
+        raise
+
+
+def _clocks(asked: Asked, found: Survey) -> Iterator[Finding]:
+    if asked.clock is not None:
+        yield from clock_findings(asked.clock, "the API server", found.clock)
+        yield from clock_findings(asked.clock, "the registry", asked.registry_clock)
 
 
 def with_rook(plan: Plan, workloads: Sequence[JsonObject], found: Survey, asked: Asked) -> Plan:
@@ -83,13 +120,16 @@ def with_nodes(plan: Plan, side: NodeSide, asked: Asked) -> Plan:
     after = [change.after for change in plan.changes if change.after is not None and change.action != "skip"]
     new_login = any(change.writes and change.kind == "Secret" for change in plan.changes)
     prediction = predict(side, after, new_login=new_login)
-    by_object = any(c.kind in MIRROR_LISTS and c.action != "skip" for c in plan.changes)
-    findings = [*_unread(side), *prediction.findings]
+    findings, portrait, endpoints = [*_unread(side), *prediction.findings], plan.portrait, plan.endpoints
     if asked.pulls is not None:
         grants = Grants(authority=bool(asked.authority), login=asked.login is not None)
-        findings += pull_findings(side, prediction.conf, asked.pulls, grants, by_object=by_object)
-    merged = dict.fromkeys([*plan.findings, *findings])
-    return dataclasses.replace(plan, findings=tuple(merged), nodes=prediction.pools)
+        by_object = any(c.kind in MIRROR_LISTS and c.action != "skip" for c in plan.changes)
+        checks = PullChecks(side, prediction.conf, asked.pulls, grants, by_object=by_object)
+        findings += checks.findings
+        portrait = (*portrait, *node_words(side, checks, asked.pulls))
+        endpoints = endpoints_of(prediction.conf, asked.pulls) if prediction.conf is not None else {}
+    merged = tuple(dict.fromkeys([*plan.findings, *findings]))
+    return dataclasses.replace(plan, findings=merged, nodes=prediction.pools, portrait=portrait, endpoints=endpoints)
 
 
 def _unread(side: NodeSide) -> Sequence[Finding]:

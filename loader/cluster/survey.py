@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import urllib.parse
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ class Survey:
 
     ``openshift`` is None elsewhere; ``rook_versions`` are the distinct ``rook-version`` labels of the asked
     namespaces, empty before Rook deployed any daemon, and ``rook_daemons`` the number of its Deployments there.
+    ``clock`` is the API server's time and ``client`` the name and version of the program that asks, as far as an
+    answer told.
     """
 
     server: str
@@ -51,6 +54,8 @@ class Survey:
     resources: tuple[Resource, ...]
     rook_versions: tuple[str, ...]
     rook_daemons: int = 0
+    clock: Optional[datetime.datetime] = None
+    client: str = ""
 
     def serves(self, api: str) -> bool:
         """Tell whether ``group/version/plural`` is served."""
@@ -75,7 +80,7 @@ def survey(kubectl: Kubectl, group_versions: Iterable[str], rook_namespaces: Ite
     answers or the login is not accepted.
     """
     context, server, login = _configured(kubectl.config())
-    version = kubectl.get_raw("/version")  # alone and first: an unreachable server is one error, not four
+    greeting = kubectl.greet()  # alone and first: an unreachable server is one error, not four
     groups = _groups(kubectl.get_raw("/apis"))
     wanted = sorted({*group_versions, *MIRROR_APIS, *_NODE_APIS} & {*groups, "v1"})
     namespaces = sorted(set(rook_namespaces))
@@ -89,11 +94,13 @@ def survey(kubectl: Kubectl, group_versions: Iterable[str], rook_namespaces: Ite
             server=server,
             context=context,
             user=user.result() or login,
-            kubernetes=_word(version, "gitVersion"),
+            kubernetes=_word(greeting.version, "gitVersion"),
             openshift=openshift.result(),
             resources=tuple(resource for future in found for resource in future.result()),
             rook_versions=tuple(sorted({_word(item, "metadata", "labels", "rook-version") for item in daemons} - {""})),
             rook_daemons=len(daemons),
+            clock=greeting.clock,
+            client=greeting.client,
         )
 
 
@@ -135,14 +142,15 @@ def _user(kubectl: Kubectl, groups: frozenset[str]) -> str:
 def _openshift(kubectl: Kubectl, groups: frozenset[str]) -> Optional[str]:
     if "config.openshift.io/v1" not in groups:
         return None
-    version = kubectl.get_raw("/apis/config.openshift.io/v1/clusterversions/version")
+    version = kubectl.get_raw("/apis/config.openshift.io/v1/clusterversions/version", if_allowed=True)
     return _word(version, "status", "desired", "version") or None
 
 
 def _rook_daemons(kubectl: Kubectl, namespace: str) -> tuple[JsonObject, ...]:
     """Return the Deployments of Rook's daemons; their label ``rook-version`` is compiled in, whatever their image."""
     selector = urllib.parse.quote(f"rook_cluster={namespace}", safe="")
-    answer = kubectl.get_raw(f"/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector={selector}")
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector={selector}"
+    answer = kubectl.get_raw(path, if_allowed=True)  # what is missing is listed with all other permissions
     return objects_in(answer, "items")
 
 

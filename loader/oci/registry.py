@@ -28,12 +28,16 @@ _UNKNOWN = frozenset({"MANIFEST_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN
 
 @dataclass(frozen=True)
 class Ping:
-    """What a registry says of itself: ``scheme`` it was reached by, its ``Server`` header, whether the login holds."""
+    """What a registry says of itself: ``scheme`` it was reached by, its ``Server`` header, whether the login holds.
+
+    ``date`` is its clock as the header of that name has it, empty without one.
+    """
 
     scheme: str
     api_version: str
     server: str
     authorized: bool
+    date: str = ""
 
 
 class ManifestBytes(NamedTuple):
@@ -82,7 +86,7 @@ class Registry:
                 why=f"GET /v2/ gave HTTP {reply.status} {words}".strip(),
                 hint="it wants https: leave --plain-http away" if spoken_to else "check host and port",
             )
-        return Ping(url.partition(":")[0], version, reply.header("Server"), reply.status == 200)
+        return Ping(url.partition(":")[0], version, reply.header("Server"), reply.status == 200, reply.header("Date"))
 
     def manifest(self, repository: str, reference: str) -> ManifestBytes:
         """Return the manifest at a tag or digest, at most 4 MiB.

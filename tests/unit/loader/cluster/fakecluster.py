@@ -25,6 +25,7 @@ class FakeCluster:
         self.lines: list[str] = []
         self.denied: frozenset[str] = frozenset()
         self.broken: dict[str, str] = {}
+        self.client = "oc/4.14.0 (linux/amd64) kubernetes/a8bea1a"
         self.on_write: Callable[[str], None] = lambda line: None
         self.on_store: Callable[[Item], Item] = lambda item: item
         self._version = 100
@@ -71,7 +72,8 @@ class FakeCluster:
 
     def _raw(self, path: str) -> Finished:
         if path == "/version":
-            return _done('{"gitVersion": "v1.27.8"}')
+            headers = f"I0101 00:00:00.000000 1 x.go:1]     User-Agent: {self.client}\n"
+            return Finished(0, b'{"gitVersion": "v1.27.8"}', headers.encode())
         if path == "/apis":
             names = sorted({r.api_version for r in self.resources if "/" in r.api_version})
             return _done(json.dumps({"groups": [{"versions": [{"groupVersion": name}]} for name in names]}))

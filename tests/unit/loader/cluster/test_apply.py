@@ -160,7 +160,7 @@ def test_first_failure_says_that_nothing_was_changed() -> None:
     cluster = installed()
     _, plan = prepare(cluster.kubectl(), makers.article())
     denied = 'Error from server (Forbidden): admission webhook "mirrors" denied the request: no quay.io here'
-    cluster.broken = {"create --field": denied}
+    cluster.broken = {"create -f - -o json --field": denied}
     with pytest.raises(ClusterError) as caught:
         apply_plan(cluster.kubectl(), plan, clock=NoClock())
     assert "no quay.io here" in caught.value.why

@@ -198,3 +198,52 @@ def test_slow_answer_is_cut_off(tmp_path: Path) -> None:
     oc, _ = client(tmp_path, Reply(stdout="{}", delay=30), request_timeout=0)
     with pytest.raises(ClusterError, match="did not finish in time"):
         oc.get_raw("/version")
+
+
+def test_warnings_on_stdout_are_not_the_answer(tmp_path: Path) -> None:
+    warned = f"Warning: v1 Widget is deprecated\nW0101 12:00:00.0 1 x.go:1] old\n\n[WARNING] wrapper 1.2\n{ITEM}\n"
+    oc, _ = client(tmp_path, Reply(stdout=warned))
+    assert oc.get("configmaps", "x", "x") == json.loads(ITEM)
+
+
+def test_other_words_on_stdout_are_an_error_that_shows_them(tmp_path: Path) -> None:
+    oc, _ = client(tmp_path, Reply(stdout=f"Hello!\n{ITEM}"))
+    with pytest.raises(ClusterError, match="not what was asked") as caught:
+        oc.get("configmaps", "x", "x")
+    assert "Hello!" in caught.value.why
+
+
+def test_the_first_answer_tells_versions_and_the_clock(tmp_path: Path) -> None:
+    headers = (
+        "I1125 21:17:30.745658   1 round_trippers.go:480]     User-Agent: kubectl/v1.32.4 (linux/amd64) kubernetes/4c\n"
+        "I1125 21:17:30.746375   1 round_trippers.go:587]     Date: Wed, 25 Nov 2026 21:17:30 GMT\n"
+    )
+    oc, _ = client(tmp_path, Reply(stdout='{"gitVersion": "v1.34.4"}', stderr=headers))
+    greeting = oc.greet()
+    assert (greeting.version["gitVersion"], greeting.client) == ("v1.34.4", "kubectl 1.32.4")
+    assert greeting.clock is not None
+    assert greeting.clock.isoformat() == "2026-11-25T21:17:30+00:00"
+
+
+def test_the_noise_of_the_first_call_is_not_its_error(tmp_path: Path) -> None:
+    words = (
+        "I1125 21:17:30.745122   1 loader.go:402] Config loaded from file:  /k\n"
+        "The connection to the server api:6443 was refused - did you specify the right host or port?\n"
+    )
+    oc, _ = client(tmp_path, Reply(stderr=words, status=1))
+    with pytest.raises(ClusterError) as caught:
+        oc.greet()
+    assert "Config loaded" not in caught.value.why
+    assert "was refused" in caught.value.why
+
+
+def test_a_client_without_field_manager_still_creates(tmp_path: Path) -> None:
+    flag = "Error: unknown flag: --field-manager\n"
+    oc, fake = client(tmp_path, Reply(("--field-manager",), stderr=flag, status=1), Reply(stdout=ITEM))
+    assert oc.create(json.loads(ITEM), "ConfigMap/x") == json.loads(ITEM)
+    assert len(fake.calls()) == 2
+
+
+def test_a_call_reads_as_a_person_would_type_it() -> None:
+    assert str(Call("oc get nodes", 0.0123, 0, ())) == "$ oc get nodes (12 ms)"
+    assert str(Call("oc get x", 1.0, 1, ("Warning: old",))) == "$ oc get x (1000 ms, status 1)\nWarning: old"

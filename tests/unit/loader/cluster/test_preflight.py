@@ -11,7 +11,7 @@ from loader.cluster.nodeside import NodeSide, read_nodes
 from loader.cluster.plan import make_plan
 from loader.cluster.platforms import Platform, platform_of, rosa_refuses
 from loader.cluster.prediction import effect_words
-from loader.cluster.preflight import Grants, Pulls, clock_findings, pull_findings
+from loader.cluster.preflight import Grants, PullChecks, Pulls, client_findings, clock_findings, endpoints_of
 from loader.cluster.prepare import prepare
 from loader.cluster.registriestoml import Registries
 from loader.cluster.survey import Resource, survey
@@ -26,8 +26,8 @@ CONF = conf_of(idms(("docker.io/ceph", f"{R}/ceph")))
 
 
 def found(side: NodeSide, wanted: Pulls, grants: Grants | None = None, conf: Registries = CONF) -> list[str]:
-    said = pull_findings(side, conf, wanted, grants or Grants(), by_object=True)
-    return [f"{finding.level}: {finding.text}" for finding in said]
+    checks = PullChecks(side, conf, wanted, grants or Grants(), by_object=True)
+    return [f"{finding.level}: {finding.text}" for finding in checks.findings]
 
 
 def opened(logins: frozenset[str] | None = frozenset(), **spec: Any) -> NodeSide:
@@ -98,8 +98,40 @@ def test_many_images_are_counted_not_listed() -> None:
 @pytest.mark.parametrize(("minutes", "count"), [(0, 0), (4, 0), (-6, 1), (60, 1)])
 def test_clocks(minutes: int, count: int) -> None:
     here = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
-    assert len(list(clock_findings(here, here + datetime.timedelta(minutes=minutes)))) == count
-    assert list(clock_findings(here, None)) == []
+    said = list(clock_findings(here, "the registry", here + datetime.timedelta(minutes=minutes)))
+    assert len(said) == count
+    assert all("host clock reads 2026-01-01T00:00:00Z, the registry says" in finding.text for finding in said)
+    assert list(clock_findings(here, "the registry", None)) == []
+
+
+@pytest.mark.parametrize(
+    ("client", "levels"),
+    [
+        ("kubectl 1.17.9", ["blocker"]),
+        ("kubectl 1.18.0", []),
+        ("kubectl 1.34.4", []),
+        ("oc 4.4.0-202004", ["blocker"]),
+        ("oc 4.5.0", []),
+        ("oc 3.11.0", ["blocker"]),
+        ("kubectl-old 1.16.1", ["blocker"]),
+        ("", []),
+    ],
+)
+def test_a_client_that_is_too_old_is_a_blocker(client: str, levels: list[str]) -> None:
+    assert [finding.level for finding in client_findings(client)] == levels
+
+
+def test_endpoints_are_told_in_the_order_nodes_ask() -> None:
+    here = pulls(CEPH, image("quay.io/x/y"))
+    assert list(endpoints_of(CONF, here).values()) == [(f"{R}/ceph/ceph", "docker.io/ceph/ceph"), ("quay.io/x/y",)]
+    broken = conf_of(idms(("example.com", f"{R}/ex")))
+    assert list(endpoints_of(broken, pulls(image("example.com:5000/x/y"))).values()) == [()]
+
+
+def test_a_check_that_cannot_be_made_is_none() -> None:
+    checks = PullChecks(NodeSide(), None, pulls(CEPH), Grants(), by_object=True)
+    assert (checks.resolved, checks.trust, checks.allowed, checks.login) == (None, None, None, None)
+    assert checks.findings == ()
 
 
 def test_effect_words_group_pools() -> None:

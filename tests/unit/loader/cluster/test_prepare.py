@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from loader.cluster.survey import Resource, survey
 from tests.unit.loader.cluster import makers
 from tests.unit.loader.cluster.fakecluster import FakeCluster
 
+POOLS = Resource("machineconfiguration.openshift.io/v1", "MachineConfigPool", "machineconfigpools", False)
 OPENSHIFT = Resource("user.openshift.io/v1", "User", "users", False)
 
 
@@ -62,12 +64,18 @@ def test_unreachable_server_is_one_error_after_one_try() -> None:
 def test_every_missing_permission_is_listed_at_once() -> None:
     cluster = installed()
     cluster.denied = frozenset({"create imagedigestmirrorsets", "patch deployments", "patch cephclusters"})
-    with pytest.raises(ClusterError, match="kube:admin may not make 3 of the requests") as caught:
-        prepare(cluster.kubectl(), makers.article())
-    assert caught.value.why == (
-        "not allowed: create imagedigestmirrorsets.config.openshift.io; patch deployments.apps/rook-ceph-operator in "
-        "rook-ceph; patch cephclusters.ceph.rook.io/rook-ceph in rook-ceph"
+    _, plan = prepare(cluster.kubectl(), makers.article())
+    (finding,) = plan.findings
+    assert (finding.level, finding.text) == (
+        "blocker",
+        (
+            "kube:admin may not make 3 of the requests this bundle needs: not allowed: "
+            "create imagedigestmirrorsets.config.openshift.io; patch deployments.apps/rook-ceph-operator in "
+            "rook-ceph; patch cephclusters.ceph.rook.io/rook-ceph in rook-ceph"
+        ),
     )
+    with pytest.raises(ClusterError, match="1 blocker"):
+        plan.require_clear()
     assert cluster.writes == []
     assert cluster.lines.count("review") == 1
 
@@ -76,8 +84,47 @@ def test_every_missing_permission_is_listed_at_once() -> None:
 def test_answer_without_a_clear_yes_is_a_no(answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = installed()
     monkeypatch.setattr(cluster, "_reviewed", lambda review: answer)
-    with pytest.raises(ClusterError, match="may not make 2 of the requests"):
-        prepare(cluster.kubectl(), [makers.operator_patch()])
+    _, plan = prepare(cluster.kubectl(), [makers.operator_patch()])
+    assert "may not make 2 of the requests" in plan.findings[0].text
+
+
+def test_what_the_waits_read_is_asked_for_too() -> None:
+    cluster = installed(resources=(*makers.RESOURCES, makers.IDMS, makers.ICSP, POOLS))
+    cluster.denied = frozenset(
+        {"list machineconfigpools", "get machineconfigs", "list deployments", "get daemonsets", "get deployments"}
+    )
+    waits = {"ImageDigestMirrorSet": "pools", "ConfigMap": "csi", "CephCluster": "ceph"}
+    pairs = [(d, body) for d, body in makers.article() if d.target is not None]
+    waiting = [(dataclasses.replace(d, wait=waits.get(d.target.kind)), body) for d, body in pairs if d.target]
+    _, plan = prepare(cluster.kubectl(), waiting)
+    text = next(finding.text for finding in plan.findings if finding.level == "blocker")
+    for words in (
+        "list machineconfigpools.machineconfiguration.openshift.io",
+        "get machineconfigs.machineconfiguration.openshift.io",
+        "list deployments.apps in rook-ceph",
+        "get daemonsets.apps in rook-ceph",
+    ):
+        assert words in text
+
+
+def test_where_objects_may_not_even_be_read_all_that_is_missing_is_listed() -> None:
+    cluster = installed()
+    cluster.broken = {"get --ignore-not-found": 'Error from server (Forbidden): deployments.apps "x" is forbidden'}
+    cluster.denied = frozenset({"get deployments", "patch deployments", "patch cephclusters"})
+    with pytest.raises(ClusterError, match="may not make 3 of the requests") as caught:
+        prepare(cluster.kubectl(), makers.article())
+    assert "get deployments.apps/rook-ceph-operator in rook-ceph" in caught.value.why
+    cluster.denied = frozenset()
+    with pytest.raises(ClusterError, match="reading"):
+        prepare(cluster.kubectl(), makers.article())
+
+
+def test_a_client_that_is_too_old_stops_before_anything_is_written() -> None:
+    cluster = installed()
+    cluster.client = "kubectl/v1.17.3 (linux/amd64) kubernetes/06ad960"
+    found, plan = prepare(cluster.kubectl(), [makers.operator_patch()])
+    assert found.client == "kubectl 1.17.3"
+    assert [finding.level for finding in plan.findings] == ["blocker"]
 
 
 def test_permissions_are_asked_only_for_what_changes() -> None:

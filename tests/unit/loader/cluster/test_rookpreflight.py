@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from loader.cluster.objects import JsonObject, Key, key_of
+from loader.cluster.plan import make_plan
+from loader.cluster.rookpreflight import rook_findings
+from tests.unit.loader.cluster import makers
+
+FOUND = makers.survey()
+DAEMONS = Key("apps/v1", "DaemonSet", "rook-ceph", "csi-rbdplugin")
+
+
+def said(pairs: list[makers.Pair], *items: dict[str, Any], found: Any = FOUND) -> list[str]:
+    current: dict[Key, JsonObject] = {key_of(item, "an object"): item for item in items}
+    plan = make_plan(pairs, found, current)
+    return [f"{finding.level}: {finding.text}" for finding in rook_findings(plan.changes, current, found)]
+
+
+def ceph(status: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    item = makers.stored(makers.ceph_cluster())
+    return {**item, "spec": {**item["spec"], **spec}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({}, []),
+        ({"phase": "Ready", "ceph": {"health": "HEALTH_OK"}}, []),
+        ({"phase": "Connected", "ceph": {"health": "HEALTH_OK"}}, []),
+        (
+            {"phase": "Ready", "ceph": {"health": "HEALTH_ERR"}},
+            ["blocker: CephCluster/rook-ceph in rook-ceph reports HEALTH_ERR: Rook refuses to upgrade it"],
+        ),
+        (
+            {"phase": "Ready", "ceph": {"health": "HEALTH_WARN"}},
+            ["warning: CephCluster/rook-ceph in rook-ceph reports HEALTH_WARN"],
+        ),
+        (
+            {"phase": "Progressing", "message": "Detecting Ceph version"},
+            ["warning: CephCluster/rook-ceph in rook-ceph is Progressing: Detecting Ceph version"],
+        ),
+        (
+            {"phase": "Progressing", "state": "Error", "message": "no\x1b quorum"},
+            ["warning: CephCluster/rook-ceph in rook-ceph: Rook failed with it: no? quorum"],
+        ),
+    ],
+)
+def test_health_and_phase_of_ceph(status: dict[str, Any], expected: list[str]) -> None:
+    assert said([makers.ceph_patch()], ceph(status)) == expected
+
+
+def test_health_errors_that_rook_was_told_to_skip_are_a_warning() -> None:
+    status = {"ceph": {"health": "HEALTH_ERR"}}
+    assert said([makers.ceph_patch()], ceph(status, skipUpgradeChecks=True)) == [
+        "warning: CephCluster/rook-ceph in rook-ceph reports HEALTH_ERR"
+    ]
+
+
+def test_nothing_is_said_of_ceph_where_nothing_of_rook_changes() -> None:
+    status = {"ceph": {"health": "HEALTH_ERR"}}
+    there = ceph(status, cephVersion={"image": makers.CEPH_IMAGE})
+    assert said([makers.ceph_patch()], there) == []
+
+
+def test_several_rook_versions_are_told() -> None:
+    found = dataclasses.replace(FOUND, rook_versions=("v1.4.9", "v1.5.0"))
+    assert said([makers.ceph_patch()], ceph({}), found=found) == [
+        "warning: daemons of several Rook versions are running: v1.4.9, v1.5.0"
+    ]
+
+
+@pytest.mark.parametrize(("strategy", "count"), [("OnDelete", 1), ("RollingUpdate", 0)])
+def test_daemons_that_nobody_rolls_are_told_before(strategy: str, count: int) -> None:
+    daemons = {**DAEMONS.stub(), "spec": {"updateStrategy": {"type": strategy}}}
+    document, body = makers.csi_patch()
+    pair = (dataclasses.replace(document, wait="csi"), body)
+    found = said([pair], makers.stored(makers.config_map()), daemons)
+    assert len(found) == count
+    assert all("DaemonSet/csi-rbdplugin in rook-ceph is OnDelete" in line for line in found)
+    assert said([makers.operator_patch()], makers.stored(makers.deployment()), daemons) == []
