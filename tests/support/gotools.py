@@ -1,7 +1,7 @@
 """The programs the integration tests talk to that no Debian package has: built from Go, or from wheels.
 
-``tests/tools/go.mod`` pins the sources, ``go.sum`` their hashes; the registries have a module of their own, whose
-libraries must not move those of the API server. A build is kept outside of the tree,
+``tests/tools/go.mod`` pins the sources, ``go.sum`` their hashes; registries, signing and charts have modules of their
+own, whose libraries must not move those of the API server. A build is kept outside of the tree,
 under a key made of everything that decides its bytes, so a second checkout or run finds it finished.
 ``python -m tests.support.gotools NAME...`` builds what is not there yet and prints the paths.
 """
@@ -64,6 +64,9 @@ TOOLS = {
     "kube-apiserver": Tool("k8s.io/kubernetes/cmd/kube-apiserver", _KUBERNETES_STAMPS),
     "registry": Tool("github.com/distribution/distribution/v3/cmd/registry", module="registries"),
     "crane": Tool("github.com/google/go-containerregistry/cmd/crane", module="registries"),
+    "cosign": Tool("github.com/sigstore/cosign/v3/cmd/cosign", module="signing"),
+    "oras": Tool("oras.land/oras/cmd/oras", module="signing"),
+    "helm": Tool("helm.sh/helm/v3/cmd/helm", module="charts"),
     "conformance": Tool("github.com/opencontainers/distribution-spec/conformance", module="clients"),
     "oras": Tool("oras.land/oras/cmd/oras", module="clients"),
 }

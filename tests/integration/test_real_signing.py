@@ -1,0 +1,98 @@
+"""Images that real cosign and oras signed and described, carried from a registry into another one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import Cli
+from tests.support.gotools import tool
+from tests.support.images import make_image
+from tests.support.programs import DebianRegistry, docker_registry, skopeo
+
+OFFLINE = ("--tlog-upload=false", "--use-signing-config=false", "--allow-insecure-registry", "--yes")
+CHECK = ("--insecure-ignore-tlog", "--allow-insecure-registry", "--key", "cosign.pub")
+SIGSTORE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+
+
+@dataclass(frozen=True)
+class Signing:
+    """cosign and oras in a folder with the key pair ``cosign``."""
+
+    folder: Path
+
+    def run(self, name: str, *args: object) -> str:
+        environ = {"HOME": str(self.folder), "PATH": "/usr/bin:/bin", "COSIGN_PASSWORD": ""}
+        argv = [str(tool(name)), *map(str, args)]
+        done = subprocess.run(argv, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def sign(self, image: str, *, bundle: bool) -> None:
+        self.run("cosign", "sign", "--key", "cosign.key", f"--new-bundle-format={str(bundle).lower()}", *OFFLINE, image)
+
+
+@pytest.fixture
+def signing(tmp_path: Path) -> Signing:
+    made = Signing(tmp_path)
+    made.run("cosign", "generate-key-pair")
+    return made
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    made = Cli(tmp_path, {"SOURCE_DATE_EPOCH": "1600000000"})
+    made.bundler("keygen", "builder").expect()
+    return made
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[DebianRegistry]:
+    with docker_registry(tmp_path / "outside") as registry:
+        yield registry
+
+
+def put(cli: Cli, registry: DebianRegistry, name: str = "x/app") -> str:
+    """Put an index of two platforms as tag 1; return its name by digest."""
+    image = make_image(name=name)
+    layout = image.write(cli.folder / f"layout-{name.replace('/', '-')}")
+    target = f"docker://{registry.host}/{name}:1"
+    skopeo(cli.home, "copy", "--all", "--dest-tls-verify=false", f"dir:{layout}", target)
+    return f"{registry.host}/{name}@{image.digest}"
+
+
+def config(cli: Cli, registry: DebianRegistry, extra: str = "") -> None:
+    text = f'name: s\nversion: "1"\nregistry: r.example\nimages:\n- {registry.host}/x/app:1\n{extra}'
+    (cli.folder / "bundle.yaml").write_text(text)
+
+
+def test_everything_attached_arrives(cli: Cli, signing: Signing, outside: DebianRegistry) -> None:
+    image = put(cli, outside)
+    (cli.folder / "facts.json").write_text("{}")
+    signing.sign(image, bundle=False)
+    signing.sign(image, bundle=True)
+    attest = ("attest", "--key", "cosign.key", "--new-bundle-format=false", *OFFLINE, "--predicate", "facts.json")
+    signing.run("cosign", *attest, image)
+    scan = ("attach", "--plain-http", "--artifact-type", "text/x-scan", image, "facts.json:application/json")
+    signing.run("oras", *scan)
+    config(cli, outside)
+    cli.bundler("build", "bundle.yaml", "-o", "out", "--key", "builder.key", "--plain-http").expect()
+    attached = cli.bundler("plan", "out/s-1.tar.zst", "--json").expect().json["attachments"]
+    assert sorted(item["kind"] for item in attached) == ["attestation", "referrer", "referrer", "signature"]
+    with docker_registry(cli.folder / "inside") as inside:
+        push = ("push", "out/s-1.tar.zst", "--trust", "builder.pub", "--registry", inside.host, "--plain-http")
+        cli.loader(*push).expect()
+        there = image.replace(outside.host, inside.host)
+        for form in ("--new-bundle-format=false", "--new-bundle-format=true"):
+            signing.run("cosign", "verify", form, *CHECK, there)
+        kind = "--new-bundle-format=false"
+        signing.run("cosign", "verify-attestation", kind, "--type", "custom", *CHECK, there)
+        found = json.loads(signing.run("oras", "discover", "--plain-http", "--format", "json", there))
+        assert {item["digest"] for item in found["referrers"]} == {
+            item["digest"] for item in attached if item["kind"] == "referrer"
+        }
