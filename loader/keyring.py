@@ -145,7 +145,10 @@ class Keyring:
         return found
 
     def _read(self) -> tuple[tuple[PublicKey, ...], Optional[dict[str, Any]]]:
-        return read_folder(self.folder) if os.path.lexists(self.folder) else ((), None)
+        if not os.path.lexists(self.folder):
+            return (), None
+        keys, policy = read_folder(self.folder)
+        return keys, None if policy is None else parse_toml(policy, str(self.folder / POLICY))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from loader.cluster.survey import Survey as Cluster
 from loader.cluster.waits import Clock, Patience, await_done
 from loader.filling import Filled, open_filled
 from loader.history import History
+from loader.imports import ImportLog
 from loader.meter import Progress
 from loader.nodes import NodeOptions, asked_of_nodes, question, words_for
 from loader.oci.connect import Registries
@@ -53,6 +54,11 @@ class LoadOptions:
     timeout: Optional[float] = None
     access: str = ""
 
+    @property
+    def verb(self) -> str:
+        """What the user typed: ``push`` does not apply, ``apply`` does not push."""
+        return "apply" if not self.push else "load" if self.apply else "push"
+
 
 @dataclass(frozen=True)
 class LoadPorts:
@@ -67,6 +73,8 @@ class LoadPorts:
     confirm: Callable[[str], None]
     now: Callable[[], str]
     report: Report
+    imports: ImportLog
+    verified: Callable[[VerifiedBundle], None]
     clock: Clock
 
 
@@ -118,6 +126,7 @@ def load(
         _ask(state, ports)
         ports.history.record(bundle, when=ports.now(), reason=options.override)
         _begin_report(state, ports)
+        ports.imports.begin(bundle, trust, ports.report.record, verb=options.verb, reason=options.override)
         try:
             _push(state, options, ports)
             _apply(state, options, ports)
@@ -128,6 +137,7 @@ def load(
             raise
         finally:
             ports.report.finish(ports.now())
+            ports.imports.finish(ports.report.record)
         return state
 
 
@@ -135,6 +145,7 @@ def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:
     bundle = filled.bundle
     with ports.progress("verify", bundle.size) as on_bytes:
         complete = verify_content(bundle, on_bytes=on_bytes)
+    ports.verified(bundle)
     before = ports.history.newest(bundle) if options.override else ports.history.check(bundle)
     ports.say("verify", signature_line(bundle, before))
     for warning in bundle.warnings:

@@ -8,18 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
 
-from loader.bundle import manifest as manifests
 from loader.bundle.archive import read_exact
-from loader.bundle.digest import sha256_hex
-from loader.bundle.discs import DiscSet, bundle_head, open_set, read_common
+from loader.bundle.discs import DiscSet, bundle_head, open_set
 from loader.bundle.errors import FormatError, MissingVolume, StorageError, TrustError
-from loader.bundle.head import LABEL, Head, read_head
+from loader.bundle.head import LABEL
 from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
-from loader.bundle.manifest import BundleManifest
-from loader.bundle.mediaset import SetFile
-from loader.bundle.rules import check_manifest
-from loader.bundle.sums import render_sums
-from loader.bundle.verify import Trust, VerifiedBundle, decode_manifest, verify_head, verify_signatures
+from loader.bundle.verify import Trust, VerifiedBundle, verify_head
 from loader.bundle.volumes import FileSource, MediaSource
 from loader.media.places import disc_paths, find_archive, open_discs
 from loader.zstd import find_decoder
@@ -28,14 +22,6 @@ Say = Callable[[str, str], None]
 Sources = Union[Path, Sequence[Path]]
 
 _MAX_BESIDE = 4 * MAX_SIGNATURES  # counted before the first is read
-
-
-@dataclass(frozen=True)
-class Unverified:
-    """What an archive claims to be, read without any trust; for ``inspect`` alone."""
-
-    head: Head
-    manifest: BundleManifest
 
 
 @dataclass(frozen=True)
@@ -130,7 +116,7 @@ def open_source(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = 
         return
     with open_media(sources, trust) as media:
         media.source.require_enough()
-        beside = _all_signatures(media, sources, signatures)
+        beside = all_signatures(media, sources, signatures)
         try:
             bundle = verify_head(media.source, trust, find_decoder(), beside=beside)
         except MissingVolume:
@@ -152,7 +138,7 @@ def open_media(sources: Sources, trust: Optional[Trust]) -> Iterator[OpenedMedia
         yield OpenedMedia(discs, MediaSource(discs))
 
 
-def _all_signatures(media: OpenedMedia, sources: Sources, extra: Sequence[Path]) -> list[tuple[str, bytes]]:
+def all_signatures(media: OpenedMedia, sources: Sources, extra: Sequence[Path]) -> list[tuple[str, bytes]]:
     """Every signature over the bundle's list: on the discs, beside them, given."""
     found = signatures_by_discs(_listed(sources), media.discs.media.archive.name, extra)
     return [*bundle_head(media.discs).signatures, *found]
@@ -183,36 +169,3 @@ def damage_lines(media: Optional[OpenedMedia]) -> Iterator[tuple[str, str]]:
             tail = f", {healed} made from parity" if healed else ""
             where = f"chunk {first} of {reader.segment_of(first)}, {reader.damage[first]}"
             yield "media", f"disc {name}: {count} of {reader.volume.chunks} chunks unreadable{tail} (first: {where})"
-
-
-def trusted_documents(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = ()) -> dict[str, bytes]:
-    """Return the documents of an archive, or of any one disc of a set, whose signatures and policy hold."""
-    if find_archive(_listed(sources)) is not None:
-        with open_bundle(sources, trust, signatures=signatures) as bundle:
-            return {item.path: bundle.read(item.path) for item in bundle.manifest.documents}
-    with open_media(sources, trust) as media:
-        head = bundle_head(media.discs)
-        signers = verify_signatures(head, trust, _all_signatures(media, sources, signatures))
-        manifest, files = decode_manifest(head)
-        trust.policy.judge(manifest.name, [signer.key for signer in signers])
-        trust.policy.judge_not_after(manifest.not_after, trust.now)
-        wanted = [files[item.path] for item in manifest.documents]
-        return {
-            file.path: read_common(media.discs.discs, SetFile(file.path, file.size, file.sha256)) for file in wanted
-        }
-
-
-def read_unverified(sources: Sources) -> Unverified:
-    """Read what an archive, or any one disc of a set, claims; checked for form but not for trust."""
-    archive = find_archive(_listed(sources))
-    if archive is not None:
-        with FileSource(str(archive)) as source:
-            head = read_head(source)
-    else:
-        with open_media(sources, None) as media:
-            head = bundle_head(media.discs)
-    manifest = manifests.decode(head.manifest)
-    check_manifest(manifest)
-    if render_sums(manifest.files, sha256_hex(head.manifest)) != head.sums:
-        raise FormatError("SHA256SUMS and bundle.json disagree", why="the list made from bundle.json is another one")
-    return Unverified(head, manifest)

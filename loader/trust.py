@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
+from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import ConfigError, StorageError, TrustError
 from loader.bundle.keys import PublicKey, parse_public_key
 from loader.bundle.limits import MAX_KEY_FILE, MAX_KEYS, MAX_POLICY
@@ -41,12 +43,15 @@ def load_trust(path: Path) -> TrustPolicy:
     """
     if not path.is_dir():
         return TrustPolicy((parse_public_key(read_guarded(path, MAX_KEY_FILE), path.stem),))
-    keys, document = read_folder(path)
-    return TrustPolicy(keys) if document is None else parse_policy(document, keys)
+    keys, policy = read_folder(path)
+    if policy is None:
+        return TrustPolicy(keys)
+    document = parse_toml(policy, str(path / POLICY))
+    return replace(parse_policy(document, keys), sha256=sha256_hex(policy))
 
 
-def read_folder(path: Path) -> tuple[tuple[PublicKey, ...], Optional[dict[str, Any]]]:
-    """Return the keys of a trust directory and its parsed policy, None where there is none; neither is judged."""
+def read_folder(path: Path) -> tuple[tuple[PublicKey, ...], Optional[bytes]]:
+    """Return the keys of a trust directory and the text of its policy, None where there is none; neither is judged."""
     require_guarded(path)
     try:
         entries = sorted(path.iterdir())
@@ -60,7 +65,7 @@ def read_folder(path: Path) -> tuple[tuple[PublicKey, ...], Optional[dict[str, A
     # Asked of the listing: a policy that is there and can't be read must not count as none.
     if policy not in entries:
         return keys, None
-    return keys, parse_toml(read_guarded(policy, MAX_POLICY), str(policy))
+    return keys, read_guarded(policy, MAX_POLICY)
 
 
 def parse_toml(data: bytes, where: str) -> dict[str, Any]:

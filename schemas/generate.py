@@ -1,4 +1,4 @@
-"""Write the schemas of bundle, media set and load report from the loader's types; run by ``make schemas``.
+"""Write the schemas of bundle, media set, load report and history from the loader's types; run by ``make schemas``.
 
 The types say which fields there are; what a value may be stands in ``loader.bundle.rules``,
 ``loader.bundle.mediaset`` and ``loader.record``, whose patterns are taken over here where a schema can say them.
@@ -13,6 +13,7 @@ import typing
 from pathlib import Path
 from typing import Any, Union
 
+from loader import imports as i
 from loader import record as r
 from loader.bundle import manifest as m
 from loader.bundle import mediaset as s
@@ -50,6 +51,16 @@ STRINGS: dict[tuple[type, str], dict[str, Any]] = {
     (s.Volume, "name"): {"pattern": "[vp][0-9]{2}"},
     (s.Segment, "sha256"): {"pattern": _HEX},
     (s.SetFile, "sha256"): {"pattern": _HEX},
+    (i.ImportRecord, "bundle"): {"pattern": _HEX},
+    (i.ImportRecord, "created"): {"pattern": _TIME},
+    (i.ImportRecord, "finished"): {"pattern": _TIME},
+    (i.ImportRecord, "loader_sha256"): {"pattern": _HEX},
+    (i.ImportRecord, "name"): {"pattern": rules.NAME.pattern},
+    (i.ImportRecord, "started"): {"pattern": _TIME},
+    (i.ImportRecord, "state"): {"enum": list(r.STATES)},
+    (i.ImportRecord, "verb"): {"enum": ["load", "push", "apply"]},
+    (i.ImportSigner, "fingerprint"): {"pattern": _DIGEST},
+    (i.ImportPolicy, "sha256"): {"pattern": _HEX},
     (r.Record, "state"): {"enum": list(r.STATES)},
     (r.Record, "loader_sha256"): {"pattern": _HEX},
     (r.Record, "started"): {"pattern": _TIME},
@@ -72,6 +83,7 @@ NUMBERS: dict[tuple[type, str], dict[str, Any]] = {
     (m.BundleManifest, "format_version"): {"const": 1},
     (s.MediaSet, "format_version"): {"const": 1},
     (r.Record, "format_version"): {"const": 1},
+    (i.ImportRecord, "format_version"): {"const": 1},
     (s.MediaSet, "chunk_size"): {"const": s.CHUNK},
     (s.MediaSet, "k"): {"type": "integer", "minimum": 1, "maximum": s.MAX_DATA},
     (s.MediaSet, "m"): {"type": "integer", "minimum": 0, "maximum": s.MAX_PARITY},
@@ -106,6 +118,16 @@ def load_report_schema() -> dict[str, Any]:
         "title": "NAME-VERSION.load.json, version 1",
         "description": "What a load did and found before it, made from the loader's types by `make schemas`.",
         **_object(r.Record),
+    }
+
+
+def import_schema() -> dict[str, Any]:
+    """The schema of ``import.json``."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "import.json, version 1",
+        "description": "One load in the state folder's history, made from the loader's types by `make schemas`.",
+        **_object(i.ImportRecord),
     }
 
 
@@ -155,6 +177,7 @@ FILES = {
     "bundle.v1.json": bundle_schema,
     "media-set.v1.json": media_set_schema,
     "load-report.v1.json": load_report_schema,
+    "import.v1.json": import_schema,
 }
 
 if __name__ == "__main__":

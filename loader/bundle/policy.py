@@ -26,7 +26,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class TrustPolicy:
-    """Keys by name and the rules over them; without a policy file one signature of any key is enough."""
+    """Keys by name and the rules over them; without a policy file one signature of any key is enough.
+
+    ``sha256`` is that of the policy file, for the record.
+    """
 
     keys: tuple[PublicKey, ...]
     rule: Rule = Rule()
@@ -34,6 +37,7 @@ class TrustPolicy:
     revoked: frozenset[str] = frozenset()
     enforce_not_after: bool = False
     names: Mapping[str, Rule] = field(default_factory=dict)
+    sha256: Optional[str] = None
 
     def __post_init__(self) -> None:
         if not self.usable:

@@ -33,10 +33,11 @@ _SEAL = object()
 
 @dataclass(frozen=True)
 class Signer:
-    """A trusted key that signed, under the trust directory's name, and the label its signature came with."""
+    """A trusted key that signed, under the trust directory's name; the label its signature came with, and that."""
 
     key: PublicKey
     label: str
+    signature: bytes
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def verify_list(sums: bytes, candidates: Sequence[tuple[str, bytes]], trust: Tru
             if key.fingerprint in signers or not key.has_shape(signature):
                 continue
             if trust.check.verify(key, signature, sums):
-                signers[key.fingerprint] = Signer(key, label)
+                signers[key.fingerprint] = Signer(key, label, signature)
                 break
     if not signers:
         labels = ", ".join(label for label, _ in candidates) or "none"

@@ -20,6 +20,8 @@ from loader.meter import Meter
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from loader.systemlog import Audit
+
 
 def printable(text: str) -> str:
     """``text`` safe for a terminal and a log line: control characters escaped, nothing else changed."""
@@ -238,25 +240,32 @@ class _Bar:
         self._progress.stop()
 
 
-def run(console: Console, verb: Callable[[], None]) -> int:
-    """Run one verb and return its exit code; only a bug leaves a traceback."""
+def run(console: Console, verb: Callable[[], None], audit: Optional[Audit] = None) -> int:
+    """Run one verb and return its exit code; only a bug leaves a traceback. ``audit`` tells the system's log."""
+    error = _outcome(console, verb)
+    if audit is not None:
+        audit.send(error)
+    return 0 if error is None else error.exit_code
+
+
+def _outcome(console: Console, verb: Callable[[], None]) -> Optional[AirgapError]:
+    """Run one verb and return the error it ended with, which the user has seen."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         verb()
     except AirgapError as error:
         console.failure(error)
-        return error.exit_code
+        return error
     except KeyboardInterrupt:
-        console.failure(
-            Interrupted("interrupted", why="Ctrl-C or SIGTERM", hint="the same command goes on where it stopped")
-        )
-        return Interrupted.exit_code
+        stopped = Interrupted("interrupted", why="Ctrl-C or SIGTERM", hint="the same command goes on where it stopped")
+        console.failure(stopped)
+        return stopped
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         console.close()
-    return 0
+    return None
 
 
 def _interrupt(number: int, frame: Optional[FrameType]) -> None:

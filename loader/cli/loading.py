@@ -4,7 +4,6 @@
 # ruff: noqa: FA100
 
 import contextlib
-import getpass
 import os
 import shlex
 import shutil
@@ -44,9 +43,11 @@ from loader.cli.options import (
     TrustOption,
     Verbose,
     make_trust,
+    open_audit,
     open_registries,
     override_reason,
     state_folder,
+    user_name,
     utc_now,
 )
 from loader.cli.timeouts import Timeout, seconds
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from loader.cluster.kubectl import Call, Kubectl
     from loader.load import LoadOptions, State
     from loader.nodes import NodeOptions
+    from loader.systemlog import Audit
 
 
 RegistryOption = Annotated[
@@ -78,6 +80,7 @@ ImageGlobs = Annotated[
 class _Run:
     """Everything one of the three commands was given."""
 
+    audit: "Audit"
     console: Console
     source: list[Path]
     trust: Optional[Path]
@@ -126,6 +129,7 @@ def load_command(
 ) -> None:
     """Verify, preflight, push, apply, report. A second run changes nothing."""
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    audit = open_audit("load", source)
 
     def verb() -> None:
         options = _options(
@@ -141,9 +145,9 @@ def load_command(
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
         given = (console, source, trust, signature or [], crypto, state, access, report, options)
-        _carry_out(_Run(*given, kubeconfig, context, yes, documents_only=no_apply))
+        _carry_out(_Run(audit, *given, kubeconfig, context, yes, documents_only=no_apply))
 
-    raise typer.Exit(run(console, verb))
+    raise typer.Exit(run(console, verb, audit))
 
 
 @app.command("push")
@@ -172,6 +176,7 @@ def push_command(
 ) -> None:
     """The first half of load: verify and push."""
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    audit = open_audit("push", source)
 
     def verb() -> None:
         options = _options(
@@ -183,9 +188,9 @@ def push_command(
             override=override_reason(allow_older, reason),
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
-        _carry_out(_Run(console, source, trust, signature or [], crypto, state, access, report, options))
+        _carry_out(_Run(audit, console, source, trust, signature or [], crypto, state, access, report, options))
 
-    raise typer.Exit(run(console, verb))
+    raise typer.Exit(run(console, verb, audit))
 
 
 @app.command("apply")
@@ -218,6 +223,7 @@ def apply_command(
 ) -> None:
     """The second half of load: check that every digest is in the registry, then apply."""
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    audit = open_audit("apply", source)
 
     def verb() -> None:
         options = _options(
@@ -232,9 +238,9 @@ def apply_command(
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
         given = (console, source, trust, signature or [], crypto, state, access, report, options)
-        _carry_out(_Run(*given, kubeconfig, context, yes))
+        _carry_out(_Run(audit, *given, kubeconfig, context, yes))
 
-    raise typer.Exit(run(console, verb))
+    raise typer.Exit(run(console, verb, audit))
 
 
 def _options(**given: Any) -> "LoadOptions":
@@ -262,6 +268,7 @@ def cluster_options(kubeconfig: Optional[Path], context: Optional[str], state: O
 def _carry_out(given: _Run) -> None:
     from loader.cluster.waits import Clock
     from loader.history import History
+    from loader.imports import ImportLog
     from loader.load import LoadPorts, load
     from loader.report import Report
     from loader.vault import Vault
@@ -283,6 +290,8 @@ def _carry_out(given: _Run) -> None:
             confirm=(lambda _: None) if given.yes else console.confirm,
             now=utc_now,
             report=report,
+            imports=ImportLog(folder),
+            verified=given.audit.verified,
             clock=Clock(),
         )
         trust = make_trust(given.trust, given.crypto)
@@ -319,15 +328,11 @@ def who() -> dict[str, str]:
     """The facts of a run: who, where, and which loader."""
     from loader.identity import own_sha256
 
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
     return {
         "host": socket.gethostname(),
         "loader": f"airgap-loader {__version__}",
         "loaderSha256": own_sha256(sys.argv[0]),
-        "user": user,
+        "user": user_name(),
     }
 
 

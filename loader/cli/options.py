@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import getpass
 import os
 import random
 import time
@@ -18,6 +19,7 @@ from loader.bundle.errors import ConfigError
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
     from loader.oci.connect import Registries
+    from loader.systemlog import Audit
 
 
 class Crypto(str, enum.Enum):
@@ -138,6 +140,21 @@ def make_trust(given: Optional[Path], crypto: Crypto) -> Trust:
 
     policy = load_trust(find_trust(str(given) if given else "", trust_places()))
     return Trust(policy, find_check(crypto.value), utc_now())
+
+
+def user_name() -> str:
+    """Who runs this, by name or number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def open_audit(verb: str, sources: Sequence[Path]) -> Audit:
+    """The line that this run leaves in the system's log."""
+    from loader.systemlog import Audit
+
+    return Audit(verb, " ".join(map(str, sources)), user_name())
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 # ruff: noqa: FA100
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -23,12 +24,16 @@ from loader.cli.options import (
     TrustOption,
     Verbose,
     make_trust,
+    open_audit,
     state_folder,
     utc_now,
 )
 
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
+
+if TYPE_CHECKING:
+    from loader.claims import Claim
 
 ReportOption = Annotated[
     Optional[Path], typer.Option("--report", metavar="DIR", help="write what was checked to DIR (JSON and HTML)")
@@ -52,6 +57,7 @@ def verify(
 ) -> None:
     """Check everything: frames, signatures, manifest, graph, policy, every byte. No network."""
     console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    audit = open_audit("verify", source)
 
     def verb() -> None:
         from loader import verdict
@@ -64,6 +70,7 @@ def verify(
             return
         with open_source(source, make_trust(trust, crypto), signatures=signature or ()) as opened:
             bundle = opened.bundle
+            audit.verified(bundle)
             for step, text in (*media_notes(opened.media), *verdict.head_lines(bundle)):
                 console.result(step, text)
             with console.progress("verify", bundle.size) as on_bytes:
@@ -78,7 +85,7 @@ def verify(
                 console.result("report", str(path))
         console.document(found)
 
-    raise typer.Exit(run(console, verb))
+    raise typer.Exit(run(console, verb, audit))
 
 
 def check_given_discs(console: Console, sources: list[Path], trust: Optional["Trust"]) -> None:
@@ -99,6 +106,10 @@ def inspect(
     signature: Signatures = None,
     crypto: CryptoOption = Crypto.auto,
     documents: Annotated[bool, typer.Option("--documents", help="print the documents too")] = False,
+    diff: Annotated[
+        Optional[Path],
+        typer.Option("--diff", metavar="OLDER", help="what changed since this bundle or .head.tar"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what is inside. Says UNVERIFIED loudly unless a trusted key signed it."""
@@ -106,9 +117,9 @@ def inspect(
 
     def verb() -> None:
         from loader import verdict
-        from loader.opening import read_unverified
+        from loader.claims import read_claim
 
-        claimed = read_unverified(source)
+        claimed = read_claim(source, signature or [])
         found = verdict.described(claimed.manifest, claimed.head)
         found["documentTexts"] = None
         found["verified"], found["why"] = False, None
@@ -126,16 +137,30 @@ def inspect(
                     hint="give the key with --trust",
                 )
             found["documentTexts"] = texts
+        found["diff"] = None if diff is None else _compared(claimed, diff, trust, crypto)
         _show(console, found)
         console.document(found)
 
     raise typer.Exit(run(console, verb))
 
 
+def _compared(claimed: "Claim", older: Path, trust: Optional[Path], crypto: Crypto) -> dict[str, Any]:
+    from loader.claims import read_claim
+    from loader.difference import difference
+
+    known: Optional[Trust] = None
+    with contextlib.suppress(AirgapError):  # without keys the labels are shown, as what they are
+        known = make_trust(trust, crypto)
+    old = read_claim(older)
+    (before, before_holds), (after, after_holds) = old.signers(known), claimed.signers(known)
+    found = difference(old.manifest, claimed.manifest, (before, after))
+    return {**found, "verified": {"from": before_holds, "to": after_holds}}
+
+
 def _trusted_documents(
     source: list[Path], signatures: list[Path], trust: Optional[Path], crypto: Crypto
 ) -> dict[str, str]:
-    from loader.opening import trusted_documents
+    from loader.claims import trusted_documents
 
     found = trusted_documents(source, make_trust(trust, crypto), signatures=signatures)
     return {path: data.decode("utf-8", "backslashreplace") for path, data in found.items()}
@@ -156,6 +181,13 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         console.result("mirror", f"{row['source']} -> {row['mirror']}")
     for item in found["documents"]:
         console.result("document", f"{item['path']} ({item['phase']}, {item['action']})")
+    if found["diff"] is not None:
+        from loader.difference import difference_lines
+
+        if not found["diff"]["verified"]["from"]:
+            console.result("UNVERIFIED", "no trusted key signed the older one: what it is compared with is a claim")
+        for step, text in difference_lines(found["diff"]):
+            console.result(step, text)
     for path, text in (found["documentTexts"] or {}).items():
         console.text(f"--- {path}\n{text}")
 

@@ -14,7 +14,8 @@ from loader.bundle.errors import BundleError, FormatError, StorageError, TrustEr
 from loader.bundle.limits import FRAME
 from loader.bundle.verify import Complete, VerifiedBundle, verify_content
 from loader.bundle.volumes import FileSource
-from loader.opening import open_bundle, read_unverified
+from loader.claims import read_claim
+from loader.opening import open_bundle
 from tests.support.bundles import (
     ARCHIVE,
     MemorySource,
@@ -190,7 +191,7 @@ def test_instead_of_an_archive_a(make: Callable[[Path], None], tmp_path: Path) -
     with refused(FormatError, str(path), "not a regular file"), open_bundle(path, make_trust()):
         pass
     with refused(FormatError, str(path), "not a regular file"):
-        read_unverified(path)
+        read_claim(path)
 
 
 def test_no_archive_at_all(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from loader.bundle.errors import FormatError, StorageError, TrustError
 from loader.bundle.policy import Rule
-from loader.opening import open_bundle, read_unverified, signatures_beside
+from loader.claims import read_claim
+from loader.opening import open_bundle, signatures_beside
 from tests.support.bundles import (
     ARCHIVE,
     make_policy,
@@ -78,7 +79,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_what_an_archive_claims_is_read_without_trust(archive: Path) -> None:
     archive.write_bytes(replace(tiny_recipe(), signatures=()).archive())
-    claimed = read_unverified(archive)
+    claimed = read_claim(archive)
     assert claimed.manifest == tiny_recipe().manifest
     assert claimed.head.id == tiny_recipe().head.id
 
@@ -86,7 +87,7 @@ def test_what_an_archive_claims_is_read_without_trust(archive: Path) -> None:
 def test_claims_that_contradict_each_other_are_not_shown(archive: Path) -> None:
     archive.write_bytes(replace(tiny_recipe(), sums=b"").archive())
     with refused(FormatError, "SHA256SUMS and bundle.json disagree"):
-        read_unverified(archive)
+        read_claim(archive)
     archive.write_bytes(tiny_recipe().change(name="../demo").archive())
     with refused(FormatError, "name"):
-        read_unverified(archive)
+        read_claim(archive)

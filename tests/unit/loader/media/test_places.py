@@ -11,10 +11,11 @@ import pytest
 
 from loader.bundle.errors import ConfigError, FormatError, MissingVolume, StorageError
 from loader.bundle.mediaset import CHUNK
+from loader.claims import read_claim, trusted_documents
 from loader.media.folder import FolderDisc
 from loader.media.places import ImageFile, disc_paths, find_archive
 from loader.media.verifying import media_document, verify_opened
-from loader.opening import damage_lines, media_notes, open_source, read_unverified, trusted_documents
+from loader.opening import damage_lines, media_notes, open_source
 from tests.support.bundles import full_recipe, make_trust
 from tests.support.discs import bundle_set
 from tests.support.isomaker import make_iso, tree
@@ -98,7 +99,7 @@ def test_an_archive_is_no_media_set(tmp_path: Path) -> None:
 
 def test_any_one_disc_shows_what_is_inside(tmp_path: Path, folders: list[Path]) -> None:
     for source in (folders[3], write_images(tmp_path / "images")[0]):
-        assert read_unverified(source).manifest == full_recipe().manifest
+        assert read_claim(source).manifest == full_recipe().manifest
         assert list(trusted_documents(source, make_trust())) == ["documents/before-rook/common.json"]
 
 

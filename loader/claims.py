@@ -1,0 +1,86 @@
+"""What a bundle claims of itself, read without any trust; and what of it is vouched for, without reading all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from loader.bundle import manifest as manifests
+from loader.bundle.digest import sha256_hex
+from loader.bundle.discs import bundle_head, read_common
+from loader.bundle.errors import FormatError, TrustError
+from loader.bundle.head import Head, read_head, read_head_tar
+from loader.bundle.manifest import BundleManifest
+from loader.bundle.mediaset import SetFile
+from loader.bundle.rules import check_manifest
+from loader.bundle.sums import render_sums
+from loader.bundle.verify import Trust, decode_manifest, verify_list, verify_signatures
+from loader.bundle.volumes import FileSource
+from loader.media.places import find_archive
+from loader.opening import Sources, all_signatures, open_bundle, open_media, signatures_beside
+
+_HEAD_TAR = ".head.tar"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a bundle claims to be; ``signatures`` are all that came with it, none of them checked."""
+
+    head: Head
+    manifest: BundleManifest
+    signatures: tuple[tuple[str, bytes], ...]
+
+    def signers(self, trust: Optional[Trust]) -> tuple[tuple[str, ...], bool]:
+        """Return who signed it and True; the mere labels and False where no trusted key did or none is given."""
+        if trust is not None:
+            try:
+                return tuple(
+                    one.key.name for one in verify_list(self.head.sums, self.signatures, trust, "bundle")
+                ), True
+            except TrustError:
+                pass
+        return tuple(label for label, _ in self.signatures), False
+
+
+def read_claim(sources: Sources, extra: Sequence[Path] = ()) -> Claim:
+    """Read what an archive, its ``.head.tar``, or any one disc of a set claims; checked for form but not for trust."""
+    listed = [sources] if isinstance(sources, Path) else sources
+    archive = find_archive(listed)
+    if archive is None:
+        with open_media(listed, None) as media:
+            head = bundle_head(media.discs)
+            signatures = [*all_signatures(media, listed, extra)]
+    elif archive.name.endswith(_HEAD_TAR):
+        with FileSource(str(archive)) as source:
+            head = read_head_tar(source)
+        whole = archive.with_name(f"{archive.name[: -len(_HEAD_TAR)]}.tar.zst")
+        signatures = [*head.signatures, *signatures_beside(whole, extra)]
+    else:
+        with FileSource(str(archive)) as source:
+            head = read_head(source)
+        signatures = [*head.signatures, *signatures_beside(archive, extra)]
+    manifest = manifests.decode(head.manifest)
+    check_manifest(manifest)
+    if render_sums(manifest.files, sha256_hex(head.manifest)) != head.sums:
+        raise FormatError("SHA256SUMS and bundle.json disagree", why="the list made from bundle.json is another one")
+    return Claim(head, manifest, tuple(signatures))
+
+
+def trusted_documents(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = ()) -> dict[str, bytes]:
+    """Return the documents of an archive, or of any one disc of a set, whose signatures and policy hold."""
+    listed = [sources] if isinstance(sources, Path) else sources
+    if find_archive(listed) is not None:
+        with open_bundle(sources, trust, signatures=signatures) as bundle:
+            return {item.path: bundle.read(item.path) for item in bundle.manifest.documents}
+    with open_media(listed, trust) as media:
+        head = bundle_head(media.discs)
+        signers = verify_signatures(head, trust, all_signatures(media, sources, signatures))
+        manifest, files = decode_manifest(head)
+        trust.policy.judge(manifest.name, [signer.key for signer in signers])
+        trust.policy.judge_not_after(manifest.not_after, trust.now)
+        wanted = [files[item.path] for item in manifest.documents]
+        return {
+            file.path: read_common(media.discs.discs, SetFile(file.path, file.size, file.sha256)) for file in wanted
+        }

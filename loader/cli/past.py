@@ -1,0 +1,79 @@
+"""``history``: what was imported here, from the state folder alone."""
+
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
+
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from loader.cli.app import app
+from loader.cli.console import Console, run
+from loader.cli.options import JsonOption, StateOption, state_folder
+
+if TYPE_CHECKING:
+    from loader.imports import Import
+
+
+@app.command()
+def history(
+    name: Annotated[
+        Optional[str], typer.Argument(metavar="[NAME]", help="a bundle's name: its loads, with every image")
+    ] = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was imported when, by whom and signed by whom; needs nothing but the state folder."""
+    console = Console(as_json=as_json)
+
+    def verb() -> None:
+        from loader.imports import read_imports
+
+        found = read_imports(state_folder(state), name)
+        for one in found:
+            _show(console, one, images=name is not None)
+        if not found:
+            console.result("none", f"no load {f'of {name} ' if name else ''}is kept in {state_folder(state)}")
+        console.document({"loads": [_document(one) for one in found]})
+
+    raise typer.Exit(run(console, verb))
+
+
+def _show(console: Console, one: "Import", *, images: bool) -> None:
+    record = one.record
+    if record is None:
+        console.result("DAMAGED", f"{one.folder}: {one.fault}")
+        return
+    console.result(record.started, f"{record.verb} {record.name} {record.version}, sequence {record.sequence}")
+    console.result("  ended", f"{record.state}{f' at {record.finished}' if record.finished else ''}")
+    console.result("  by", f"{record.user} on {record.host} ({record.loader}, sha256 {record.loader_sha256})")
+    for signer in record.signers:
+        console.result("  signed", f"{signer.name} {signer.fingerprint}")
+    policy = record.policy
+    console.result(
+        "  policy",
+        f"{policy.threshold} of {len(policy.trusted)} keys, required: {', '.join(policy.required) or 'none by name'}, "
+        f"policy.toml {policy.sha256 or 'none'}",
+    )
+    console.result("  into", f"{record.registry}{f', cluster {record.cluster}' if record.cluster else ''}")
+    if record.reason is not None:
+        console.result("  older", f"allowed: {record.reason}")
+    console.result("  id", record.bundle)
+    if one.fault:
+        console.result("  DAMAGED", one.fault)
+    for image in one.manifest.images if images and one.manifest else ():
+        console.result("  image", f"{image.source}{f':{image.tag}' if image.tag else ''} {image.digest}")
+    console.result("  kept", str(one.folder))
+
+
+def _document(one: "Import") -> dict[str, Any]:
+    from loader.bundle.strictjson import to_plain
+
+    images = one.manifest.images if one.manifest else ()
+    return {
+        "fault": one.fault or None,
+        "folder": str(one.folder),
+        "images": [{"digest": image.digest, "source": image.source, "tag": image.tag} for image in images],
+        "intact": not one.fault,
+        "load": None if one.record is None else to_plain(one.record),
+    }
