@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from loader.bundle.head import Head
 from loader.bundle.manifest import BundleManifest
 from loader.page import Page, table
+from loader.sections import contents, identity_rows
 from loader.units import human
-from loader.verdict import described, documents_table, identity_rows, images_table
+from loader.verdict import described
 
 
 def media_page(manifest: BundleManifest, head: Head, paths: Sequence[str]) -> bytes:
@@ -18,10 +19,6 @@ def media_page(manifest: BundleManifest, head: Head, paths: Sequence[str]) -> by
     page.facts([*identity_rows(found), ("bytes of blobs and documents", human(found["size"]))])
     signatures = [[path] for path in paths if path.endswith(".sig")]
     page.section("Signatures of the bundle (README-VERIFY.txt checks them)", table(["file"], signatures))
-    page.section("Images", images_table(found))
-    page.section(
-        "Mirrors",
-        table(["source", "mirror", "policy"], [[m["source"], m["mirror"], m["policy"]] for m in found["mirrors"]]),
-    )
-    page.section("Documents", documents_table(found))
+    for heading, body in contents(found):
+        page.section(heading, body)
     return page.html().encode("utf-8")

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from loader.bundle.head import Head
 from loader.bundle.manifest import BundleManifest
 from loader.page import Page, table
+from loader.sections import contents, identity_rows
 from loader.signing import Signer
 from loader.units import human
-from loader.verdict import described, documents_table, identity_rows, images_table
+from loader.verdict import described
 
 
 def build_page(manifest: BundleManifest, head: Head, signers: Sequence[Signer], facts: Mapping[str, str]) -> bytes:
@@ -24,23 +25,8 @@ def build_page(manifest: BundleManifest, head: Head, signers: Sequence[Signer], 
             [[signer.label, signer.public.fingerprint, signer.public.algorithm] for signer in signers],
         ),
     )
-    page.section("Images", images_table(found))
-    page.section(
-        "Left out",
-        table(
-            ["image", "digest", "why"],
-            [
-                [image["source"], item["digest"], item["reason"]]
-                for image in found["images"]
-                for item in image["omitted"]
-            ],
-        ),
-    )
-    page.section(
-        "Mirrors",
-        table(["source", "mirror", "policy"], [[m["source"], m["mirror"], m["policy"]] for m in found["mirrors"]]),
-    )
-    page.section("Documents", documents_table(found))
+    for heading, body in contents(found):
+        page.section(heading, body)
     stored = [[file.path, human(file.size), file.sha256] for file in manifest.files if file.link_to is None]
     page.section("Files", table(["path", "size", "SHA-256"], stored))
     return page.html().encode("utf-8")

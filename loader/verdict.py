@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
+from loader.bundle import strictjson
 from loader.bundle.errors import TrustError
 from loader.bundle.head import Head
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.verify import VerifiedBundle
 from loader.history import History, Seen
-from loader.page import Page, table
+from loader.page import Page, listed, table
 from loader.report import replace_file
+from loader.sections import contents, discs, identity_rows
+from loader.sharing import find_sharing
 from loader.units import counted, human
 
 
@@ -65,6 +68,7 @@ def document(bundle: VerifiedBundle, replay: str, now: str) -> dict[str, Any]:
         **described(bundle.manifest, bundle.head),
         "checkedAt": now,
         "checks": [{"check": step, "result": text} for step, text in lines if step != "warning"],
+        "notChecked": list(_not_checked(bundle.manifest)),
         "replay": replay,
         "signers": [
             {
@@ -81,35 +85,49 @@ def document(bundle: VerifiedBundle, replay: str, now: str) -> dict[str, Any]:
     }
 
 
+def _not_checked(manifest: BundleManifest) -> Iterator[str]:
+    """What a verdict does not speak of, so that nobody reads it into it."""
+    yield "what the software in the images does: scan them before they are packed"
+    if manifest.attachments:
+        yield "the signatures and statements among the attachments: they are carried, not judged"
+    if not manifest.complete:
+        yield f"{counted(len(manifest.requires), 'blob')} of the base: load asks the registry for them"
+    yield "registry, nodes and cluster: load does, before it sends anything (load --dry-run shows it)"
+    yield "files beside the archive, such as report.html and the .sha256 sidecar: they are claims"
+
+
 def described(manifest: BundleManifest, head: Head) -> dict[str, Any]:
-    """What a bundle says of itself."""
+    """What a bundle says of itself; sizes in bytes. An image's ``own`` bytes are in no other image."""
+    weights = find_sharing(manifest)
     return {
+        "attachments": [_plain(item) for item in manifest.attachments],
+        "base": manifest.base,
         "builder": manifest.builder.program,
         "complete": manifest.complete,
         "created": manifest.created,
-        "documents": [{"action": item.action, "path": item.path, "phase": item.phase} for item in manifest.documents],
+        "documents": [_plain(item) for item in manifest.documents],
         "files": len(manifest.files),
         "id": head.id,
         "images": [
-            {
-                "digest": image.digest,
-                "omitted": [{"digest": item.digest, "reason": item.reason} for item in image.omitted],
-                "path": image.path,
-                "platforms": list(image.platforms),
-                "repository": image.repository,
-                "source": image.source,
-                "tag": image.tag,
-            }
+            {**_plain(image), "own": weights.own[image.path], "size": weights.sizes[image.path]}
             for image in manifest.images
         ],
-        "mirrors": [{"mirror": row.mirror, "policy": row.policy, "source": row.source} for row in manifest.mirrors],
+        "mirrors": [_plain(row) for row in manifest.mirrors],
         "name": manifest.name,
         "notAfter": manifest.not_after,
         "registry": manifest.registry,
+        "requires": [_plain(item) for item in manifest.requires],
         "sequence": manifest.sequence,
+        "shared": [{"digest": blob.digest, "images": list(blob.paths), "size": blob.size} for blob in weights.blobs],
         "size": sum(file.size for file in manifest.files if file.link_to is None),
         "version": manifest.version,
     }
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    """A part of the manifest as it stands in ``bundle.json``."""
+    found: dict[str, Any] = json.loads(strictjson.encode(item))
+    return found
 
 
 def write_verdict(folder: Path, verdict: dict[str, Any]) -> list[Path]:
@@ -122,42 +140,23 @@ def write_verdict(folder: Path, verdict: dict[str, Any]) -> list[Path]:
 
 
 def _verdict_page(verdict: dict[str, Any]) -> str:
+    media = verdict.get("media")
     page = Page(f"{verdict['name']} {verdict['version']}: verified")
-    page.facts([*identity_rows(verdict), ("checked", verdict["checkedAt"]), ("replay", verdict["replay"])])
-    page.section("Checks", table(["check", "result"], [[c["check"], c["result"]] for c in verdict["checks"]]))
+    rows = [("checked", verdict["checkedAt"]), ("replay", verdict["replay"])]
+    page.facts([*identity_rows(verdict), *([("set id", media["setId"])] if media else []), *rows])
+    page.section("What was checked", table(["check", "result"], [[c["check"], c["result"]] for c in verdict["checks"]]))
+    if verdict["warnings"]:
+        page.section("Warnings", listed(verdict["warnings"]))
     page.section(
-        "Signers",
-        table(["name", "fingerprint"], [[s["name"], s["fingerprint"]] for s in verdict["signers"]]),
+        f"Who signed ({verdict['threshold']} needed)",
+        table(
+            ["name", "label", "algorithm", "key fingerprint"],
+            [[s["name"], s["label"], s["algorithm"], s["fingerprint"]] for s in verdict["signers"]],
+        ),
     )
-    page.section("Images", images_table(verdict))
-    page.section("Documents", documents_table(verdict))
+    page.section("What was not checked", listed(verdict["notChecked"]))
+    if media:
+        page.section("Discs", discs(media))
+    for heading, body in contents(verdict):
+        page.section(heading, body)
     return page.html()
-
-
-def identity_rows(described_bundle: dict[str, Any]) -> list[tuple[str, str]]:
-    """The rows of a page that say which bundle this is."""
-    return [
-        ("bundle id", described_bundle["id"]),
-        ("sequence", str(described_bundle["sequence"])),
-        ("created", described_bundle["created"]),
-        ("for registry", described_bundle["registry"]),
-        ("built by", described_bundle["builder"]),
-    ]
-
-
-def images_table(described_bundle: dict[str, Any]) -> str:
-    """The images of a page."""
-    return table(
-        ["image", "digest", "platforms"],
-        [[_named(image), image["digest"], ", ".join(image["platforms"])] for image in described_bundle["images"]],
-    )
-
-
-def documents_table(described_bundle: dict[str, Any]) -> str:
-    """The documents of a page."""
-    rows = [[item["path"], item["phase"], item["action"]] for item in described_bundle["documents"]]
-    return table(["document", "phase", "action"], rows)
-
-
-def _named(image: dict[str, Any]) -> str:
-    return f"{image['source']}:{image['tag']}" if image["tag"] else str(image["source"])

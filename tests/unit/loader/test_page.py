@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.page import Page, table
+from loader.page import Page, Part, legend, listed, paragraph, strip, table
 
 
 class Reader(HTMLParser):
@@ -58,9 +58,10 @@ TEXT = st.text(max_size=30) | st.sampled_from(
 def test_no_text_becomes_markup(title: str, name: str, value: str, cell: str) -> None:
     page = Page(title)
     page.facts([(name, value)])
-    page.section(title, table([name], [[cell]]))
+    page.section(title, table([name], [[cell]]), listed([value]), paragraph(cell))
+    page.section(title, strip(value, [Part(0.5, "c0", cell)]), legend([("c0", name)]))
     body = page.html().partition("<body>")[2].removesuffix("</body></html>\n")
     read = Reader(body)
-    assert read.tags == {"h1", "h2", "table", "tr", "th", "td"}
+    assert read.tags == {"h1", "h2", "table", "tr", "th", "td", "ul", "li", "p", "div", "i", "span"}
     shown = ["".join(char if char.isprintable() else "\ufffd" for char in text) for text in (value, cell)]
     assert read.texts["td"] == shown
