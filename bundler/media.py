@@ -187,12 +187,13 @@ def _describe(work: _Work, geometry: Geometry) -> MediaSet:
         raise RuntimeError("the archive is hashed before the set is described")
     volumes = sums.volumes(work.stem, geometry)
     index = sums.index()
-    key = work.signer.public if work.signer else None
+    # What the texts call the key is its label: a path of this machine says nothing elsewhere.
+    key = replace(work.signer.public, name=work.signer.label) if work.signer else None
     common = work.common
     common[mediaset.INDEX] = index
     common.update((mediaset.list_path(volume.name), mediaset.volume_list(volume)) for volume in volumes)
     common["README-VERIFY.txt"] = readme_verify(work.stem, sha256_hex(index), work.head.id, geometry.names, key)
-    common["README-BY-HAND.txt"] = readme_by_hand(work.stem, sums.sha256, work.manifest, parity=geometry.m > 0)
+    common["README-BY-HAND.txt"] = readme_by_hand(work.stem, sums.sha256, work.manifest, key=key, parity=geometry.m > 0)
     media = MediaSet(
         format_version=1,
         set_id=sha256_hex(index),

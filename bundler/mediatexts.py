@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from loader.bundle.keys import PublicKey
+from loader.bundle.keys import HASHES, PublicKey
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.mediaset import LOADER, MediaSet, label
 from loader.cluster.oclines import oc_lines
@@ -27,9 +27,8 @@ def readme_verify(stem: str, set_id: str, bundle_id: str, discs: Sequence[str], 
 
     The same text stands on every disc. Commands are indented by four spaces.
     """
-    name = key.name if key else "builder"
+    name, digest = _key_words(key)
     fingerprint = key.fingerprint if key else "sha256:... as printed on the paper slip"
-    digest = "sha384" if key and key.algorithm == "ecdsa-p384-sha384" else "sha256"
     text = f"""\
 CHECK THIS DISC WITH STOCK TOOLS
 
@@ -74,8 +73,18 @@ The same and more, for the whole set at once:  airgap-loader verify DISC... --tr
     return text.encode("ascii")
 
 
-def readme_by_hand(stem: str, archive_sha256: str, manifest: BundleManifest, *, parity: bool) -> bytes:
+def _key_words(key: Optional[PublicKey]) -> tuple[str, str]:
+    """The name of the key's file, and the digest that ``openssl dgst`` must be given."""
+    if key is None:
+        return "builder", "sha256"
+    return key.name, HASHES[key.algorithm]
+
+
+def readme_by_hand(
+    stem: str, archive_sha256: str, manifest: BundleManifest, *, key: Optional[PublicKey], parity: bool
+) -> bytes:
     """``README-BY-HAND.txt``: what the loader does, in lines of zstd, tar, skopeo and oc."""
+    name, digest = _key_words(key)
     pushes = "\n".join(
         f"    skopeo copy --all dir:{image.path} "
         f"docker://{manifest.registry}/{image.repository}:{tag_in_airgap(image.tag, image.digest)}"
@@ -108,7 +117,7 @@ WITHOUT THE LOADER
     mkdir unpacked && cd unpacked
     zstd -dc ../{stem}.tar.zst | tar -x
     sha256sum -c SHA256SUMS
-    for s in SHA256SUMS.*.sig; do openssl dgst -sha256 -verify /trusted/builder.pub -signature "$s" SHA256SUMS; done
+    for s in SHA256SUMS.*.sig; do openssl dgst -{digest} -verify /trusted/{name}.pub -signature "$s" SHA256SUMS; done
 
 3. Push the images.
 

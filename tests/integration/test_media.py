@@ -109,6 +109,9 @@ def test_the_readme_checks_a_single_disc(discs: Discs, shell: tuple[str, str], d
     fingerprint = make_signer("builder").public.fingerprint.partition(":")[2]
     assert fingerprint in found.stdout
     assert fingerprint in (folder / "README-VERIFY.txt").read_text()
+    # The key's label, wherever it lay on the machine that wrote the disc.
+    assert "/trusted/builder.pub}" in (folder / "README-VERIFY.txt").read_text()
+    assert "-verify /trusted/builder.pub" in (folder / "README-BY-HAND.txt").read_text()
 
 
 @pytest.mark.parametrize("harm", ["segment", "common", "unlisted", "signature"])
