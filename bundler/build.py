@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from bundler.render.documents import summary
 from bundler.report import build_page
 from bundler.resolve import ImageSource, OpenSource, ResolvedImage, resolve
 from bundler.resume import Kept, keep_proven
+from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from loader.bundle import frames
 from loader.bundle.errors import BundleError, ConfigError, StorageError
 from loader.bundle.head import Head, read_head
@@ -46,7 +46,7 @@ class BuildPorts:
     """What a build needs from outside. ``now`` is in seconds since the epoch, ``open_source`` gives an image's bytes.
 
     ``progress(step, bytes)`` gives a context that takes bytes done from any thread; ``locked`` makes any change
-    of the lock an error; ``base`` makes the bundle a delta.
+    of the lock an error; ``base`` makes the bundle a delta; ``sigstore`` writes what cosign checks.
     """
 
     open_source: OpenSource
@@ -57,6 +57,7 @@ class BuildPorts:
     jobs: int = 3
     locked: bool = False
     base: Optional[Base] = None
+    sigstore: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,16 @@ def build(
     with partial_file(path) as partial:
         unchanged = _is_there(path, planned.head, signers)
         if unchanged:
-            sha256 = _sha256_of(path)
+            sha256 = archive_sha256(path)
         else:
             _check_space(partial, planned)
             sha256 = _pack(partial, planned, resolved, ports)
             _self_verify(partial, planned.head, signers, ports)
             partial.keep(path)
         _write_sidecars(path, sha256, planned, signers)
+        for signer in signers if ports.sigstore else ():
+            name = sigstore_name(path.name, signer.label)
+            write_file(path.with_name(name), sigstore_bundle(signer, sha256))
     built = Built(path, path.stat().st_size, sha256, planned, unchanged)
     took = "there already, verified" if unchanged else duration(ports.clock() - started)
     ports.say("packed", f"{path}  {human(built.size)}  {took}")
@@ -260,14 +264,6 @@ def _verify(source: FileSource, head: Head, signers: Sequence[Signer], on_bytes:
         public.append(parse_public_key(pem, "self-check"))
     trust = Trust(TrustPolicy(tuple(public)), CryptographyCheck(), "0001-01-01T00:00:00Z")
     return verify_content(verify_head(source, trust, find_decoder(), beside=beside), on_bytes=on_bytes)
-
-
-def _sha256_of(path: Path) -> str:
-    running = hashlib.sha256()
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            running.update(block)
-    return running.hexdigest()
 
 
 def _write_sidecars(path: Path, sha256: str, planned: Composition, signers: Sequence[Signer]) -> None:

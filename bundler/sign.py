@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from bundler.output import write_file
+from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from loader.attach import check_label
 from loader.bundle.errors import ConfigError, StorageError
 from loader.bundle.head import Head, read_head
@@ -59,8 +60,11 @@ def write_key_pair(name: str, folder: Path, passphrase_file: Optional[Path]) -> 
     return private, public, parse_public_key(pem, name)
 
 
-def sign_bundle(bundle: Path, signer: Signer) -> list[Path]:
-    """Write a further signature over the bundle's ``SHA256SUMS``, and over its sidecar if that is there."""
+def sign_bundle(bundle: Path, signer: Signer, *, sigstore: bool = False) -> list[Path]:
+    """Write a further signature over the bundle's ``SHA256SUMS``, and over its sidecar if that is there.
+
+    With ``sigstore`` also a Sigstore bundle over the archive, which is read for it.
+    """
     head = _head_of(bundle)
     written = [bundle.with_name(f"{bundle.name}.{signer.label}.sig")]
     write_file(written[0], signer.sign(head.sums))
@@ -68,6 +72,9 @@ def sign_bundle(bundle: Path, signer: Signer) -> list[Path]:
     if checksum.is_file():
         written.append(checksum.with_name(f"{checksum.name}.{signer.label}.sig"))
         write_file(written[1], signer.sign(read_small_file(checksum)))
+    if sigstore:
+        written.append(bundle.with_name(sigstore_name(bundle.name, signer.label)))
+        write_file(written[-1], sigstore_bundle(signer, archive_sha256(bundle)))
     return written
 
 

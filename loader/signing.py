@@ -92,6 +92,22 @@ class Signer:
         signature: bytes = self._private.sign(message, *_scheme(self.public.algorithm, deterministic=True))
         return signature
 
+    def sign_sha256(self, digest: bytes) -> bytes:
+        """Return the signature over bytes whose SHA-256 is ``digest``, whatever hash the key is used with here."""
+        signature: bytes = self._private.sign(digest, *_prehashed(self.public.algorithm))
+        return signature
+
+
+def _prehashed(algorithm: str) -> tuple[Any, ...]:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, padding
+    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+    digest = Prehashed(hashes.SHA256())
+    if algorithm == RSA:
+        return padding.PKCS1v15(), digest
+    return (ec.ECDSA(digest, deterministic_signing=True),)
+
 
 def load_signer(pem: bytes, *, label: str, where: str, passphrase: Optional[bytes] = None) -> Signer:
     """Read a PKCS#8 or traditional PEM private key. ``where`` names it in errors, never its content.

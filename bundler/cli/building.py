@@ -12,7 +12,7 @@ import typer
 
 from bundler.cli.app import app
 from bundler.cli.opening import PlatformOption, RewriteIndex, chosen_config, opened_sources
-from bundler.cli.options import KeyOption, Passphrase, SignerOption, source_date
+from bundler.cli.options import AlsoOption, KeyOption, Passphrase, SignerOption, source_date
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
 from loader.cli.options import (
@@ -43,6 +43,7 @@ def build_command(
     key: KeyOption = None,
     signer: SignerOption = None,
     passphrase_file: Passphrase = None,
+    also: AlsoOption = None,
     locked: Annotated[bool, typer.Option("--locked", help="any change of the lock is an error")] = False,
     update: Annotated[
         Optional[list[str]], typer.Option("--update", metavar="IMAGE", help="resolve this image anew (repeatable)")
@@ -77,7 +78,7 @@ def build_command(
                 console,
                 (config, platform, rewrite_index),
                 output,
-                (key, signer, passphrase_file),
+                (key, signer, passphrase_file, bool(also)),
                 (base, trust),
                 moves,
                 flags,
@@ -91,7 +92,7 @@ def _build(
     console: Console,
     wanted: tuple[Path, Optional[list[str]], bool],
     output: Path,
-    key: tuple[Optional[str], Optional[str], Optional[Path]],
+    key: tuple[Optional[str], Optional[str], Optional[Path], bool],
     previous: tuple[Optional[Path], Optional[Path]],
     moves: tuple[bool, tuple[str, ...], bool],
     flags: AccessFlags,
@@ -107,7 +108,9 @@ def _build(
     config = chosen_config(*wanted)
     lock_file = lock_path(wanted[0])
     before = read_lock(lock_file)
-    uri, label, passphrase_file = key
+    uri, label, passphrase_file, sigstore = key
+    if sigstore and uri is None:
+        raise ConfigError("--also sigstore needs --key", hint="sign --also sigstore adds it later")
     signers = [open_signer(uri, label=label, environ=os.environ, passphrase_file=passphrase_file)] if uri else []
     with opened_sources(console, config, flags) as sources:
         ports = BuildPorts(
@@ -119,6 +122,7 @@ def _build(
             jobs=jobs,
             locked=locked,
             base=_base(*previous),
+            sigstore=sigstore,
         )
         locks = (before, unlocked(before, update, everything=update_all))
         built = build(config, locks, output, signers, ports)

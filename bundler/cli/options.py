@@ -2,6 +2,7 @@
 
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 
+import enum
 import os
 from pathlib import Path
 from typing import Annotated, Optional
@@ -20,6 +21,18 @@ SignerOption = Annotated[
 ]
 Passphrase = Annotated[
     Optional[Path], typer.Option("--passphrase-file", metavar="F", help="passphrase of the key, in a file")
+]
+
+
+class Also(str, enum.Enum):
+    """Further forms of a signature."""
+
+    sigstore = "sigstore"
+
+
+AlsoOption = Annotated[
+    Optional[list[Also]],
+    typer.Option("--also", help="sigstore: a Sigstore bundle over the archive, for cosign verify-blob"),
 ]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the archive NAME-VERSION.tar.zst")]
 

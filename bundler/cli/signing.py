@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from bundler.cli.app import app
-from bundler.cli.options import Passphrase, SignerOption
+from bundler.cli.options import AlsoOption, Passphrase, SignerOption
+from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
 from loader.cli.options import JsonOption
 
@@ -46,6 +47,7 @@ def sign(
     key: Annotated[str, typer.Option("--key", metavar="KEY", help="signing key: a path, file:PATH or env:VARIABLE")],
     signer: SignerOption = None,
     passphrase_file: Passphrase = None,
+    also: AlsoOption = None,
 ) -> None:
     """Add a further signature: as a file beside the bundle, or onto every disc of a media set's folder."""
     from bundler.setsign import sign_set
@@ -55,7 +57,10 @@ def sign(
 
     def verb() -> None:
         private = open_signer(key, label=signer, environ=os.environ, passphrase_file=passphrase_file)
-        for path in (sign_set if bundle.is_dir() else sign_bundle)(bundle, private):
+        if also and bundle.is_dir():
+            raise ConfigError("--also sigstore is for an archive", why=f"{bundle} is a folder of discs")
+        signed = sign_set(bundle, private) if bundle.is_dir() else sign_bundle(bundle, private, sigstore=bool(also))
+        for path in signed:
             console.result("signed", f"{path} by {private.label} ({private.public.fingerprint})")
 
     raise typer.Exit(run(console, verb))
