@@ -65,7 +65,6 @@ TOOLS = {
     "registry": Tool("github.com/distribution/distribution/v3/cmd/registry", module="registries"),
     "crane": Tool("github.com/google/go-containerregistry/cmd/crane", module="registries"),
     "cosign": Tool("github.com/sigstore/cosign/v3/cmd/cosign", module="signing"),
-    "oras": Tool("oras.land/oras/cmd/oras", module="signing"),
     "helm": Tool("helm.sh/helm/v3/cmd/helm", module="charts"),
     "conformance": Tool("github.com/opencontainers/distribution-spec/conformance", module="clients"),
     "oras": Tool("oras.land/oras/cmd/oras", module="clients"),
