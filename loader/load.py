@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,16 @@ from typing import Optional
 
 from loader.bundle.errors import AirgapError, ClusterError, Pending, RegistryError
 from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content
+from loader.charts import helm_finding, helm_lines, helm_pending, values_of
 from loader.cluster.apply import Applied, apply_plan, rehearse
 from loader.cluster.kubectl import Kubectl
+from loader.cluster.owners import Release
 from loader.cluster.plan import Plan
 from loader.cluster.prepare import prepare
 from loader.cluster.stages import Stage
 from loader.cluster.survey import Survey as Cluster
 from loader.cluster.waits import Clock, Patience, await_done
+from loader.extract import write_documents
 from loader.filling import Filled, open_filled
 from loader.history import History
 from loader.imports import ImportLog
@@ -192,6 +196,9 @@ def _preflight_cluster(state: State, options: LoadOptions, ports: LoadPorts) -> 
     state.cluster, state.plan = prepare(state.kubectl, pairs(state.documents), asked)
     for line in state.plan.portrait:
         ports.say("preflight", line)
+    if state.plan.releases:
+        left = helm_finding(state.plan.releases, state.documents)
+        state.plan = dataclasses.replace(state.plan, findings=(*state.plan.findings, left))
     for finding in state.plan.findings:
         ports.say(finding.level, f"{finding.text} ({finding.hint})" if finding.hint else finding.text)
     if not options.dry_run:
@@ -271,6 +278,17 @@ def _apply(state: State, options: LoadOptions, ports: LoadPorts) -> None:
         journal=ports.report.journal,
         clock=ports.clock,
     )
+    if state.plan.releases:
+        _leave_to_helm(state, state.plan.releases, ports)
+
+
+def _leave_to_helm(state: State, releases: Sequence[Release], ports: LoadPorts) -> None:
+    """Write the values, show the lines that use them, and end as pending: a person upgrades the release."""
+    folder = ports.report.directory / f"{state.name}.documents"
+    write_documents(values_of(state.documents), folder)
+    for line in helm_lines(releases, state.documents, folder):
+        ports.say("helm", line)
+    raise helm_pending(releases, state.documents, folder)
 
 
 def wait_for(stage: Stage, kubectl: Kubectl, timeout: Optional[float], ports: LoadPorts) -> None:

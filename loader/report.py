@@ -55,6 +55,11 @@ class Report:
         return self._record
 
     @property
+    def directory(self) -> Path:
+        """The folder the report is written to."""
+        return self._directory
+
+    @property
     def path(self) -> Optional[Path]:
         """The JSON file, once the run has begun."""
         return self._path

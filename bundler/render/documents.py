@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bundler.config import BuildConfig, ManifestFile
 from bundler.pinning import Pinned, pin
+from bundler.render.helm import render_helm
 from bundler.render.manifests import document_path
 from bundler.render.mirrors import mirror_table
 from bundler.render.model import PinnedImage, Rendered
@@ -25,6 +26,7 @@ _SERVED = {
 }
 _APPLIED = ("icsp", "idms")
 # One file for each kind of node; the drop-in registries.conf, which every engine reads, is named by itself.
+HELM = "helm/"
 NODE_FILES = ("containerd/", "registries.yaml", "hypershift.yaml", "microshift.conf")
 
 
@@ -49,20 +51,21 @@ def render_documents(config: BuildConfig, images: Sequence[PinnedImage]) -> tupl
     rendered = (*render_mirrors(table, name=name), *render_node_files(table).documents)
     documents = [_mirror(item, name) for item in rendered]
     if config.rook is not None:
-        documents += render_rook(config.rook, images)
+        documents += [*render_rook(config.rook, images), *render_helm(config.rook, images)]
     documents += [_manifest(index, item, images) for index, item in enumerate(config.manifests, 1)]
     return tuple(documents)
 
 
 def summary(documents: Sequence[Rendered]) -> str:
-    """Return the documents as the build's log line shows them: ``7 documents (icsp idms …), 6 node files``."""
+    """Return the documents as the build's log line shows them: ``7 documents (icsp idms …), 6 node files, …``."""
     # The loader takes the first mirror kind that is served, so idms stands first in the bundle; people look by name.
     ours = ("mirrors", "nodes")
-    named = [item for item in documents if not item.name.startswith(NODE_FILES)]
+    named = [item for item in documents if not item.name.startswith((*NODE_FILES, HELM))]
     names = sorted(item.name for item in named if item.document.phase in ours)
     names += [item.name for item in named if item.document.phase not in ours]
-    rest = len(documents) - len(named)
-    files = f", {rest} node file{'' if rest == 1 else 's'}" if rest else ""
+    helm = sum(item.name.startswith(HELM) for item in documents)
+    counts = ((len(documents) - len(named) - helm, "node file"), (helm, "Helm file"))
+    files = "".join(f", {count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count)
     return f"{len(names)} document{'' if len(names) == 1 else 's'} ({' '.join(names)}){files}"
 
 

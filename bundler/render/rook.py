@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from bundler.render.model import PinnedImage, Rendered, json_body
@@ -21,18 +21,31 @@ from loader.oci.model import ImageRef
 OLDEST: Version = (1, 4, 0)
 # From here on no code in Rook reads ROOK_CSI_*_IMAGE: patching it succeeds and changes nothing.
 IMAGE_SET: Version = (1, 20, 0)
+# Before, the ceph-csi-operator runs only where a site switched it on, with a second container.
+CSI_OPERATOR: Version = (1, 18, 0)
+# The last release with volume replication of its own, and with an NFS plugin that is not cephcsi, is v1.10.0.
+_WITHOUT_THEM: Version = (1, 10, 1)
+_REPLICATION = "CSI_VOLUME_REPLICATION_IMAGE"
 _RELEASE = re.compile(r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}(?:-[0-9A-Za-z.-]+)?")
 
 
 @dataclass(frozen=True)
 class Role:
-    """One part an image can play; ``repositories`` end its repository's name, ``since`` is the first Rook with it."""
+    """One part an image can play; ``repositories`` end its repository's name.
+
+    ``since`` is the first Rook with it, ``until`` the first without it again.
+    """
 
     name: str
     repositories: tuple[str, ...]
     config_map_key: Optional[str] = None
     required: bool = False
     since: Version = OLDEST
+    until: Version = (999, 0, 0)
+
+    def is_in(self, version: Version) -> bool:
+        """Tell whether that Rook has this part."""
+        return self.since <= version < self.until
 
 
 # Required: Rook falls back to a compiled-in tag for each of them, and digest mirrors do not serve tags.
@@ -46,8 +59,10 @@ _ROLES = (
     Role("snapshotter", ("csi-snapshotter",), "ROOK_CSI_SNAPSHOTTER_IMAGE", required=True),
     Role("attacher", ("csi-attacher",), "ROOK_CSI_ATTACHER_IMAGE", required=True),
     Role("addons", ("csiaddons/k8s-sidecar",), "ROOK_CSIADDONS_IMAGE", since=(1, 8, 3)),
-    # Before v1.18 the ceph-csi-operator runs only where a site switched it on.
-    Role("csiOperator", ("ceph-csi-operator",), since=(1, 18, 0)),
+    Role("volumeReplication", ("volumereplication-operator",), _REPLICATION, since=(1, 6, 0), until=_WITHOUT_THEM),
+    Role("nfs", ("sig-storage/nfsplugin",), "ROOK_CSI_NFS_IMAGE", since=(1, 9, 1), until=_WITHOUT_THEM),
+    Role("csiOperator", ("ceph-csi-operator",), since=(1, 15, 0)),
+    Role("rbacProxy", ("kube-rbac-proxy",), since=(1, 15, 0), until=CSI_OPERATOR),
     # Its image is the operator's or Ceph's, by release: only the config can say which.
     Role("toolbox", ()),
 )
@@ -83,13 +98,13 @@ def normal_version(text: str) -> str:
 
 def default_range(version: str) -> str:
     """Return the same and the previous minor: Rook is upgraded one minor release at a time."""
-    major, minor, _ = _numbers(version)
+    major, minor, _ = numbers(version)
     return f">=v{major}.{max(minor - 1, OLDEST[1])}.0 <v{major}.{minor + 1}.0"
 
 
 def range_problem(version: str, running: str) -> Optional[str]:
     """Return why ``running`` cannot be the range of running versions for a set of ``version``, or None."""
-    target = _numbers(version)
+    target = numbers(version)
     try:
         if not in_range(target, running):
             return f"{running!a} leaves out {version} itself"
@@ -114,9 +129,11 @@ def assign(rook: RookConfig, images: Sequence[PinnedImage]) -> dict[str, PinnedI
         said = rook.images.get(role.name)
         candidates = _named(said, images) if said else _fitting(role, images, tuple(chosen.values()))
         place = f"rook.images.{role.name}"
-        if _numbers(rook.version) < role.since:
+        if not role.is_in(numbers(rook.version)):
             if said:
-                faults.append((place, f"Rook {rook.version} has no such image; it came with v{_dotted(role.since)}"))
+                since = f"it came with v{_dotted(role.since)}"
+                went = f", and went with v{_dotted(role.until)}" if numbers(rook.version) >= role.until else ""
+                faults.append((place, f"Rook {rook.version} has no such image; {since}{went}"))
         elif len({image.reference for image in candidates}) > 1:
             names = " and ".join(str(image) for image in candidates)
             faults.append((place, f"{len(candidates)} images fit: {names}; say which"))
@@ -137,23 +154,22 @@ def render_rook(rook: RookConfig, images: Sequence[PinnedImage]) -> tuple[Render
     """Render the patches of one Rook release in the order of an upgrade: operator, CSI, Ceph, toolbox."""
     roles = assign(rook, images)
     documents = [
-        _deployment(rook, "operator", "rook-ceph-operator", "rook-ceph-operator", roles["operator"]),
+        _deployment(rook, "operator", "rook-ceph-operator", {"rook-ceph-operator": roles["operator"]}),
         _csi(rook, roles),
     ]
     if "csiOperator" in roles:
-        image = roles["csiOperator"]
-        documents.insert(1, _deployment(rook, "csi-operator", "ceph-csi-controller-manager", "manager", image))
+        documents.insert(1, _csi_operator(rook, roles))
     if "ceph" in roles:
         target = Target("ceph.rook.io/v1", "CephCluster", rook.cluster_namespace, rook.ceph_cluster)
         body = {"spec": {"cephVersion": {"image": roles["ceph"].reference}}}
         documents.append(_patch(rook, "cluster", target, body, wait="ceph"))
     if "toolbox" in roles:
-        documents.append(_deployment(rook, "toolbox", "rook-ceph-tools", "rook-ceph-tools", roles["toolbox"]))
+        documents.append(_deployment(rook, "toolbox", "rook-ceph-tools", {"rook-ceph-tools": roles["toolbox"]}))
     return tuple(documents)
 
 
 def _csi(rook: RookConfig, roles: Mapping[str, PinnedImage]) -> Rendered:
-    new = _numbers(rook.version) >= IMAGE_SET
+    new = numbers(rook.version) >= IMAGE_SET
     data = {
         role.name if new else role.config_map_key: roles[role.name].reference
         for role in ROLES.values()
@@ -163,11 +179,22 @@ def _csi(rook: RookConfig, roles: Mapping[str, PinnedImage]) -> Rendered:
     return _patch(rook, "csi", Target("v1", "ConfigMap", rook.operator_namespace, name), {"data": data}, wait="csi")
 
 
-def _deployment(rook: RookConfig, stem: str, deployment: str, container: str, image: PinnedImage) -> Rendered:
+def _csi_operator(rook: RookConfig, roles: Mapping[str, PinnedImage]) -> Rendered:
+    containers = {"manager": roles["csiOperator"]}
+    if "rbacProxy" in roles:
+        containers["kube-rbac-proxy"] = roles["rbacProxy"]
+    item = _deployment(rook, "csi-operator", "ceph-csi-controller-manager", containers)
+    if numbers(rook.version) >= CSI_OPERATOR:
+        return item
+    return replace(item, document=replace(item.document, otherwise="skip"))
+
+
+def _deployment(rook: RookConfig, stem: str, deployment: str, images: Mapping[str, PinnedImage]) -> Rendered:
     # A strategic merge keeps the other containers; a JSON merge would replace the list.
     namespace = rook.cluster_namespace if stem == "toolbox" else rook.operator_namespace
     target = Target("apps/v1", "Deployment", namespace, deployment)
-    body = {"spec": {"template": {"spec": {"containers": [{"name": container, "image": image.reference}]}}}}
+    containers = [{"name": name, "image": image.reference} for name, image in images.items()]
+    body = {"spec": {"template": {"spec": {"containers": containers}}}}
     return _patch(rook, stem, target, body, wait="rollout")
 
 
@@ -205,7 +232,8 @@ def _fitting(role: Role, images: Sequence[PinnedImage], taken: Sequence[PinnedIm
     return [image for image in found if image not in taken] or found
 
 
-def _numbers(text: str) -> Version:
+def numbers(text: str) -> Version:
+    """Return the three numbers of a version that the config's check let through."""
     version = parse_version(text)
     if version is None:
         raise RuntimeError(f"{text!a} passed the config as a Rook version")

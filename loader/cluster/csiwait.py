@@ -22,6 +22,8 @@ ROLES: Mapping[str, str] = {
     "ROOK_CSI_SNAPSHOTTER_IMAGE": "snapshotter",
     "ROOK_CSI_ATTACHER_IMAGE": "attacher",
     "ROOK_CSIADDONS_IMAGE": "addons",
+    "CSI_VOLUME_REPLICATION_IMAGE": "volumeReplication",
+    "ROOK_CSI_NFS_IMAGE": "nfs",
 }
 _CONTAINERS: Mapping[str, str] = {
     "csi-provisioner": "provisioner",
@@ -30,6 +32,7 @@ _CONTAINERS: Mapping[str, str] = {
     "csi-snapshotter": "snapshotter",
     "driver-registrar": "registrar",
     "csi-addons": "addons",
+    "volume-replication": "volumeReplication",
     "csi-rbdplugin": "plugin",
     "csi-cephfsplugin": "plugin",
     "csi-nfsplugin": "plugin",
@@ -45,7 +48,7 @@ def roles_of(data: Mapping[str, object]) -> dict[str, str]:
     return {ROLES.get(name, name): str(value) for name, value in data.items() if ROLES.get(name, name) in _PLAYED}
 
 
-_PLAYED = frozenset(_CONTAINERS.values())
+_PLAYED = frozenset({*_CONTAINERS.values(), "nfs"})
 
 
 def workload_keys(namespace: str) -> tuple[Key, ...]:
@@ -113,7 +116,9 @@ def workload_verdict(item: JsonObject, images: Mapping[str, str]) -> Verdict:
 
 def container_images(item: JsonObject, images: Mapping[str, str]) -> dict[str, str]:
     """Return container -> the one of ``images`` (role -> reference) it is to run, of those that play a role."""
-    played = ((name, _CONTAINERS.get(name, "")) for name in images_of(item))
+    # Rook v1.9.1 to v1.10.0 has an image of its own on the nodes; everywhere else it is cephcsi.
+    own = {"csi-nfsplugin": "nfs"} if "nfs" in images and text(item, "kind") == "DaemonSet" else {}
+    played = ((name, {**_CONTAINERS, **own}.get(name, "")) for name in images_of(item))
     return {name: images[role] for name, role in played if role in images}
 
 

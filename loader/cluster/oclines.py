@@ -26,7 +26,11 @@ def oc_lines(documents: Iterable[Document], *, program: str = "oc") -> tuple[str
     preferred = [kind for kind in DIGEST_KINDS if kind in kinds]
     lines: list[str] = []
     for document in ordered:
-        if document.action == "file":
+        if document.action == "file" and document.phase == "rook":
+            lines.append(
+                f"# where Helm installed Rook, in place of its patches: helm upgrade with {printable(document.path)}"
+            )
+        elif document.action == "file":
             lines.append(f"# to put on the nodes by hand where needed: {printable(document.path)}")
         elif document.action == "apply":
             lines += _choice(document, preferred)

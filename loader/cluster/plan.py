@@ -23,10 +23,10 @@ from loader.cluster.objects import (
     Key,
     field,
     labels_of,
-    objects_in,
     resource_version,
     text,
 )
+from loader.cluster.owners import Release, RookOwners
 from loader.cluster.patches import overlaid, patched
 from loader.cluster.rookeffect import RookEffect
 from loader.cluster.rookrange import in_range, parse_version
@@ -73,7 +73,7 @@ class Plan:
     """Every change in the order it is made, the findings, what nodes will do pool by pool, and what Rook will do.
 
     ``portrait`` are lines on the cluster as it is; ``endpoints`` where nodes will pull each image (``source@digest``)
-    from, in the order they ask.
+    from, in the order they ask; ``releases`` are of Helm and have to be upgraded before the rest of Rook can be.
     """
 
     changes: tuple[Change, ...]
@@ -82,6 +82,7 @@ class Plan:
     rook: tuple[RookEffect, ...] = ()
     portrait: tuple[str, ...] = ()
     endpoints: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    releases: tuple[Release, ...] = ()
 
     @property
     def writes(self) -> tuple[Change, ...]:
@@ -133,6 +134,7 @@ class _Planner:
         self._findings: list[Finding] = []
         every = [wish for document, parsed in documents for wish in wishes_of(document, parsed)]
         self._defined = defined_kinds(every)
+        self._owners = RookOwners(current)
         self._mirrors = MirrorPlan([w for w in every if w.method == "mirror"], found.mirror_kinds, side, way)
 
     def plan(self, first: Sequence[Wish]) -> Plan:
@@ -146,8 +148,9 @@ class _Planner:
                 reason = reasons[document]
                 adapted = self._mirrors.adapted(folded(wish, patches))
                 self._add(_skipped(wish, reason) if reason else self._decided(adapted))
-        self._findings += self._mirrors.findings()
-        return Plan(tuple(self._changes), tuple(dict.fromkeys(self._findings)))
+        self._findings += [*self._mirrors.findings(), *self._owners.findings]
+        findings = tuple(dict.fromkeys(self._findings))
+        return Plan(tuple(self._changes), findings, releases=tuple(self._owners.releases))
 
     def _reason_against(self, document: Document, wishes: Sequence[Wish]) -> str:
         """Return why ``document`` is skipped, or an empty string; what may not be skipped becomes a blocker."""
@@ -174,7 +177,12 @@ class _Planner:
             self._block(Finding("blocker", text_, "install its CRDs or operator first"))
             return _skipped(wish, "the kind is not served")
         here = scoped(wish, self._found)
-        change, findings = decide(here, self._expected.get(here.key))
+        present = self._expected.get(here.key)
+        change, findings = decide(here, present)
+        if here.document.phase == "rook" and change.writes:
+            reason = self._owners.reason_against(here.key, present, here.body)
+            if reason:
+                return _skipped(wish, reason)
         self._findings += findings
         return change
 
@@ -272,14 +280,8 @@ def _skipped(wish: Wish, reason: str) -> Change:
 
 
 def _warnings(key: Key, current: JsonObject) -> tuple[Finding, ...]:
-    """Return what would undo or ignore a patch although the API server accepts it."""
+    """Return what would ignore a patch although the API server accepts it."""
     found = []
-    owners = {text(owner, "kind") for owner in objects_in(current, "metadata", "ownerReferences")}
-    if "ClusterServiceVersion" in owners:
-        found.append(Finding("warning", f"{key} belongs to OLM, which reverts the patch", "update Rook through OLM"))
-    if labels_of(current).get(MANAGED_BY) == "Helm":
-        hint = "set the same images in the chart's values"
-        found.append(Finding("warning", f"{key} belongs to Helm, whose next upgrade reverts the patch", hint))
     if key.kind == "CephCluster" and _UNRECONCILED in labels_of(current):
         hint = "remove the label when the cluster may change"
         found.append(Finding("warning", f"{key} has the label {_UNRECONCILED}: Rook ignores the patch", hint))

@@ -34,6 +34,7 @@ def test_order_and_words() -> None:
         ("documents/rook/operator.json", "rook", "strategic-patch", "rollout"),
         ("documents/rook/csi.json", "rook", "merge-patch", "csi"),
         ("documents/rook/cluster.json", "rook", "merge-patch", "ceph"),
+        ("documents/helm/rook-ceph.yaml", "rook", "file", None),
         ("documents/manifests/01-toolbox.json", "after-rook", "apply", None),
     ]
     for item in found:
@@ -53,6 +54,7 @@ def test_what_the_cluster_must_serve_or_run() -> None:
         "rook-operator": (None, ">=v1.4.0 <v1.6.0", "refuse"),
         "rook-csi": (None, ">=v1.4.0 <v1.6.0", "refuse"),
         "rook-cluster": (None, ">=v1.4.0 <v1.6.0", "refuse"),
+        "helm/rook-ceph": (None, ">=v1.4.0 <v1.6.0", "skip"),
         "toolbox": (None, None, "refuse"),
     }
     target = found["icsp"].target
@@ -62,10 +64,8 @@ def test_what_the_cluster_must_serve_or_run() -> None:
 
 def test_the_log_line() -> None:
     found = render_documents(replace(config(), manifests=()), IMAGES)
-    assert (
-        summary(found)
-        == "7 documents (icsp idms itms registries.conf rook-operator rook-csi rook-cluster), 6 node files"
-    )
+    words = "7 documents (icsp idms itms registries.conf rook-operator rook-csi rook-cluster)"
+    assert summary(found) == f"{words}, 6 node files, 1 Helm file"
     assert summary(found[:1]) == "1 document (idms)"
 
 

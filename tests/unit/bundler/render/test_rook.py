@@ -24,6 +24,8 @@ from tests.golden.article import IMAGES, pinned
 
 ADDONS = pinned("quay.io/csiaddons/k8s-sidecar:v0.14.0", "1" * 64)
 CSI_OPERATOR = pinned("quay.io/cephcsi/ceph-csi-operator:v1.0.4", "2" * 64)
+RBAC_PROXY = pinned("gcr.io/kubebuilder/kube-rbac-proxy:v0.16.0", "6" * 64)
+NFS = pinned("registry.k8s.io/sig-storage/nfsplugin:v4.0.0", "7" * 64)
 CEPH, OPERATOR = IMAGES[0], IMAGES[1]
 
 
@@ -116,11 +118,17 @@ def test_every_reference_is_a_digest_of_the_source() -> None:
 
 def test_csi_operator_is_patched_where_rook_runs_it() -> None:
     images = (*IMAGES, CSI_OPERATOR)
-    assert "rook-csi-operator" not in documents(rook("v1.17.9"), *images)
+    assert "rook-csi-operator" not in documents(rook("v1.14.12"), *images)
+    # A site's choice until v1.18, with a second container.
+    chosen = documents(rook("v1.17.9"), *images, RBAC_PROXY)["rook-csi-operator"]
+    assert chosen.document.otherwise == "skip"
+    containers = json.loads(chosen.content)["spec"]["template"]["spec"]["containers"]
+    assert containers[1:] == [{"name": "kube-rbac-proxy", "image": RBAC_PROXY.reference}]
     found = render_rook(rook("v1.18.0"), images)
     assert [item.name for item in found] == ["rook-operator", "rook-csi-operator", "rook-csi", "rook-cluster"]
     document = found[1].document
     assert document.target == Target("apps/v1", "Deployment", "rook-ceph", "ceph-csi-controller-manager")
+    assert document.otherwise == "refuse"
     containers = json.loads(found[1].content)["spec"]["template"]["spec"]["containers"]
     assert containers == [{"name": "manager", "image": CSI_OPERATOR.reference}]
 
@@ -185,7 +193,11 @@ def test_a_role_given_an_image_that_is_not_there() -> None:
 
 @pytest.mark.parametrize(
     ("version", "role", "image", "since"),
-    [("v1.8.2", "addons", ADDONS, "v1.8.3"), ("v1.17.9", "csiOperator", CSI_OPERATOR, "v1.18.0")],
+    [
+        ("v1.8.2", "addons", ADDONS, "v1.8.3"),
+        ("v1.14.12", "csiOperator", CSI_OPERATOR, "v1.15.0"),
+        ("v1.10.1", "nfs", NFS, "v1.9.1, and went with v1.10.1"),
+    ],
 )
 def test_a_role_that_this_rook_does_not_have(version: str, role: str, image: PinnedImage, since: str) -> None:
     config = rook(version, **{role: f"{image.source}:{image.tag}"})
@@ -246,6 +258,8 @@ def test_default_image_sets_are_matched_by_name(
     )
     if "quay.io/csiaddons/k8s-sidecar" in others:
         expected["addons"] = "quay.io/csiaddons/k8s-sidecar"
+    if "quay.io/csiaddons/volumereplication-operator" in others:
+        expected["volumeReplication"] = "quay.io/csiaddons/volumereplication-operator"
     if "quay.io/cephcsi/ceph-csi-operator" in others:
         expected["csiOperator"] = "quay.io/cephcsi/ceph-csi-operator"
     assert roles == expected

@@ -251,22 +251,6 @@ def test_namespace_of_a_cluster_scoped_object_goes() -> None:
     assert change.body["metadata"] == {"name": "r"}
 
 
-@pytest.mark.parametrize(
-    ("labels", "owners", "words"),
-    [
-        ({"app.kubernetes.io/managed-by": "Helm"}, [], "Helm"),
-        ({}, [{"kind": "ClusterServiceVersion", "name": "ocs"}], "OLM"),
-    ],
-)
-def test_owner_that_reverts_the_patch_is_a_warning(labels: Any, owners: Any, words: str) -> None:
-    operator = makers.deployment()
-    operator["metadata"] |= {"labels": labels, "ownerReferences": owners}
-    found = plan(makers.operator_patch(), at=(operator,))
-    assert [finding.level for finding in found.findings] == ["warning"]
-    assert words in found.findings[0].text
-    found.require_clear()
-
-
 def test_do_not_reconcile_is_a_warning() -> None:
     cluster = makers.ceph_cluster()
     cluster["metadata"]["labels"] = {"ceph.rook.io/do-not-reconcile": ""}
