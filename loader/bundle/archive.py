@@ -1,9 +1,9 @@
 """Read an archive by member through its predicted layout; every byte handed out was checked.
 
 The content of a member is checked against the SHA-256 of the signed manifest. A second read of a
-big member is tied to the first, frame by frame, by the running hashes kept from the first
-(docs/decisions/0002): a medium that changes between the two reads is caught before the bytes of
-the changed frame are used.
+big member is tied to the first, piece by piece (1 MiB, or a zstd frame), by the running hashes kept
+from the first (docs/decisions/0002): a medium that changes between the two reads is caught before the
+bytes of the changed piece are used.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
-from typing import Optional, Protocol
+from itertools import accumulate
+from typing import Optional, Protocol, Union
 
 from loader.bundle import frames
 from loader.bundle.errors import FormatError, TrustError
 from loader.bundle.frames import FrameDecoder
 from loader.bundle.limits import FRAME
+from loader.bundle.pieces import BlockStream, Buffers, Kept, parts
 from loader.bundle.tarlayout import END, Layout, Span, padding
 
 
@@ -46,44 +47,15 @@ def naming(source: ByteSource, where: str = "") -> Iterator[None]:
         raise FormatError(f"{source.name}: {error.message}", why=why, hint=error.hint) from error
 
 
-class BlockStream:
-    """Blocks as one stream, taken in pieces of any size; whoever takes knows that there is enough."""
-
-    def __init__(self, blocks: Iterator[memoryview]) -> None:
-        self._blocks = blocks
-        self._rest = memoryview(b"")
-
-    def parts(self, size: int) -> Iterator[memoryview]:
-        """Yield the next ``size`` bytes in parts, each valid until the next."""
-        while size:
-            if not self._rest:
-                self._rest = next(self._blocks)
-            part = self._rest[:size]
-            self._rest = self._rest[len(part) :]
-            size -= len(part)
-            yield part
-
-    def take(self, size: int) -> bytes:
-        """Return the next ``size`` bytes."""
-        return b"".join(bytes(part) for part in self.parts(size))
-
-
-def read_exact(source: ByteSource, offset: int, size: int, buffer: Optional[bytearray] = None) -> memoryview:
+def read_exact(
+    source: ByteSource, offset: int, size: int, buffer: Union[bytearray, memoryview, None] = None
+) -> memoryview:
     """Return exactly ``size`` bytes at ``offset``, in ``buffer`` if given, or raise ``FormatError``."""
     view = memoryview(bytearray(size) if buffer is None else buffer)[:size]
     got = source.read_into(offset, view)
     if got != size:
         raise FormatError(f"{source.name} is truncated", why=f"needed {size} bytes at {offset}, found {got}")
     return view
-
-
-def _part(blocks: Sequence[memoryview], start: int, stop: int) -> Iterator[memoryview]:
-    """Yield what ``blocks`` have of bytes ``start`` to ``stop`` of the frame that they are."""
-    for block in blocks:
-        if start < len(block) and stop > 0:
-            yield block[max(start, 0) : stop]
-        start -= len(block)
-        stop -= len(block)
 
 
 @dataclass(frozen=True)
@@ -104,10 +76,11 @@ class Archive:
         self._source = source
         self._decoder = decoder
         self._lock = threading.Lock()
-        self._states: dict[int, list[hashlib._Hash]] = {}
+        self._kept: dict[int, Kept] = {}
         self.layout = layout
         self.expected = tuple(expected)
         self._offsets = self._place_frames()
+        self._buffers = Buffers(self._largest_read())
 
     @property
     def size(self) -> int:
@@ -131,19 +104,28 @@ class Archive:
             )
         return offsets
 
-    def _buffer(self, span: Span) -> bytearray:
-        """A buffer for any frame of ``span`` as it is stored."""
-        return bytearray(max(self._offsets[n + 1] - self._offsets[n] for n in range(span.first, span.stop)))
+    def _largest_read(self) -> int:
+        stored = zip(self.layout.frames, self._offsets, self._offsets[1:])
+        decoded = (stop - start for frame, start, stop in stored if frame.stored != "raw")
+        return max(frames.raw_size(frames.PIECE), *decoded, 0)
 
-    def _frame(self, index: int, buffer: bytearray) -> list[memoryview]:
-        offset = self._offsets[index]
-        data = read_exact(self._source, offset, self._offsets[index + 1] - offset, buffer)
-        frame = self.layout.frames[index]
-        with naming(self._source, f"frame {index} at byte {offset}"):
+    def _pieces(self, first: int, stop: int, buffer: memoryview) -> Iterator[list[memoryview]]:
+        """Yield the content of frames ``first`` to ``stop`` in pieces, each a list of blocks valid until the next."""
+        for number in range(first, stop):
+            frame, offset = self.layout.frames[number], self._offsets[number]
+            where = f"frame {number} at byte {offset}"
             if frame.stored == "raw":
-                return frames.raw_blocks(data, frame.size)
-            frames.check_zstd_frame(data, frame.size)
-            return [memoryview(self._decoder.decode(data, frame.size))]
+                for start, end, at, length in frames.raw_pieces(frame.size):
+                    data = read_exact(self._source, offset + at, length, buffer)
+                    with naming(self._source, where):
+                        blocks = frames.raw_blocks(data, frame.size, start, end)
+                    yield blocks
+                continue
+            data = read_exact(self._source, offset, self._offsets[number + 1] - offset, buffer)
+            with naming(self._source, where):
+                frames.check_zstd_frame(data, frame.size)
+                decoded = self._decoder.decode(data, frame.size)
+            yield [memoryview(decoded)]
 
     def read_small(self, index: int) -> bytes:
         """Return the whole content of a member that stands in glue, checked against its SHA-256."""
@@ -178,8 +160,8 @@ class Archive:
     def content(self, index: int, start: int = 0, stop: Optional[int] = None) -> Iterator[memoryview]:
         """Yield the content of a member in order, or bytes ``start`` to ``stop`` of it, in blocks.
 
-        A block is valid until the next one is asked for. The last frame's blocks come only after the whole SHA-256
-        matched; ``TrustError`` at the first wrong frame. Of a big member a part can be had once the whole was read.
+        A block is valid until the next one is asked for. The last piece's blocks come only after the whole SHA-256
+        matched; ``TrustError`` at the first wrong piece. Of a big member a part can be had once the whole was read.
         """
         whole = self.layout.members[index].size
         stop = whole if stop is None else min(stop, whole)
@@ -191,34 +173,37 @@ class Archive:
             return
         if start >= stop:
             return
-        states = self._states.get(index)
-        if states is None and (start, stop) != (0, whole):
+        if index not in self._kept and (start, stop) != (0, whole):
             raise RuntimeError(f"{self.layout.members[index].path} was not read in full yet")
         first, last = start // FRAME, (stop - 1) // FRAME
-        running = states[first - 1].copy() if states is not None and first else hashlib.sha256()
-        seen: list[hashlib._Hash] = []
-        buffer = self._buffer(span)
-        for number in range(first, last + 1):
-            blocks = self._frame(span.first + number, buffer)
+        with self._buffers.taken() as buffer:
+            pieces = self._pieces(span.first + first, span.first + last + 1, buffer)
+            yield from parts(self._tied(index, pieces, first), start - first * FRAME, stop - first * FRAME)
+
+    def _tied(self, index: int, pieces: Iterator[list[memoryview]], first: int) -> Iterator[list[memoryview]]:
+        """Pass ``pieces`` on from a member's frame ``first``, each once it is proven; keep what ties a later read."""
+        member = self.layout.members[index]
+        kept = self._kept.get(index)
+        noted = kept or Kept(frames.PIECE if member.stored == "raw" else FRAME)
+        running, position = noted.state(first), first * FRAME
+        for blocks in pieces:
             for block in blocks:
                 running.update(block)
-            if span.first + number + 1 == span.stop:
+                position += len(block)
+            if position == member.size:
                 self.check_hash(index, running)
-            elif states is None:
-                seen.append(running.copy())
-            elif running.digest() != states[number].digest():
-                raise self._changed(index, span.first + number)
-            yield from _part(blocks, start - number * FRAME, stop - number * FRAME)
-        if states is None:
+            elif kept is None:
+                noted.note(position, running)
+            elif not kept.agrees(position, running):
+                raise TrustError(
+                    f"{self._source.name} changed while it was read",
+                    why=f"what ends at byte {position} of {member.path} is not what was verified",
+                    hint="copy the bundle to a disk you trust and start again",
+                )
+            yield blocks
+        if kept is None:
             with self._lock:
-                self._states[index] = seen
-
-    def _changed(self, index: int, number: int) -> TrustError:
-        return TrustError(
-            f"{self._source.name} changed while it was read",
-            why=f"frame {number} of {self.layout.members[index].path} is not what was verified",
-            hint="copy the bundle to a disk you trust and start again",
-        )
+                self._kept[index] = noted
 
     def check_hash(self, index: int, running: hashlib._Hash) -> None:
         """Raise ``TrustError`` naming the member unless ``running`` is its signed SHA-256."""
@@ -235,14 +220,23 @@ class Archive:
         Returns early, having proved nothing, once ``stopped()`` is true: another worker met an error.
         """
         if span.member >= 0:
+            untold = 0
             for block in self.content(span.member):
-                on_bytes(len(block))
-                if stopped():
+                untold += len(block)
+                ended = stopped()
+                if ended or untold >= frames.PIECE:
+                    on_bytes(untold)
+                    untold = 0
+                if ended:
                     return
+            on_bytes(untold)
             return
-        buffer = self._buffer(span)
-        numbers = range(span.first, span.stop)
-        stream = BlockStream(chain.from_iterable(self._glue_frame(number, buffer, on_bytes) for number in numbers))
+        with self._buffers.taken() as buffer:
+            self._check_glue(span, buffer, on_bytes)
+
+    def _check_glue(self, span: Span, buffer: memoryview, on_bytes: Callable[[int], None]) -> None:
+        pieces = self._pieces(span.first, span.stop, buffer)
+        stream = BlockStream(self._told(pieces, on_bytes))
         for index, due in self._glue_pieces(span):
             if due is None:
                 running = hashlib.sha256()
@@ -253,10 +247,11 @@ class Archive:
                 where = self.layout.members[index].path if index < len(self.layout.members) else "the end of the tar"
                 raise FormatError(f"{self._source.name}: the tar header or padding at {where} is not as predicted")
 
-    def _glue_frame(self, number: int, buffer: bytearray, on_bytes: Callable[[int], None]) -> list[memoryview]:
-        blocks = self._frame(number, buffer)
-        on_bytes(self.layout.frames[number].size)
-        return blocks
+    @staticmethod
+    def _told(pieces: Iterator[list[memoryview]], on_bytes: Callable[[int], None]) -> Iterator[memoryview]:
+        for blocks in pieces:
+            on_bytes(sum(map(len, blocks)))
+            yield from blocks
 
     def _glue_pieces(self, span: Span) -> Iterator[tuple[int, Optional[bytes]]]:
         """Yield (member, bytes due) for a run of glue; None is the content of a small member."""

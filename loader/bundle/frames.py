@@ -8,7 +8,7 @@ carry a checksum and are checked by decoding.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional, Protocol, Union
 
 from loader.bundle.errors import FormatError
@@ -19,6 +19,8 @@ SKIPPABLE_MAGIC = 0x184D2A5E
 SEEKABLE_MAGIC = 0x8F92EAB1
 MAX_HEADER = 9  # magic, descriptor, four bytes of content size
 CHECKSUM = 4
+PIECE = 8 * BLOCK
+"""Content read at once from a raw frame: it stays in a core's cache from the copy to the hash to the send."""
 _RLE, _RESERVED = 1, 3  # block types, RFC 8878 section 3.1.1.2.2
 SEEK_ENTRY = struct.Struct("<II")
 SEEK_HEADER = struct.Struct("<II")
@@ -105,21 +107,36 @@ def raw_frame(content: Buffer) -> list[Buffer]:
     return parts
 
 
-def raw_blocks(frame: memoryview, size: int) -> list[memoryview]:
-    """Return the content of a raw frame as views of its blocks.
+def raw_pieces(size: int) -> Iterator[tuple[int, int, int, int]]:
+    """Cut the raw frame of ``size`` bytes into pieces of whole blocks: (start, stop) of content, (offset, length).
 
-    ``frame`` must be exactly the raw frame of ``size`` bytes of content, else ``FormatError``.
+    The first piece begins with the frame's header, so that together they are the frame.
     """
-    head = header(size, checksum=False)
-    if len(frame) != raw_size(size) or frame[: len(head)] != head:
+    head = len(header(size, checksum=False))
+    for start in range(0, size, PIECE):
+        stop = min(start + PIECE, size)
+        first = head + 3 * (start // BLOCK) + start if start else 0
+        last = head + 3 * -(-stop // BLOCK) + stop
+        yield start, stop, first, last - first
+
+
+def raw_blocks(piece: memoryview, size: int, start: int = 0, stop: Optional[int] = None) -> list[memoryview]:
+    """Return content ``start`` to ``stop`` of the raw frame of ``size`` bytes as views of its blocks.
+
+    ``piece`` must be exactly the one that :func:`raw_pieces` names, or the whole frame, else ``FormatError``.
+    """
+    stop = size if stop is None else stop
+    head = b"" if start else header(size, checksum=False)
+    position = len(head)
+    if len(piece) != position + 3 * -(-(stop - start) // BLOCK) + stop - start or piece[:position] != head:
         raise FormatError("a raw zstd frame is not as predicted", why="its header or length differs")
     blocks = []
-    position = len(head)
-    for start in range(0, size, BLOCK):
-        length = min(BLOCK, size - start)
-        if frame[position : position + 3] != _block_header(length, last=start + length == size):
-            raise FormatError("a raw zstd frame is not as predicted", why=f"block header at byte {position} differs")
-        blocks.append(frame[position + 3 : position + 3 + length])
+    for begin in range(start, stop, BLOCK):
+        length = min(BLOCK, size - begin)
+        due = _FULL_BLOCK if begin + BLOCK < size else _block_header(length, last=True)
+        if piece[position : position + 3] != due:
+            raise FormatError("a raw zstd frame is not as predicted", why=f"the header of the block at {begin} differs")
+        blocks.append(piece[position + 3 : position + 3 + length])
         position += 3 + length
     return blocks
 

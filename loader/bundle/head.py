@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loader.bundle import frames
-from loader.bundle.archive import BlockStream, ByteSource, naming, read_exact
+from loader.bundle.archive import ByteSource, naming, read_exact
 from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import FormatError
 from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES, MIB
+from loader.bundle.pieces import BlockStream
 from loader.bundle.tarlayout import RECORD, Member, padding, parse_name_and_size
 
 SUMS = "SHA256SUMS"

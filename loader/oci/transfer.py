@@ -32,6 +32,7 @@ from loader.oci.referrers import link_referrers
 from loader.oci.registry import Registry
 
 DEFAULT_JOBS = 3
+_TELL_EVERY = 2**20
 _DEAD_AFTER = 3
 """Connection failures in a row, each after all its retries, that mean the registry is gone."""
 
@@ -215,10 +216,12 @@ class _BlobPush:
             yield self._count(chunks, blob, repository)
 
     def _count(self, chunks: Iterator[memoryview], blob: PushBlob, repository: str) -> Iterator[memoryview]:
-        done = 0
+        done = told = 0
         for chunk in chunks:
             if self._stop.is_set():
                 raise Stopped("stopped because another transfer failed")
             yield chunk
             done += len(chunk)
-            self._on_event(BlobProgress(repository, blob.digest, done, blob.size))
+            if done >= told + _TELL_EVERY or done == blob.size:
+                told = done
+                self._on_event(BlobProgress(repository, blob.digest, done, blob.size))

@@ -78,6 +78,19 @@ def test_a_raw_frame_decodes_with_zstandard(size: int) -> None:
     assert b"".join(frames.raw_blocks(memoryview(data), size)) == pattern()[:size]
 
 
+@pytest.mark.parametrize("size", [*EDGES, frames.PIECE - 1, frames.PIECE, frames.PIECE + 1, 3 * frames.PIECE + 5])
+def test_the_pieces_of_a_raw_frame_are_the_frame(size: int) -> None:
+    data = memoryview(raw(size))
+    position, content = 0, b""
+    for start, stop, offset, length in frames.raw_pieces(size):
+        assert offset == position
+        assert (start, stop) == (len(content), min(len(content) + frames.PIECE, size))
+        content += b"".join(frames.raw_blocks(data[offset : offset + length], size, start, stop))
+        position += length
+    assert position == len(data)
+    assert content == pattern()[:size]
+
+
 @given(FEW_BLOCKS, st.data())
 def test_any_bit_of_a_raw_frames_frame_is_watched(size: int, data: st.DataObject) -> None:
     frame = bytearray(raw(size))
