@@ -21,6 +21,7 @@ from bundler.render.documents import summary
 from bundler.report import build_page
 from bundler.resolve import ImageSource, OpenSource, ResolvedImage, resolve
 from bundler.resume import Kept, keep_proven
+from bundler.signed import require_signatures
 from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from loader.bundle import frames
 from loader.bundle.errors import BundleError, ConfigError, StorageError
@@ -83,6 +84,7 @@ def build(
     before, lock = locks
     jobs = max(ports.jobs, 6)
     resolved = attach(resolve(config.images, lock, ports.open_source, jobs=jobs), jobs=jobs)
+    resolved = require_signatures(resolved, jobs=jobs)
     path = output / f"{config.name}-{config.version}.tar.zst"
     there = _there(path) or _there(hidden_name(path))
     planned = compose(config, lock, resolved, signers, now=ports.now, there=there, base=ports.base)

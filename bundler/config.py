@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Optional
 
-from bundler.imagelist import ConfigImage, ListRules, ReadFile, names, read_images
+from bundler.imagelist import ConfigImage, ListRules, names, read_images
 from bundler.origin import ListFolders, list_folders
 from bundler.platforms import is_platform, read_platforms
 from bundler.render.manifests import CAPS as MANIFEST_CAPS
@@ -29,6 +29,7 @@ from bundler.render.rook import (
     range_problem,
     version_problem,
 )
+from bundler.requirements import ReadFile, read_requirements, report_unused
 from bundler.settings import Faults, Value
 from bundler.yamlpos import Caps, parse
 from loader.bundle.errors import ConfigError
@@ -155,7 +156,7 @@ def parse_config(
 def _config(root: Value, directory: Path, ports: tuple[ReadFile, ListFolders]) -> Optional[BuildConfig]:
     """Read every field, so that every fault is found; None after any."""
     known = [field for field in BuildConfig.__dataclass_fields__ if field != "not_after"]
-    top = root.section([*known, "notAfter"], required=("name", "version", "registry", "images"))
+    top = root.section([*known, "notAfter", "require"], required=("name", "version", "registry", "images"))
     name = _form(top, "name", NAME, "1 to 48 of a-z, 0-9 and - inside")
     version = _form(top, "version", VERSION, "1 to 64 of letters, digits and . _ - inside")
     sequence = top["sequence"].integer(MAX_INTEGER) if "sequence" in top else None
@@ -164,9 +165,12 @@ def _config(root: Value, directory: Path, ports: tuple[ReadFile, ListFolders]) -
     platforms = read_platforms(top["platforms"]) if "platforms" in top else ()
     paths = (top["paths"].choice(PATHS) if "paths" in top else None) or PATHS[0]
     attachments = "attachments" not in top or top["attachments"].boolean() is not False
-    rules = ListRules(directory, paths == "keep-host", registry, platforms, attachments, *ports)
-    read = rules.read
+    read = ports[0]
+    require = read_requirements(top["require"], directory, read) if "require" in top else ()
+    rules = ListRules(directory, paths == "keep-host", registry, platforms, attachments, require, *ports)
     images = read_images(top["images"], rules) if "images" in top else ()
+    if "require" in top:
+        report_unused(top["require"], require, [image.name for image in images])
     mirrors = _mirrors(top.get("mirrors"), name)
     rook = _rook(top["rook"], images) if "rook" in top else None
     manifests = _manifests(top["manifests"], directory, read) if "manifests" in top else ()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
 from bundler.origin import MAX_NAMES, NAMES_FILE, ListFolders, Origin, parse_origin, read_names
 from bundler.platforms import read_platforms
+from bundler.requirements import ReadFile, Requirement, read_requirement
 from bundler.settings import Value
 from loader.mirrors import is_location
 from loader.oci.model import ImageRef, RegistryTarget, repository_in_airgap, tag_in_airgap
-
-ReadFile = Callable[[Path, int], bytes]
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,7 @@ class ConfigImage:
     skopeo ``dir:`` layout, or another place that skopeo reads. ``line`` is the config's, for errors found later.
     ``platforms`` are the only ones to take, all of them if empty; ``rewrite``: an index that loses children is
     replaced by one of ours; ``attachments``: what belongs to the image is looked for and taken too.
+    ``require``: the signatures without which nothing is built.
     """
 
     name: ImageRef
@@ -33,6 +33,7 @@ class ConfigImage:
     platforms: tuple[str, ...] = ()
     rewrite: bool = False
     attachments: bool = True
+    require: tuple[Requirement, ...] = ()
 
     @property
     def target(self) -> str:
@@ -58,6 +59,7 @@ class ListRules:
     registry: Optional[RegistryTarget]
     platforms: tuple[str, ...]
     attachments: bool
+    require: tuple[Requirement, ...]
     read: ReadFile
     list_folders: ListFolders
 
@@ -107,7 +109,7 @@ def _entry(item: Value, rules: ListRules) -> Iterator[ConfigImage]:
         return
     folders = "fromDirs" in item.node.value
     own = ("fromDirs",) if folders else ("image", "from")
-    section = item.section((*own, "platforms", "attachments"), required=own[:1])
+    section = item.section((*own, "platforms", "attachments", "require"), required=own[:1])
     rules = _own_rules(section, rules)
     if folders:
         for name, path in _folders(section["fromDirs"], rules):
@@ -126,12 +128,24 @@ def _own_rules(section: Mapping[str, Value], rules: ListRules) -> ListRules:
     """Return the rules with what one entry says for itself."""
     platforms = read_platforms(section["platforms"]) if "platforms" in section else rules.platforms
     attachments = section["attachments"].boolean() if "attachments" in section else rules.attachments
-    return replace(rules, platforms=platforms, attachments=attachments is not False)
+    require = read_requirement(section["require"], rules.directory, rules.read) if "require" in section else ()
+    return replace(rules, platforms=platforms, attachments=attachments is not False, require=(*rules.require, *require))
 
 
 def _made(item: Value, name: ImageRef, origin: Origin, rules: ListRules) -> ConfigImage:
     repository = repository_in_airgap(name, keep_host=rules.keep_host)
-    return ConfigImage(name, repository, origin, item.node.line, rules.platforms, attachments=rules.attachments)
+    require = tuple(one for one in rules.require if one.covers(name))
+    if require and not rules.attachments:
+        item.fault("attachments: false leaves out the signature that require asks for")
+    return ConfigImage(
+        name,
+        repository,
+        origin,
+        item.node.line,
+        rules.platforms,
+        attachments=rules.attachments,
+        require=require,
+    )
 
 
 def _folders(value: Value, rules: ListRules) -> Iterator[tuple[ImageRef, Path]]:

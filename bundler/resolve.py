@@ -11,6 +11,7 @@ from typing import Optional, Protocol
 
 from bundler.fetch import BlobSource
 from bundler.imagelist import ConfigImage
+from bundler.imagesignatures import Signed
 from bundler.lock import Lock, Locked
 from bundler.neighbours import Neighbours
 from bundler.platforms import kept_children, matches, rewritten_index
@@ -82,6 +83,7 @@ class ResolvedImage:
 
     ``blobs`` holds bytes of blobs that had to be read on the way, ``left_out`` the children of an index that are
     named and not taken. ``upstream`` is the digest outside; it differs from ``digest`` where the index was rewritten.
+    ``signed``: the signatures that the config requires, checked.
     """
 
     config: ConfigImage
@@ -97,6 +99,7 @@ class ResolvedImage:
     upstream: str = ""
     offered: tuple[str, ...] = ()
     attached: tuple[Attached, ...] = ()
+    signed: tuple[Signed, ...] = ()
 
     @property
     def manifests(self) -> tuple[ParsedManifest, ...]:
@@ -241,7 +244,7 @@ def _platforms(source: ImageSource, parsed: ParsedManifest) -> tuple[tuple[str, 
     config = parsed.config
     if config is None or config.size > MAX_CONFIG or not config.media_type.endswith("json"):
         return (), {}
-    data = _read_blob(source, config)
+    data = read_blob(source, config)
     try:
         plain = json.loads(data)
         parts = [plain["os"], plain["architecture"]] + ([plain["variant"]] if plain.get("variant") else [])
@@ -251,7 +254,8 @@ def _platforms(source: ImageSource, parsed: ParsedManifest) -> tuple[tuple[str, 
     return ((platform,) if platform.isascii() and platform.isprintable() else ()), {config.digest: data}
 
 
-def _read_blob(source: ImageSource, blob: Descriptor) -> bytes:
+def read_blob(source: BlobSource, blob: Descriptor) -> bytes:
+    """Return the bytes of a small blob, checked; ``TrustError`` when they are not the digest's."""
     with source.open_blob(blob.digest, blob.size, start=0, length=blob.size) as body:
         view = memoryview(bytearray(blob.size))
         rest = view
@@ -261,5 +265,5 @@ def _read_blob(source: ImageSource, blob: Descriptor) -> bytes:
                 break
             rest = rest[got:]
     data = bytes(view[: len(view) - len(rest)])
-    require_digest(data, blob.digest, f"config {blob.digest}")
+    require_digest(data, blob.digest, f"blob {blob.digest}")
     return data

@@ -105,6 +105,7 @@ def _plan_config(
     from bundler.render.documents import pinned_manifests
     from bundler.render.model import PinnedImage
     from bundler.resolve import resolve
+    from bundler.signed import require_signatures
     from bundler.upstream import moved_upstream
 
     media, diff, jobs = wishes
@@ -118,6 +119,7 @@ def _plan_config(
     with opened_sources(console, config, flags) as sources:
         moved = moved_upstream(config.images, lock, sources.open, jobs=jobs) if diff else None
         resolved = attach(resolve(config.images, lock, sources.open, jobs=jobs), jobs=jobs)
+        resolved = require_signatures(resolved, jobs=jobs)
     planned = compose(config, lock, resolved, (), now=source_date())
     changed = changes(before, planned.lock)
     if locked:

@@ -96,3 +96,41 @@ def test_everything_attached_arrives(cli: Cli, signing: Signing, outside: Debian
         assert {item["digest"] for item in found["referrers"]} == {
             item["digest"] for item in attached if item["kind"] == "referrer"
         }
+
+
+BUILD = ("build", "bundle.yaml", "-o", "out", "--key", "builder.key", "--plain-http", "--json")
+
+
+@pytest.mark.parametrize("bundle", [False, True])
+def test_a_required_signature_is_checked(cli: Cli, signing: Signing, outside: DebianRegistry, bundle: bool) -> None:
+    image = put(cli, outside)
+    config(cli, outside, "require: {signatures: [cosign.pub]}\n")
+    ran = cli.bundler(*BUILD).expect(3)
+    assert "there is no signature, and one by cosign.pub is required" in ran.three_lines[1]
+    assert not (cli.folder / "out" / "s-1.tar.zst").exists()
+    signing.sign(image, bundle=bundle)
+    cli.bundler(*BUILD).expect()
+    (cli.folder / "theirs").mkdir()
+    Signing(cli.folder / "theirs").run("cosign", "generate-key-pair")
+    config(cli, outside, f"require:\n- {{images: '{outside.host}/x/*', signatures: [theirs/cosign.pub]}}\n")
+    assert "by another key" in cli.bundler("plan", "bundle.yaml", "--plain-http").expect(3).three_lines[1]
+    config(cli, outside, "require: {signatures: [theirs/cosign.pub, cosign.pub]}\n")
+    cli.bundler("plan", "bundle.yaml", "--plain-http").expect()
+
+
+def test_an_attestation_or_the_signature_of_another_image_is_none(
+    cli: Cli, signing: Signing, outside: DebianRegistry
+) -> None:
+    image, other = put(cli, outside), put(cli, outside, "x/other")
+    (cli.folder / "facts.json").write_text("{}")
+    attest = ("attest", "--key", "cosign.key", "--new-bundle-format=true", *OFFLINE, "--predicate", "facts.json")
+    signing.run("cosign", *attest, image)
+    signing.sign(other, bundle=False)
+    tags = [f"docker://{outside.host}/{part[0]}:{part[1].replace(':', '-')}.sig" for part in
+            [("x/other", other.rpartition("@")[2]), ("x/app", image.rpartition("@")[2])]]  # fmt: skip
+    skopeo(cli.home, "copy", "--src-tls-verify=false", "--dest-tls-verify=false", *tags)
+    config(cli, outside, "require: {signatures: [cosign.pub]}\n")
+    why = cli.bundler(*BUILD).expect(3).three_lines[1]
+    assert "none of its 2 signatures is by cosign.pub" in why
+    assert "it signs another image" in why
+    assert "which is no signature" in why

@@ -16,6 +16,7 @@ from bundler.render.mirrors import PATHS, SCOPES
 from bundler.render.rook import ROLES
 from loader.bundle import rules
 from loader.bundle.errors import ConfigError
+from loader.signing import new_key_pair
 
 SCHEMA: dict[str, Any] = json.loads(
     (Path(__file__).resolve().parents[3] / "schemas" / "bundle-config.v1.json").read_text(encoding="utf-8")
@@ -23,6 +24,7 @@ SCHEMA: dict[str, Any] = json.loads(
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 DIGEST = "sha256:" + "0" * 64
 
+_, PUBLIC = new_key_pair()
 BASE: dict[str, Any] = {"name": "a", "version": "1.0", "registry": "reg:5000", "images": ["quay.io/a/ceph:1"]}
 
 GOOD: list[dict[str, Any]] = [
@@ -34,6 +36,10 @@ GOOD: list[dict[str, Any]] = [
     {"images": [{"image": "a", "platforms": ["linux/arm/v7", "linux/amd64"]}, {"fromDirs": "x/*", "platforms": "all"}]},
     {"platforms": ["linux/amd64"]},
     {"attachments": True},
+    {"require": {"signatures": ["cosign.pub"]}},
+    {"require": [{"images": "quay.io/a/*", "signatures": ["cosign.pub"]}]},
+    {"require": {"images": ["*:1"], "signatures": ["file:cosign.pub"]}},
+    {"images": [{"image": "a", "require": {"signatures": ["cosign.pub"]}, "attachments": True}]},
     {"mirrors": {}},
     {"mirrors": {"name": "a.b", "scope": "registry", "neverContactSource": True}},
     {"rook": {"version": "1.20.6", "from": ">=v1.19.0 <1.21.0"}},
@@ -66,6 +72,13 @@ BAD: list[dict[str, Any]] = [
     {"platforms": "linux/amd64"},
     {"images": [{"image": "a", "platforms": "some"}]},
     {"attachments": "yes"},
+    {"require": "cosign.pub"},
+    {"require": {}},
+    {"require": {"signatures": []}},
+    {"require": {"signatures": "cosign.pub"}},
+    {"require": {"signatures": [""]}},
+    {"require": {"images": [], "signatures": ["cosign.pub"]}},
+    {"images": [{"image": "a", "require": {"images": "a", "signatures": ["cosign.pub"]}}]},
     {"paths": "flat"},
     {"images": []},
     {"images": {}},
@@ -112,6 +125,8 @@ BAD: list[dict[str, Any]] = [
 def read(path: Path, _cap: int) -> bytes:
     if path.name == "names.txt":
         return b"d quay.io/a/d:1"
+    if path.suffix == ".pub":
+        return PUBLIC
     return b"apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"
 
 
