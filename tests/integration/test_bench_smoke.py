@@ -28,9 +28,11 @@ ROWS = [
 ]
 
 
-def bench(*arguments: str, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
+def bench(
+    *arguments: str, path: str = os.environ["PATH"], module: str = "bench.run"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "bench.run", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         env={**os.environ, "PATH": path},
         capture_output=True,
@@ -50,6 +52,20 @@ def test_a_quick_run_fills_every_row(tmp_path: Path) -> None:
         assert float(theirs.split()[0]) > 0, title
     assert float(table["build, disk used beside the archive, MB"][0].split()[0]) < 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["cache"]
+
+
+def test_verifying_is_measured_beside_what_an_officer_types(tmp_path: Path) -> None:
+    done = bench("--quick", "--cache", str(tmp_path / "cache"), module="bench.verify")
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    assert [row[0].split(",")[0] for row in rows] == [
+        "openssl dgst -sha256",
+        "airgap-loader verify",
+        "airgap-loader verify",
+        "zstd",
+    ]
+    for row in rows:
+        assert float(row[1].split()[0]) > 0
 
 
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path) -> None:
