@@ -17,7 +17,7 @@ from typing import Optional
 
 from bundler.imagelist import ConfigImage, ListRules, names, read_images
 from bundler.origin import ListFolders, list_folders
-from bundler.platforms import is_platform, read_platforms
+from bundler.platforms import read_platforms
 from bundler.render.manifests import CAPS as MANIFEST_CAPS
 from bundler.render.manifests import manifest_list
 from bundler.render.mirrors import PATHS, SCOPES
@@ -37,6 +37,7 @@ from loader.bundle.rules import NAME, VERSION
 from loader.bundle.strictjson import MAX_INTEGER
 from loader.mirrors import is_location, is_object_name
 from loader.oci.model import ImageRef, RegistryTarget
+from loader.oci.platforms import is_platform
 
 # A config of 1 MiB names about 10,000 images.
 CAPS = Caps(size=1 << 20, depth=16, nodes=50_000)

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 
 from bundler.settings import Value
 from loader.bundle.ocimanifest import ParsedManifest
+from loader.oci.platforms import is_platform, matches
 
-# os/architecture[/variant] as OCI's image-spec names them (Go's GOOS and GOARCH).
-_FORM = re.compile(r"[a-z0-9]{1,20}/[a-z0-9_]{1,20}(?:/[a-z0-9.]{1,20})?")
-# arm64 has one variant, which most indexes leave out.
-_ONLY_VARIANT = {"arm64": "v8"}
 _NONE = frozenset({None, "unknown/unknown"})
 # How buildkit ties an attestation to the child that it is about.
 _ATTESTED = "vnd.docker.reference.digest"
-
-
-def is_platform(text: str) -> bool:
-    """Tell whether ``text`` is ``os/architecture[/variant]``."""
-    return _FORM.fullmatch(text) is not None
 
 
 def read_platforms(value: Value) -> tuple[str, ...]:
@@ -32,18 +23,6 @@ def read_platforms(value: Value) -> tuple[str, ...]:
     if not found:
         value.fault("lists no platform; write all for every one")
     return tuple(dict.fromkeys(platform for platform in found if platform))
-
-
-def matches(platform: str, wanted: Sequence[str]) -> bool:
-    """Tell whether ``platform`` is one of ``wanted``; a wanted one without variant takes every variant."""
-    return any(_parts(platform)[: len(parts)] == parts for parts in map(_parts, wanted))
-
-
-def _parts(platform: str) -> list[str]:
-    parts = platform.split("/")
-    if len(parts) == 3 and _ONLY_VARIANT.get(parts[1]) == parts[2]:
-        return parts[:2]
-    return parts
 
 
 def kept_children(data: bytes, parsed: ParsedManifest, wanted: Sequence[str]) -> frozenset[str]:

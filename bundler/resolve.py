@@ -14,11 +14,12 @@ from bundler.imagelist import ConfigImage
 from bundler.imagesignatures import Signed
 from bundler.lock import Lock, Locked
 from bundler.neighbours import Neighbours
-from bundler.platforms import kept_children, matches, rewritten_index
+from bundler.platforms import kept_children, rewritten_index
 from loader.bundle.digest import digest_of, require_digest
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, RegistryError, TrustError
 from loader.bundle.limits import MAX_CONFIG
 from loader.bundle.ocimanifest import Descriptor, ParsedManifest, parse_manifest
+from loader.oci.platforms import matches
 
 _UNKNOWN = "unknown/unknown"  # what buildkit gives attestation manifests as a platform
 

@@ -31,6 +31,7 @@ from loader.cli.options import (
     Crypto,
     CryptoOption,
     FilledSource,
+    ImageGlobs,
     Jobs,
     JsonOption,
     LimitRate,
@@ -71,9 +72,6 @@ Context = Annotated[Optional[str], typer.Option("--context", metavar="C", help="
 Yes = Annotated[bool, typer.Option("--yes", help="answer the question before the cluster changes")]
 ReportDir = Annotated[Path, typer.Option("--report", metavar="DIR", help="folder for the report")]
 NoApply = Annotated[bool, typer.Option("--no-apply", help="push only; write the documents and print the oc lines")]
-ImageGlobs = Annotated[
-    Optional[list[str]], typer.Option("--image", metavar="GLOB", help="only images of this name (repeatable)")
-]
 
 
 @dataclass(frozen=True)

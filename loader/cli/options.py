@@ -75,6 +75,9 @@ PlainHttp = Annotated[bool, typer.Option("--plain-http", help="speak http to the
 CaFile = Annotated[
     Optional[Path], typer.Option("--ca-file", metavar="FILE", help="extra CA for our own connections (PEM)")
 ]
+ImageGlobs = Annotated[
+    Optional[list[str]], typer.Option("--image", metavar="GLOB", help="only images of this name (repeatable)")
+]
 AllowOlder = Annotated[bool, typer.Option("--allow-older", help="take an older bundle; needs --reason")]
 Reason = Annotated[Optional[str], typer.Option("--reason", metavar="TEXT", help="why, for the record")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, max=32, help="transfers at once")]

@@ -1,4 +1,4 @@
-"""``verify``, ``inspect`` and ``extract``: the verbs that change nothing but their own output folder."""
+"""``verify`` and ``inspect``: the verbs that change nothing."""
 
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 # ruff: noqa: FA100
@@ -15,7 +15,6 @@ from loader.cli.console import Console, run
 from loader.cli.options import (
     Crypto,
     CryptoOption,
-    FilledSource,
     JsonOption,
     Quiet,
     Signatures,
@@ -190,52 +189,3 @@ def _show(console: Console, found: dict[str, Any]) -> None:
             console.result(step, text)
     for path, text in (found["documentTexts"] or {}).items():
         console.text(f"--- {path}\n{text}")
-
-
-@app.command()
-def extract(
-    source: FilledSource,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="folder to write to")],
-    image: Annotated[
-        Optional[list[str]], typer.Option("--image", metavar="GLOB", help="only images of this name (repeatable)")
-    ] = None,
-    documents: Annotated[bool, typer.Option("--documents", help="the documents instead of the images")] = False,
-    registry: Annotated[
-        Optional[str], typer.Option("--registry", metavar="R", help="with --documents: render them for R")
-    ] = None,
-    trust: TrustOption = None,
-    signature: Signatures = None,
-    crypto: CryptoOption = Crypto.auto,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write verified skopeo dir layouts, or the documents."""
-    console = Console(as_json=as_json, quiet=quiet)
-
-    def verb() -> None:
-        from loader.bundle.verify import verify_content
-        from loader.extract import extract_images, write_documents
-        from loader.filling import open_filled
-        from loader.oci.model import RegistryTarget
-        from loader.site import chosen_images, site_documents
-
-        if registry is not None and not documents:
-            raise ConfigError("--registry goes with --documents", hint="layouts name no registry")
-        given = make_trust(trust, crypto)
-        with open_filled(source, given, signatures=signature or (), say=console.note) as filled:
-            bundle = filled.bundle
-            images = chosen_images(bundle.manifest.images, image or [])
-            with console.progress("verify", bundle.size) as on_bytes:
-                complete = verify_content(bundle, on_bytes=on_bytes)
-            if documents:
-                target = str(RegistryTarget.parse(registry or bundle.manifest.registry))
-                paths = write_documents(site_documents(bundle, target), output)
-            else:
-                total = sum(file.size for file in bundle.files.values() if file.link_to is None)
-                with console.progress("extract", total) as on_bytes:
-                    paths = extract_images(complete, images, output, on_bytes, filled.more)
-        for path in paths:
-            console.result("wrote", str(path))
-        console.document({"written": [str(path) for path in paths]})
-
-    raise typer.Exit(run(console, verb))

@@ -19,7 +19,7 @@ from tests.support.tokenserver import ISSUER, SERVICE, TokenServer
 
 PACKAGES = {"docker-registry": "docker-registry", "skopeo": "skopeo", "sh": "dash"}
 PACKAGES.update(ip="iproute2", tc="iproute2", nft="nftables", unshare="util-linux", nsenter="util-linux")
-PACKAGES.update({"dpkg-deb": "dpkg", "apt-get": "apt"})
+PACKAGES.update({"dpkg-deb": "dpkg", "apt-get": "apt", "ctr": "containerd", "containerd": "containerd"})
 PACKAGES.update((name, name) for name in ("busybox", "debootstrap", "mandoc", "openssl", "rpm", "xorriso", "zstd"))
 USER, PASSWORD = "integration", "integration-Password"
 # bcrypt of PASSWORD, cost 5: the registry takes no other kind, and no stock tool of a slim machine makes one.

@@ -15,6 +15,7 @@ from tests.support.bundles import Recipe, make_recipe, pack_image
 from tests.support.images import MadeImage, make_image, make_layer
 
 PREFIX = "registry.example:5000/site"
+AMD64 = ("linux/amd64",)
 BIG = make_layer("big", FRAME + 70_000)
 PLAIN = make_layer("plain", FRAME + 90_000, compressed=False)
 
@@ -61,8 +62,8 @@ def served() -> Served:
     first, second, third = recipe.manifest.images
     images = (
         replace(first, source="docker.io/ceph/ceph", repository="ceph/ceph", tag="v1"),
-        replace(second, source="quay.io/ceph/ceph", repository="ceph/ceph", tag="v2"),
-        replace(third, source="registry.local:5000/team/bare", repository="team/bare", tag=None),
+        replace(second, source="quay.io/ceph/ceph", repository="ceph/ceph", tag="v2", platforms=AMD64),
+        replace(third, source="registry.local:5000/team/bare", repository="team/bare", tag=None, platforms=AMD64),
     )
     attached = (
         m.Attachment("signature", one.digest, signature.digest, "images/0003-ceph", "ceph/ceph", "sha256-1.sig"),

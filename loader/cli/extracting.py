@@ -1,0 +1,164 @@
+"""``extract``: images and documents to disk."""
+
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from loader.bundle.errors import ConfigError
+from loader.cli.app import app
+from loader.cli.console import Console, run
+from loader.cli.options import (
+    Crypto,
+    CryptoOption,
+    FilledSource,
+    ImageGlobs,
+    JsonOption,
+    Quiet,
+    Signatures,
+    StateOption,
+    TrustOption,
+    make_trust,
+    state_folder,
+)
+
+if TYPE_CHECKING:
+    from loader.bundle.verify import VerifiedBundle
+    from loader.filling import Filled
+    from loader.picked import Picked
+
+
+class Format(str, enum.Enum):
+    """What images become."""
+
+    dir = "dir"
+    oci = "oci"
+    oci_archive = "oci-archive"
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What was asked for."""
+
+    output: Path
+    globs: tuple[str, ...]
+    documents: bool
+    registry: Optional[str]
+    kind: Format
+    platform: Optional[str]
+
+
+@app.command()
+def extract(
+    source: FilledSource,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="folder to write to; for an archive also FILE.tar")
+    ],
+    image: ImageGlobs = None,
+    documents: Annotated[bool, typer.Option("--documents", help="the documents instead of the images")] = False,
+    registry: Annotated[
+        Optional[str], typer.Option("--registry", metavar="R", help="with --documents: render them for R")
+    ] = None,
+    kind: Annotated[
+        Format,
+        typer.Option("--format", help="a skopeo dir layout for each image, one OCI layout, or that as one tar file"),
+    ] = Format.dir,
+    platform: Annotated[
+        Optional[str], typer.Option("--platform", metavar="P", help="only this one, such as linux/arm64")
+    ] = None,
+    trust: TrustOption = None,
+    signature: Signatures = None,
+    crypto: CryptoOption = Crypto.auto,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write verified images for skopeo, podman, containerd and k3s, or the documents."""
+    console = Console(as_json=as_json, quiet=quiet)
+
+    def verb() -> None:
+        from loader.filling import open_filled
+        from loader.history import History
+        from loader.verdict import replay_line
+
+        wish = _Wish(output, tuple(image or ()), documents, registry, kind, platform)
+        _require_sense(wish)
+        with open_filled(source, make_trust(trust, crypto), signatures=signature or (), say=console.note) as filled:
+            console.note("replay", replay_line(filled.bundle, History(state_folder(state))))
+            for warning in filled.bundle.warnings:
+                console.note("warning", warning)
+            paths = _write(console, filled, wish)
+        for path in paths:
+            console.result("wrote", str(path))
+        console.document({"written": [str(path) for path in paths]})
+
+    raise typer.Exit(run(console, verb))
+
+
+def _require_sense(wish: _Wish) -> None:
+    from loader.oci.platforms import is_platform
+
+    if wish.registry is not None and not wish.documents:
+        raise ConfigError(
+            "--registry goes with --documents", why="images keep the names they have", hint="leave it out"
+        )
+    if wish.documents and (wish.platform is not None or wish.kind is not Format.dir or wish.globs):
+        raise ConfigError(
+            "--documents goes without --image, --format and --platform", why="those choose images", hint="run it twice"
+        )
+    if wish.platform is not None and not is_platform(wish.platform):
+        raise ConfigError(
+            f"--platform {wish.platform[:60]} is none", why="os/architecture[/variant]", hint="linux/amd64"
+        )
+
+
+def _write(console: Console, filled: "Filled", wish: _Wish) -> list[Path]:
+    from loader.bundle.verify import verify_content
+    from loader.extract import Extracting, extract_layouts, total_blobs, write_documents
+    from loader.oci.model import RegistryTarget
+    from loader.ocilayout import docker_manifest, write_archive, write_layout
+    from loader.picked import pick
+    from loader.site import attachments_of, chosen_images, site_documents
+
+    bundle = filled.bundle
+    images = chosen_images(bundle.manifest.images, wish.globs)
+    attached = attachments_of(bundle, images) if wish.kind is Format.dir and wish.platform is None else []
+    picked = pick(bundle, [*images, *attached], wish.platform)
+    with console.progress("verify", bundle.size) as on_bytes:
+        complete = verify_content(bundle, on_bytes=on_bytes)
+    if wish.documents:
+        target = str(RegistryTarget.parse(wish.registry or bundle.manifest.registry))
+        return write_documents(site_documents(bundle, target), wish.output)
+    with console.progress("extract", sum(total_blobs(picked).values())) as on_bytes:
+        work = Extracting(complete, filled.more, on_bytes)
+        if wish.kind is Format.dir:
+            return extract_layouts(work, picked, wish.output)
+        if wish.kind is Format.oci:
+            return [write_layout(work, picked, wish.output)]
+        path = write_archive(work, picked, _archive_path(bundle, picked, wish.output))
+        _tell_import(console, path, takes_all=len(picked) == 1 or bool(docker_manifest(bundle, picked)))
+        return [path]
+
+
+def _tell_import(console: Console, path: Path, *, takes_all: bool) -> None:
+    """Say how nodes import an archive."""
+    console.note("import", f"containerd: ctr -n k8s.io images import {path}")
+    console.note("import", f"k3s, RKE2: put it into the agent's images folder, or k3s ctr images import {path}")
+    if takes_all:
+        console.note("import", f"podman: podman load -i {path}")
+    else:
+        console.note("import", "podman: one image a file (--image), or one platform (--platform)")
+
+
+def _archive_path(bundle: "VerifiedBundle", picked: "list[Picked]", output: Path) -> Path:
+    """The file that was named, or one in the folder that was: named after the bundle, or the one image in it."""
+    if output.suffix == ".tar" and not output.is_dir():
+        return output
+    whole = f"{bundle.manifest.name}-{bundle.manifest.version}"
+    name = picked[0].owner.path.rpartition("/")[2] if len(picked) == 1 else whole
+    return output / f"{name}.oci.tar"
