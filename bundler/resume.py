@@ -63,7 +63,7 @@ class _Beginning(Archive):
         for frame in self.layout.frames[span.first : span.stop]:
             offset = self._offsets[-1]
             end = offset + (frames.raw_size(frame.size) if frame.stored == "raw" else self._walk(offset, frame.size))
-            if end > self._source.size:
+            if end > self.source.size:
                 return False
             self._offsets.append(end)
         return True
@@ -73,7 +73,7 @@ class _Beginning(Archive):
         length, last = len(frames.header(size, checksum=True)), 0
         while not last and length < frames.MAX_ZSTD_FRAME:
             head = bytearray(_BLOCK_HEADER)
-            if self._source.read_into(offset + length, memoryview(head)) < _BLOCK_HEADER:
+            if self.source.read_into(offset + length, memoryview(head)) < _BLOCK_HEADER:
                 break
             value = int.from_bytes(head, "little")
             last = value & 1
@@ -86,7 +86,7 @@ class _Beginning(Archive):
             # The same content can be stored in many ways; that of this build is the one it would make again.
             stored = memoryview(buffer)[: self._offsets[index + 1] - self._offsets[index]]
             if self._engine.compress(blocks[0]) != stored:
-                raise FormatError(f"{self._source.name}: frame {index} was compressed by something else")
+                raise FormatError(f"{self.source.name}: frame {index} was compressed by something else")
         return blocks
 
 

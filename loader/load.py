@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from loader.bundle.errors import AirgapError, ClusterError, Pending, RegistryError
+from loader.archivehash import ArchiveHash, hashed
+from loader.bundle.errors import AirgapError, ClusterError, Pending, RegistryError, StorageError
 from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content
 from loader.charts import helm_finding, helm_lines, helm_pending, values_of
 from loader.cluster.apply import Applied, apply_plan, rehearse
@@ -119,30 +120,58 @@ def load(
     says what was done until then. With ``dry_run`` nothing is written anywhere.
     """
     with open_filled(sources, trust, signatures=signatures, say=ports.say) as filled:
-        bundle = filled.bundle
         state = _verified(filled, options, ports)
-        _preflight_registry(state, options, ports)
-        _preflight_cluster(state, options, ports)
-        _tell_effect(state, options, ports)
         if options.dry_run:
+            _preflight(state, options, ports)
             _rehearse(state)
             return state
-        _ask(state, ports)
-        ports.history.record(bundle, when=ports.now(), reason=options.override)
-        _begin_report(state, ports)
-        ports.imports.begin(bundle, trust, ports.report.record, verb=options.verb, reason=options.override)
-        try:
-            _push(state, options, ports)
-            _apply(state, options, ports)
-            ports.report.succeeded()
-        except AirgapError as error:
-            _show_way_back(error, options, ports.report)
-            ports.report.failed(error)
-            raise
-        finally:
-            ports.report.finish(ports.now())
-            ports.imports.finish(ports.report.record)
+        with hashed(filled.bundle.stored) as archive:
+            try:
+                _preflight(state, options, ports)
+            except (ClusterError, RegistryError) as error:
+                _report_refusal(error, state, ports, archive)
+                raise
+            _ask(state, ports)
+            _carry_out(state, trust, options, ports, archive)
         return state
+
+
+def _carry_out(state: State, trust: Trust, options: LoadOptions, ports: LoadPorts, archive: ArchiveHash) -> None:
+    """Push and apply, with a report that is true at every moment; where it cannot be written nothing is pushed."""
+    ports.history.record(state.bundle, when=ports.now(), reason=options.override)
+    _begin_report(state, ports)
+    ports.imports.begin(state.bundle, trust, ports.report.record, verb=options.verb, reason=options.override)
+    try:
+        _push(state, options, ports)
+        _apply(state, options, ports)
+        ports.report.succeeded()
+    except AirgapError as error:
+        _show_way_back(error, options, ports.report)
+        ports.report.failed(error)
+        raise
+    except KeyboardInterrupt:
+        archive.stop()  # nobody waits for it
+        raise
+    finally:
+        ports.report.finish(ports.now(), archive.row())
+        ports.imports.finish(ports.report.record)
+
+
+def _preflight(state: State, options: LoadOptions, ports: LoadPorts) -> None:
+    _preflight_registry(state, options, ports)
+    _preflight_cluster(state, options, ports)
+    _tell_effect(state, options, ports)
+
+
+def _report_refusal(error: AirgapError, state: State, ports: LoadPorts, archive: ArchiveHash) -> None:
+    """Leave a report of a load that ended before its first write."""
+    try:
+        _begin_report(state, ports)
+        ports.report.failed(error)
+        ports.report.finish(ports.now(), archive.row())
+        ports.note("report", str(ports.report.path))
+    except StorageError as unwritten:
+        ports.note("report", str(unwritten))
 
 
 def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:

@@ -16,6 +16,7 @@ def load_page(record: dict[str, Any]) -> str:
     page.facts(
         [
             ("bundle id", bundle["id"]),
+            *_archive_facts(record["archive"]),
             ("sequence", str(bundle["sequence"])),
             ("created", bundle["created"]),
             ("registry", record["registry"]),
@@ -68,6 +69,12 @@ def _add_history(page: Page, record: dict[str, Any]) -> None:
             ],
         ),
     )
+
+
+def _archive_facts(archive: Optional[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    if archive is None:
+        return []
+    return [("archive", f"{archive['name']}, SHA-256 {archive['sha256'] or 'not known'}")]
 
 
 def _cluster_facts(cluster: Optional[Mapping[str, str]]) -> list[tuple[str, str]]:

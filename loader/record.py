@@ -27,6 +27,15 @@ TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 @dataclass(frozen=True)
+class ArchiveRow:
+    """The archive file: what `sha256sum` prints for it, None where a run ended before it was known."""
+
+    name: str
+    sha256: Optional[str]
+    size: int
+
+
+@dataclass(frozen=True)
 class BundleRow:
     """Which bundle was loaded."""
 
@@ -144,8 +153,9 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Record:
-    """``NAME-VERSION.load.json``."""
+    """``NAME-VERSION.load.json``; ``archive`` is None for a media set."""
 
+    archive: Optional[ArchiveRow]
     blobs: BlobsRow
     bundle: BundleRow
     cluster: Optional[ClusterRow]
@@ -199,6 +209,7 @@ def _odd(record: Record) -> Iterator[str]:
     yield from (word for word, known in words if word not in known)
     texts = [(record.bundle.id, HEX), (record.loader_sha256, HEX), *((run.loader_sha256, HEX) for run in record.runs)]
     texts += [(image.digest, DIGEST) for image in record.images]
+    texts += [(record.archive.sha256, HEX)] if record.archive and record.archive.sha256 else []
     times = (record.started, record.finished, *(time for run in record.runs for time in (run.started, run.finished)))
     texts += [(record.bundle.created, TIME), *((time, TIME) for time in times if time is not None)]
     yield from (value for value, pattern in texts if pattern.fullmatch(value) is None)

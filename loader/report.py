@@ -36,6 +36,7 @@ class Report:
         self._path: Optional[Path] = None
         self._record: dict[str, Any] = {
             **self._facts,
+            "archive": None,
             "blobs": {"bytesSent": 0, "mounted": 0, "present": 0, "sent": 0},
             "cluster": None,
             "error": None,
@@ -134,7 +135,7 @@ class Report:
         if record.bundle.id != self._record["bundle"]["id"] or (server and here and here["server"] != server):
             return self._set_aside(path, "it is of another bundle or cluster")
         plain = to_plain(record)
-        self._record.update({name: plain[name] for name in ("blobs", "images", "runs", "waits")})
+        self._record.update({name: plain[name] for name in ("archive", "blobs", "images", "runs", "waits")})
         self._record["cluster"] = here or plain["cluster"]
         self._take_objects(tuple(change for change in changes if not change.row.restored))
         return ""
@@ -209,8 +210,12 @@ class Report:
             "pending" if isinstance(error, Pending) else "interrupted" if isinstance(error, Interrupted) else "failed"
         )
 
-    def finish(self, now: str) -> None:
-        """Write the last record and the page. A run that was killed before says ``interrupted``."""
+    def finish(self, now: str, archive: Optional[dict[str, Any]] = None) -> None:
+        """Write the last record and the page, with what is known of the archive file.
+
+        A run that was killed before says ``interrupted``.
+        """
+        self._record["archive"] = archive or self._record["archive"]
         self._record["finished"] = self._record["runs"][-1]["finished"] = now
         self.write()
         if self._path is not None:

@@ -62,6 +62,7 @@ STRINGS: dict[tuple[type, str], dict[str, Any]] = {
     (i.ImportSigner, "fingerprint"): {"pattern": _DIGEST},
     (i.ImportPolicy, "sha256"): {"pattern": _HEX},
     (r.Record, "state"): {"enum": list(r.STATES)},
+    (r.ArchiveRow, "sha256"): {"pattern": _HEX},
     (r.Record, "loader_sha256"): {"pattern": _HEX},
     (r.Record, "started"): {"pattern": _TIME},
     (r.Record, "finished"): {"pattern": _TIME},

@@ -73,7 +73,7 @@ class Archive:
     """
 
     def __init__(self, source: ByteSource, layout: Layout, expected: Sequence[Expected], decoder: FrameDecoder) -> None:
-        self._source = source
+        self.source = source
         self._decoder = decoder
         self._lock = threading.Lock()
         self._kept: dict[int, Kept] = {}
@@ -85,22 +85,22 @@ class Archive:
     @property
     def size(self) -> int:
         """Length of the archive in bytes."""
-        return self._source.size
+        return self.source.size
 
     def _place_frames(self) -> list[int]:
         table_size = frames.seek_table_size(len(self.layout.frames))
         smallest = sum(frames.raw_size(f.size) for f in self.layout.frames if f.stored == "raw") + table_size
-        if self._source.size < smallest:
+        if self.source.size < smallest:
             raise FormatError(
-                f"{self._source.name} is truncated", why=f"{self._source.size} bytes; at least {smallest} are due"
+                f"{self.source.name} is truncated", why=f"{self.source.size} bytes; at least {smallest} are due"
             )
-        table = bytes(read_exact(self._source, self._source.size - table_size, table_size))
-        with naming(self._source):
+        table = bytes(read_exact(self.source, self.source.size - table_size, table_size))
+        with naming(self.source):
             offsets = [0, *accumulate(frames.parse_seek_table(table, self.layout.frames))]
-        if offsets[-1] + table_size != self._source.size:
+        if offsets[-1] + table_size != self.source.size:
             raise FormatError(
-                f"{self._source.name} does not have the predicted length",
-                why=f"{self._source.size} bytes; {offsets[-1] + table_size} are due",
+                f"{self.source.name} does not have the predicted length",
+                why=f"{self.source.size} bytes; {offsets[-1] + table_size} are due",
             )
         return offsets
 
@@ -116,13 +116,13 @@ class Archive:
             where = f"frame {number} at byte {offset}"
             if frame.stored == "raw":
                 for start, end, at, length in frames.raw_pieces(frame.size):
-                    data = read_exact(self._source, offset + at, length, buffer)
-                    with naming(self._source, where):
+                    data = read_exact(self.source, offset + at, length, buffer)
+                    with naming(self.source, where):
                         blocks = frames.raw_blocks(data, frame.size, start, end)
                     yield blocks
                 continue
-            data = read_exact(self._source, offset, self._offsets[number + 1] - offset, buffer)
-            with naming(self._source, where):
+            data = read_exact(self.source, offset, self._offsets[number + 1] - offset, buffer)
+            with naming(self.source, where):
                 frames.check_zstd_frame(data, frame.size)
                 decoded = self._decoder.decode(data, frame.size)
             yield [memoryview(decoded)]
@@ -143,8 +143,8 @@ class Archive:
             end = min(stop, frame.offset + frame.size)
             inner = (start - frame.offset, end - frame.offset)
             where, length = frames.raw_range(frame.size, *inner)
-            data = bytes(read_exact(self._source, self._offsets[number] + where, length))
-            with naming(self._source, f"frame {number}"):
+            data = bytes(read_exact(self.source, self._offsets[number] + where, length))
+            with naming(self.source, f"frame {number}"):
                 parts.append(frames.strip_blocks(data, frame.size, *inner))
             start = end
             number += 1
@@ -196,7 +196,7 @@ class Archive:
                 noted.note(position, running)
             elif not kept.agrees(position, running):
                 raise TrustError(
-                    f"{self._source.name} changed while it was read",
+                    f"{self.source.name} changed while it was read",
                     why=f"what ends at byte {position} of {member.path} is not what was verified",
                     hint="copy the bundle to a disk you trust and start again",
                 )
@@ -245,7 +245,7 @@ class Archive:
                 self.check_hash(index, running)
             elif stream.take(len(due)) != due:
                 where = self.layout.members[index].path if index < len(self.layout.members) else "the end of the tar"
-                raise FormatError(f"{self._source.name}: the tar header or padding at {where} is not as predicted")
+                raise FormatError(f"{self.source.name}: the tar header or padding at {where} is not as predicted")
 
     @staticmethod
     def _told(pieces: Iterator[list[memoryview]], on_bytes: Callable[[int], None]) -> Iterator[memoryview]:

@@ -89,6 +89,11 @@ class VerifiedBundle:
         """Length of the archive in bytes."""
         return self._archive.size
 
+    @property
+    def stored(self) -> ByteSource:
+        """The archive as it is stored, unchecked: for a hash in a record, never for use."""
+        return self._archive.source
+
     def read(self, path: str) -> bytes:
         """Return the whole of a small member (document, manifest), checked against its SHA-256."""
         file = self.files[path]

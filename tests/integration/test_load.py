@@ -98,6 +98,19 @@ def test_without_a_cluster_nothing_is_pushed(site: Site) -> None:
     broken.write_text(site.cluster.kubeconfig.read_text().replace(site.cluster.url, "https://127.0.0.1:1"))
     site.run("load", kubeconfig=broken).expect(7).three_lines  # noqa: B018 - the property checks the form
     assert not site.tags("ceph/ceph")
+    report = site.report
+    assert (report["state"], report["cluster"], report["error"]["code"]) == ("failed", None, 7)
+    hashed = (site.archive.parent / f"{site.archive.name}.sha256").read_text().split()[0]
+    assert report["archive"] == {
+        "name": site.archive.name,
+        "sha256": hashed,
+        "size": site.archive.stat().st_size,
+    }
+    assert hashed in (site.cli.folder / "reports/rook-ceph-2020.10.load.html").read_text()
+    # The next run goes on with it, now that the cluster is known.
+    site.run("load", "--only", "mirrors").expect()
+    assert [run["state"] for run in site.report["runs"]] == ["failed", "complete"]
+    assert site.report["cluster"]["server"] == site.cluster.url
 
 
 def test_no_apply_writes_the_documents_for_this_registry(site: Site) -> None:

@@ -90,7 +90,7 @@ def test_the_session_runs_as_it_is_written(desk: Desk) -> None:
     commands = list(typed(SESSION))
     assert len(commands) > 10
     differences = [difference(one, desk.type(one.command)) for one in commands]
-    assert [text for text in differences if text] == []
+    assert not any(differences), "\n".join(differences)
 
 
 def difference(wanted: Typed, found: str) -> str:

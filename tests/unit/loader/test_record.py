@@ -18,6 +18,7 @@ SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "schemas/load-report.
 HEX, NOW = "a" * 64, "2026-01-31T00:00:00Z"
 RUN = {"finished": NOW, "host": "h", "loader": "l", "loaderSha256": HEX, "started": NOW}
 GOOD: dict[str, Any] = {
+    "archive": {"name": "rook-ceph-2020.10.tar.zst", "sha256": HEX, "size": 9},
     "blobs": {"bytesSent": 1, "mounted": 0, "present": 2, "sent": 3},
     "bundle": {"created": NOW, "id": HEX, "name": "rook-ceph", "sequence": 3, "version": "2020.10"},
     "cluster": {"context": "admin", "server": "https://api:6443", "user": "admin", "version": "OpenShift 4.14.8"},
@@ -58,6 +59,8 @@ GOOD: dict[str, Any] = {
 
 Change = Callable[[dict[str, Any]], Any]
 BAD: dict[str, Change] = {
+    "no archive": lambda d: d.pop("archive"),
+    "archive hash": lambda d: d["archive"].update(sha256="A" * 64),
     "unknown field": lambda d: d.update(extra=1),
     "missing field": lambda d: d.pop("waits"),
     "another format": lambda d: d.update(formatVersion=2),
