@@ -9,6 +9,7 @@ from typing import Optional
 
 from bundler.output import write_file
 from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
+from bundler.token import AskSecret, open_token
 from loader.attach import check_label
 from loader.bundle.errors import ConfigError, StorageError
 from loader.bundle.head import Head, read_head
@@ -20,16 +21,26 @@ _SCHEME = re.compile(r"[a-z0-9]{2,16}:")
 
 
 def open_signer(
-    uri: str, *, label: Optional[str], environ: Mapping[str, str], passphrase_file: Optional[Path] = None
+    uri: str,
+    *,
+    label: Optional[str],
+    environ: Mapping[str, str],
+    passphrase_file: Optional[Path] = None,
+    ask: Optional[AskSecret] = None,
 ) -> Signer:
-    """Return the signer that ``uri`` names: ``file:PATH``, a bare path, or ``env:VAR`` holding a PEM.
+    """Return the signer that ``uri`` names: ``file:PATH``, a bare path, ``env:VAR`` holding a PEM, or ``pkcs11:…``.
 
-    ``label`` defaults to the file's stem. Raises ``ConfigError`` for an unknown scheme or a bad key,
-    ``StorageError`` when the file can't be read.
+    ``label`` defaults to the file's stem. A key that is locked takes its passphrase from ``passphrase_file``, else from
+    ``ask``. Raises ``ConfigError`` for an unknown scheme, a bad key, or where nobody can be asked; ``StorageError``
+    when the file can't be read.
     """
     scheme = _SCHEME.match(uri)
     kind = scheme[0][:-1] if scheme else "file"
     name = uri[scheme.end() :] if scheme else uri
+    if kind == "pkcs11":
+        signer = open_token(uri, label=label, passphrase_file=passphrase_file, ask=ask or _nobody)
+        check_label(signer.label)
+        return signer
     if kind == "file":
         pem, stem = read_small_file(Path(name)), Path(name).stem
     elif kind == "env":
@@ -37,9 +48,21 @@ def open_signer(
             raise ConfigError(f"--key {uri}: the variable is not set")
         pem, stem = environ[name].encode(), name
     else:
-        raise ConfigError(f"--key {kind}: is not a known kind of key", hint="file:PATH, a path, or env:VARIABLE")
+        raise ConfigError(
+            f"--key {kind}: is not a known kind of key", hint="file:PATH, a path, env:VARIABLE, or pkcs11:…"
+        )
     passphrase = read_small_file(passphrase_file).rstrip(b"\r\n") if passphrase_file else None
+    if passphrase is None and b"ENCRYPTED" in pem:
+        passphrase = (ask or _nobody)(f"passphrase of {name}: ").encode()
     return load_signer(pem, label=check_label(label or stem.lower()), where=name, passphrase=passphrase)
+
+
+def _nobody(question: str) -> str:
+    raise ConfigError(
+        f"{question.rstrip(': ')} is needed",
+        why="nobody can be asked: this is no terminal",
+        hint="--passphrase-file F reads it from a file",
+    )
 
 
 def write_key_pair(name: str, folder: Path, passphrase_file: Optional[Path]) -> tuple[Path, Path, PublicKey]:

@@ -125,10 +125,11 @@ def load_signer(pem: bytes, *, label: str, where: str, passphrase: Optional[byte
             why=str(error).split("(", maxsplit=1)[0].strip(),
             hint="a private key in PEM; an encrypted one needs --passphrase-file",
         ) from error
-    return Signer(label, _allowed(private.public_key(), where), private)
+    return Signer(label, allowed_public(private.public_key(), where), private)
 
 
-def _allowed(public: Any, where: str) -> PublicKey:
+def allowed_public(public: Any, where: str) -> PublicKey:
+    """Return a key of ``cryptography`` as ours; ``ConfigError`` for one whose signatures no loader would accept."""
     try:
         return parse_public_key(_public_pem(public), where)
     except TrustError as error:

@@ -3,7 +3,6 @@
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 # ruff: noqa: FA100
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -12,7 +11,7 @@ import typer
 
 from bundler.cli.app import app
 from bundler.cli.opening import PlatformOption, RewriteIndex, chosen_config, opened_sources
-from bundler.cli.options import AlsoOption, KeyOption, Passphrase, SignerOption, source_date
+from bundler.cli.options import AlsoOption, KeyOption, Passphrase, SignerOption, given_signer, source_date
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
 from loader.cli.options import (
@@ -100,7 +99,6 @@ def _build(
 ) -> None:
     from bundler.build import BuildPorts, build
     from bundler.lock import lock_path, read_lock, unlocked, write_lock
-    from bundler.sign import open_signer
 
     locked, update, update_all = moves
     if locked and (update or update_all):
@@ -111,7 +109,7 @@ def _build(
     uri, label, passphrase_file, sigstore = key
     if sigstore and uri is None:
         raise ConfigError("--also sigstore needs --key", hint="sign --also sigstore adds it later")
-    signers = [open_signer(uri, label=label, environ=os.environ, passphrase_file=passphrase_file)] if uri else []
+    signers = [given_signer(uri, label, passphrase_file)] if uri else []
     with opened_sources(console, config, flags) as sources:
         ports = BuildPorts(
             open_source=sources.open,

@@ -10,7 +10,7 @@ from typing import Annotated, Optional
 import typer
 
 from bundler.cli.app import app
-from bundler.cli.options import KeyOption, Passphrase, SignerOption
+from bundler.cli.options import KeyOption, Passphrase, SignerOption, given_signer
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
 from loader.cli.options import JsonOption, Quiet
@@ -68,7 +68,6 @@ def _make(
     from bundler.iso import find_xorriso
     from bundler.media import MediaOptions, MediaPorts, make_media
     from bundler.medium import capacity_of, parse_size
-    from bundler.sign import open_signer
 
     medium, volume_size, parity, loader, iso = wanted
     if (medium is None) == (volume_size is None):
@@ -80,7 +79,7 @@ def _make(
             why="signatures stand on the discs and can't be added to an image",
             hint="without a key: media -o SETDIR, then sign or attach-signature SETDIR, then iso SETDIR",
         )
-    signer = open_signer(uri, label=label, environ=os.environ, passphrase_file=passphrase_file) if uri else None
+    signer = given_signer(uri, label, passphrase_file) if uri else None
     options = MediaOptions(
         capacity_of(medium) if medium is not None else parse_size(volume_size or ""),
         parity,

@@ -1,26 +1,32 @@
 """The options that several commands of the builder share, each with one meaning everywhere (cli.md)."""
 
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
 
 import enum
+import getpass
 import os
+import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from loader.bundle.errors import ConfigError
 from loader.cli.options import now
 
-KeyOption = Annotated[
-    Optional[str], typer.Option("--key", metavar="KEY", help="signing key: a path, file:PATH or env:VARIABLE")
-]
+if TYPE_CHECKING:
+    from loader.signing import Signer
+
+KEY_HELP = "signing key: a path, file:PATH, env:VARIABLE or pkcs11:URI"
+KeyOption = Annotated[Optional[str], typer.Option("--key", metavar="KEY", help=KEY_HELP)]
 SignerOption = Annotated[
     Optional[str],
     typer.Option("--signer", metavar="NAME", help="label of the signature (default: key's file stem)"),
 ]
 Passphrase = Annotated[
-    Optional[Path], typer.Option("--passphrase-file", metavar="F", help="passphrase of the key, in a file")
+    Optional[Path],
+    typer.Option("--passphrase-file", metavar="F", help="file with the key's passphrase or the token's PIN"),
 ]
 
 
@@ -35,6 +41,14 @@ AlsoOption = Annotated[
     typer.Option("--also", help="sigstore: a Sigstore bundle over the archive, for cosign verify-blob"),
 ]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the archive NAME-VERSION.tar.zst")]
+
+
+def given_signer(key: str, label: Optional[str], passphrase_file: Optional[Path]) -> "Signer":
+    """Open ``--key``; what it is locked with is asked for where there is a terminal."""
+    from bundler.sign import open_signer
+
+    ask = getpass.getpass if sys.stdin.isatty() else None
+    return open_signer(key, label=label, environ=os.environ, passphrase_file=passphrase_file, ask=ask)
 
 
 def source_date() -> int:

@@ -2,14 +2,13 @@
 
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bundler.cli.app import app
-from bundler.cli.options import AlsoOption, Passphrase, SignerOption
+from bundler.cli.options import KEY_HELP, AlsoOption, Passphrase, SignerOption, given_signer
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
 from loader.cli.options import JsonOption
@@ -44,19 +43,19 @@ def keygen(
 @app.command()
 def sign(
     bundle: Signable,
-    key: Annotated[str, typer.Option("--key", metavar="KEY", help="signing key: a path, file:PATH or env:VARIABLE")],
+    key: Annotated[str, typer.Option("--key", metavar="KEY", help=KEY_HELP)],
     signer: SignerOption = None,
     passphrase_file: Passphrase = None,
     also: AlsoOption = None,
 ) -> None:
     """Add a further signature: as a file beside the bundle, or onto every disc of a media set's folder."""
     from bundler.setsign import sign_set
-    from bundler.sign import open_signer, sign_bundle
+    from bundler.sign import sign_bundle
 
     console = Console()
 
     def verb() -> None:
-        private = open_signer(key, label=signer, environ=os.environ, passphrase_file=passphrase_file)
+        private = given_signer(key, signer, passphrase_file)
         if also and bundle.is_dir():
             raise ConfigError("--also sigstore is for an archive", why=f"{bundle} is a folder of discs")
         signed = sign_set(bundle, private) if bundle.is_dir() else sign_bundle(bundle, private, sigstore=bool(also))

@@ -19,6 +19,7 @@ from tests.support.tokenserver import ISSUER, SERVICE, TokenServer
 
 PACKAGES = {"docker-registry": "docker-registry", "skopeo": "skopeo", "sh": "dash"}
 PACKAGES.update(ip="iproute2", tc="iproute2", nft="nftables", unshare="util-linux", nsenter="util-linux")
+PACKAGES.update({"softhsm2-util": "softhsm2", "pkcs11-tool": "opensc"})
 PACKAGES.update({"dpkg-deb": "dpkg", "apt-get": "apt", "ctr": "containerd", "containerd": "containerd"})
 PACKAGES.update((name, name) for name in ("busybox", "debootstrap", "mandoc", "openssl", "rpm", "xorriso", "zstd"))
 USER, PASSWORD = "integration", "integration-Password"
