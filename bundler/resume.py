@@ -80,14 +80,15 @@ class _Beginning(Archive):
             length += _BLOCK_HEADER + (1 if value >> 1 & 3 == _RLE else value >> 3)
         return length + frames.CHECKSUM
 
-    def _frame(self, index: int, buffer: bytearray) -> list[memoryview]:
-        blocks = super()._frame(index, buffer)
-        if self.layout.frames[index].stored == "zstd":
-            # The same content can be stored in many ways; that of this build is the one it would make again.
-            stored = memoryview(buffer)[: self._offsets[index + 1] - self._offsets[index]]
-            if self._engine.compress(blocks[0]) != stored:
-                raise FormatError(f"{self.source.name}: frame {index} was compressed by something else")
-        return blocks
+    def _largest_read(self) -> int:
+        return frames.MAX_ZSTD_FRAME
+
+    def _decoded(self, stored: memoryview, size: int) -> memoryview:
+        content = super()._decoded(stored, size)
+        # The same content can be stored in many ways; that of this build is the one it would make again.
+        if self._engine.compress(content) != stored:
+            raise FormatError("a zstd frame was compressed by something else")
+        return content
 
 
 def keep_proven(partial: Partial, head: Head, files: Sequence[File]) -> Kept:

@@ -123,9 +123,13 @@ class Archive:
                 continue
             data = read_exact(self.source, offset, self._offsets[number + 1] - offset, buffer)
             with naming(self.source, where):
-                frames.check_zstd_frame(data, frame.size)
-                decoded = self._decoder.decode(data, frame.size)
-            yield [memoryview(decoded)]
+                content = self._decoded(data, frame.size)
+            yield [content]
+
+    def _decoded(self, stored: memoryview, size: int) -> memoryview:
+        """The content of a zstd frame of ``size`` bytes."""
+        frames.check_zstd_frame(stored, size)
+        return memoryview(self._decoder.decode(stored, size))
 
     def read_small(self, index: int) -> bytes:
         """Return the whole content of a member that stands in glue, checked against its SHA-256."""
