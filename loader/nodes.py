@@ -17,6 +17,7 @@ from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.prediction import effect_words
 from loader.cluster.preflight import Pulls
 from loader.cluster.prepare import Asked
+from loader.cluster.rookauto import parse_place
 from loader.cluster.rookeffect import RookEffect, rook_words
 from loader.oci.connect import Registries
 from loader.oci.model import RegistryTarget
@@ -24,13 +25,25 @@ from loader.oci.model import RegistryTarget
 
 @dataclass(frozen=True)
 class NodeOptions:
-    """``--mirrors``, ``--migrate-icsp``, ``--prune-mirrors``, ``--cluster-ca FILE``, ``--cluster-auth FILE``."""
+    """``--mirrors``, ``--migrate-icsp``, ``--prune-mirrors``, ``--cluster-ca FILE``, ``--cluster-auth FILE``, and
+    ``--ceph-cluster NS/NAME``.
+    """
 
     mirrors: str = "cluster"
     migrate_icsp: bool = False
     prune_mirrors: bool = False
     authority: Optional[Path] = None
     login: Optional[Path] = None
+    ceph_cluster: Optional[str] = None
+
+    def check(self) -> None:
+        """Raise ``ConfigError`` for a value that cannot be meant, before anything else happens."""
+        parse_place(self.ceph_cluster or "ns/name", "--ceph-cluster")
+
+    @property
+    def place(self) -> Optional[tuple[str, str]]:
+        """Namespace and name of the CephCluster that was named. Raises ``ConfigError``."""
+        return parse_place(self.ceph_cluster, "--ceph-cluster") if self.ceph_cluster is not None else None
 
 
 def asked_of_nodes(
@@ -59,7 +72,7 @@ def asked_of_nodes(
     pulls = Pulls(images, target, scheme, private_ca, registries.answers_anyone(target.host))
     way = MirrorWay(options.mirrors, migrate=options.migrate_icsp, prune=options.prune_mirrors)
     clock = datetime.datetime.strptime(now, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
-    return Asked(way, pulls, authority, login, clock, _parsed(date))
+    return Asked(way, pulls, authority, login, clock, _parsed(date), options.place)
 
 
 def _parsed(date: str) -> Optional[datetime.datetime]:

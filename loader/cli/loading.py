@@ -244,7 +244,10 @@ def apply_command(
 def _options(**given: Any) -> "LoadOptions":
     from loader.load import LoadOptions
 
-    return LoadOptions(**given)
+    options = LoadOptions(**given)
+    if options.nodes is not None:
+        options.nodes.check()
+    return options
 
 
 def _only(text: Optional[str]) -> tuple[str, ...]:
@@ -313,13 +316,15 @@ def _conclude(given: _Run, state: "State", record: dict[str, Any]) -> None:
 
 def _by_hand(given: _Run, state: "State") -> None:
     from loader.cluster.oclines import oc_lines
+    from loader.cluster.rookauto import at_place
     from loader.extract import write_documents
 
     folder = given.report / f"{state.name}.documents"
     if not given.options.dry_run:
         write_documents(state.documents, folder)
     given.console.result("apply", f"not done: --no-apply. By hand, in {folder}:")
-    given.console.text("\n".join(oc_lines(item.document for item in state.documents)))
+    place = given.options.nodes.place if given.options.nodes is not None else None
+    given.console.text("\n".join(oc_lines(at_place(item.document, place) for item in state.documents)))
 
 
 def who() -> dict[str, str]:

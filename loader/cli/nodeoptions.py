@@ -1,4 +1,4 @@
-"""The options of ``load`` and ``apply`` that say what nodes get."""
+"""The options of ``load`` and ``apply`` that say what nodes get, and which CephCluster."""
 
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 
@@ -36,6 +36,12 @@ ClusterAuth = Annotated[
     Optional[Path],
     typer.Option("--cluster-auth", metavar="FILE", help="add the registry's login in this file to the pull secret"),
 ]
+CephCluster = Annotated[
+    Optional[str],
+    typer.Option(
+        "--ceph-cluster", metavar="NS/NAME", help="the CephCluster to change, if not the bundle's or the only one"
+    ),
+]
 
 
 _PARAMETERS = (
@@ -44,6 +50,7 @@ _PARAMETERS = (
     ("prune_mirrors", PruneMirrors, False),
     ("cluster_ca", ClusterCa, None),
     ("cluster_auth", ClusterAuth, None),
+    ("ceph_cluster", CephCluster, None),
 )
 
 

@@ -36,7 +36,7 @@ class Asked:
 
     ``pulls`` is what nodes will pull (None: not looked at), ``authority`` a CA in PEM for the registry's nodes,
     ``login`` a name and an entry for their pull secret, ``clock`` this host's time (None: not compared) and
-    ``registry_clock`` the registry's.
+    ``registry_clock`` the registry's; ``ceph_cluster`` the namespace and name of the CephCluster, if one was named.
     """
 
     way: MirrorWay = field(default_factory=MirrorWay)
@@ -45,6 +45,7 @@ class Asked:
     login: Optional[tuple[str, Mapping[str, str]]] = None
     clock: Optional[datetime.datetime] = None
     registry_clock: Optional[datetime.datetime] = None
+    ceph_cluster: Optional[tuple[str, str]] = None
 
 
 def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] = None) -> tuple[Survey, Plan]:
@@ -53,7 +54,8 @@ def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] 
     Blockers are in ``plan.findings``, missing permissions among them; an ownership conflict and an unreachable
     server are ``ClusterError``, a document that does not fit its entry is ``FormatError``.
     """
-    pairs, asked = named(kubectl, documents), asked or Asked()
+    asked = asked or Asked()
+    pairs = named(kubectl, documents, asked.ceph_cluster)
     own = GROUP_VERSIONS if asked.authority or asked.login else ()
     found = survey(kubectl, {*group_versions(pairs), *own, *driver_versions(pairs)}, rook_namespaces(pairs))
     side, current = _read(kubectl, pairs, found)

@@ -2,37 +2,41 @@
 
 A patch of phase ``rook`` whose target has no namespace is for the operator's (Deployment labelled
 ``app=rook-ceph-operator``), of CephCluster and toolbox for the CephCluster's; the name ``auto`` is for the only
-CephCluster. The signed body never changes (docs/decisions/0008).
+CephCluster. Whoever runs the load may name another CephCluster. The signed body never changes (docs/decisions/0008).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Optional
 
-from loader.bundle.errors import ClusterError
+from loader.bundle.errors import ClusterError, ConfigError
 from loader.bundle.manifest import Document, Target
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.objects import objects_in, text
 from loader.cluster.wishes import Pair
 
 AUTO = "auto"
+# RFC 1123, as the API server has it for namespaces; a CephCluster's name may have dots.
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 OPERATORS = "/apis/apps/v1/deployments?labelSelector=app%3Drook-ceph-operator"
 CLUSTERS = "/apis/ceph.rook.io/v1/cephclusters"
 
 Place = tuple[str, str]
 
 
-def named(kubectl: Kubectl, documents: Iterable[Pair]) -> tuple[Pair, ...]:
+def named(kubectl: Kubectl, documents: Iterable[Pair], chosen: Optional[Place] = None) -> tuple[Pair, ...]:
     """Return ``documents`` with every open name filled in; nothing is read where none is open.
 
-    Raises ``ClusterError`` where a name is open and the cluster has none or several that fit.
+    ``chosen`` is the namespace and name of the CephCluster, whatever the bundle says. Raises
+    ``ClusterError`` where a name is open and the cluster has none or several that fit.
     """
-    pairs = tuple(documents)
+    pairs = tuple((at_place(document, chosen), parsed) for document, parsed in documents)
     if not any(is_open(document) for document, _ in pairs):
         return pairs
-    finder = _Finder(kubectl)
+    finder = _Finder(kubectl, chosen)
     return tuple((_named(document, finder) if is_open(document) else document, parsed) for document, parsed in pairs)
 
 
@@ -40,6 +44,14 @@ def is_open(document: Document) -> bool:
     """Tell whether the target of ``document`` is to be found."""
     target = document.target
     return document.phase == "rook" and target is not None and (target.namespace is None or _any_cluster(target))
+
+
+def parse_place(said: str, option: str) -> Place:
+    """Return the namespace and name of ``NS/NAME``; ``ConfigError`` names ``option`` where it is neither."""
+    namespace, slash, name = said.partition("/")
+    if not slash or not all(_LABEL.fullmatch(part) for part in (namespace, name)):
+        raise ConfigError(f"{option} {said[:80]!a} is not NS/NAME", hint="oc get cephclusters -A shows both")
+    return namespace, name
 
 
 def of_cluster(target: Target) -> bool:
@@ -65,15 +77,27 @@ def _placed(document: Document, target: Target, namespace: str, name: str) -> Do
     return dataclasses.replace(document, target=dataclasses.replace(target, namespace=namespace, name=name))
 
 
+def at_place(document: Document, chosen: Optional[Place]) -> Document:
+    """Return ``document`` for the CephCluster ``chosen``, if one was chosen and it is for a CephCluster."""
+    target = document.target
+    if chosen is None or document.phase != "rook" or target is None or not of_cluster(target):
+        return document
+    return _placed(document, target, chosen[0], chosen[1] if target.kind == "CephCluster" else target.name)
+
+
 class _Finder:
     """Looks once for each."""
 
-    def __init__(self, kubectl: Kubectl) -> None:
+    def __init__(self, kubectl: Kubectl, chosen: Optional[Place]) -> None:
         self._kubectl = kubectl
+        self._chosen = chosen
         self._seen: dict[str, tuple[Place, ...]] = {}
 
     def operator(self) -> Place:
-        return _only(self._places(OPERATORS), "Rook operator", lambda place: True, "rook.operatorNamespace")
+        places = self._places(OPERATORS)
+        # Of several operators the one beside the CephCluster that was chosen.
+        beside = [place for place in places if self._chosen is not None and place[0] == self._chosen[0]]
+        return _only(beside or places, "Rook operator", lambda place: True, "rook.operatorNamespace")
 
     def cluster(self, target: Target) -> Place:
         def fits(place: Place) -> bool:
@@ -101,6 +125,6 @@ def _only(places: Iterable[Place], what: str, fits: Callable[[Place], bool], fie
         raise ClusterError(
             f"the bundle leaves open which {what} it is for, and the cluster has {len(found) or 'none'}",
             why=names or f"no {what} that fits is on this cluster",
-            hint=f"name it in the bundle's config ({fields}), or leave Rook out: --only mirrors",
+            hint=f"name it: --ceph-cluster NS/NAME, or the config's {fields}; or leave Rook out: --only mirrors",
         )
     return first

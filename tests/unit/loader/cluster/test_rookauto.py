@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from loader.bundle.errors import ClusterError
+from loader.bundle.errors import ClusterError, ConfigError
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.oclines import oc_lines
 from loader.cluster.process import Finished
-from loader.cluster.rookauto import CLUSTERS, OPERATORS, named
+from loader.cluster.rookauto import CLUSTERS, OPERATORS, named, parse_place
 from tests.unit.loader.cluster import makers
 
 
@@ -28,8 +28,8 @@ class Server:
         items = [{"metadata": {"namespace": namespace, "name": name}} for namespace, name in places]
         return Finished(0, json.dumps({"items": items}).encode(), b"")
 
-    def named(self, *pairs: makers.Pair) -> list[tuple[str | None, str]]:
-        found = named(Kubectl("oc", self), pairs)
+    def named(self, *pairs: makers.Pair, chosen: tuple[str, str] | None = None) -> list[tuple[str | None, str]]:
+        found = named(Kubectl("oc", self), pairs, chosen)
         return [(d.target.namespace, d.target.name) for d, _ in found if d.target is not None]
 
 
@@ -107,3 +107,25 @@ def test_by_hand_the_place_is_looked_up() -> None:
 def test_the_body_is_never_changed() -> None:
     pairs: Any = named(Kubectl("oc", Server()), OPEN)
     assert [body for _, body in pairs] == [body for _, body in OPEN]
+
+
+def test_a_ceph_cluster_that_was_named_is_the_one() -> None:
+    server = Server(operators=("data", "ops"), clusters=("data/main", "other/main"))
+    places = [("data", "rook-ceph-operator"), ("data", "rook-ceph-operator-config"), ("data", "main")]
+    assert server.named(*OPEN, chosen=("data", "main")) == [*places, ("data", "rook-ceph-tools")]
+    # A name in the bundle gives way as well; what is not of a CephCluster stays.
+    fixed = (makers.operator_patch(), makers.ceph_patch(), makers.idms())
+    silent = Server()
+    assert silent.named(*fixed, chosen=("data", "main")) == [
+        ("rook-ceph", "rook-ceph-operator"),
+        ("data", "main"),
+        (None, "rook-ceph-images"),
+    ]
+    assert silent.paths == []
+
+
+@pytest.mark.parametrize("said", ["main", "/main", "ns/", "ns/na/me", "NS/main", "ns/-a", "a b/c", "", "ns/main\n"])
+def test_a_place_that_is_none(said: str) -> None:
+    with pytest.raises(ConfigError, match="is not NS/NAME"):
+        parse_place(said, "--ceph-cluster")
+    assert parse_place("rook-ceph/my.cluster", "--ceph-cluster") == ("rook-ceph", "my.cluster")
