@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from loader.bundle.head import Head
 from loader.bundle.manifest import BundleManifest
+from loader.claims import read_claim
 from loader.page import Page, table
 from loader.sections import contents, identity_rows
 from loader.signing import Signer
@@ -14,17 +16,27 @@ from loader.verdict import described
 
 
 def build_page(manifest: BundleManifest, head: Head, signers: Sequence[Signer], facts: Mapping[str, str]) -> bytes:
-    """Return the page of a finished bundle; ``facts`` are further rows such as the archive's SHA-256."""
+    """Return the page of a bundle just made; ``facts`` are further rows such as the archive's SHA-256."""
+    rows = [[signer.label, signer.public.fingerprint, signer.public.algorithm] for signer in signers]
+    return _page(manifest, head, table(["label", "key fingerprint", "algorithm"], rows), facts)
+
+
+def report_page(bundle: Path) -> bytes:
+    """Return the page of a finished archive or of a media set's folder; its signatures are named, not judged.
+
+    Reads the head alone. Raises ``FormatError`` for what is no bundle.
+    """
+    claim = read_claim(bundle)
+    labels = table(["label", "judged"], [[label, "no: airgap-loader verify does"] for label, _ in claim.signatures])
+    facts = {"archive": bundle.name, "size": human(bundle.stat().st_size)} if bundle.is_file() else {}
+    return _page(claim.manifest, claim.head, labels, facts)
+
+
+def _page(manifest: BundleManifest, head: Head, signers: str, facts: Mapping[str, str]) -> bytes:
     found = described(manifest, head)
     page = Page(f"{manifest.name} {manifest.version}")
     page.facts([*identity_rows(found), *facts.items()])
-    page.section(
-        "Signers",
-        table(
-            ["label", "key fingerprint", "algorithm"],
-            [[signer.label, signer.public.fingerprint, signer.public.algorithm] for signer in signers],
-        ),
-    )
+    page.section("Signers", signers)
     for heading, body in contents(found):
         page.section(heading, body)
     stored = [[file.path, human(file.size), file.sha256] for file in manifest.files if file.link_to is None]

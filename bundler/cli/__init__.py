@@ -9,6 +9,7 @@ VERBS = {
     "bundler.cli.finding": ("find-images",),
     "bundler.cli.media": ("media", "iso"),
     "bundler.cli.planning": ("plan",),
+    "bundler.cli.reporting": ("report",),
     "bundler.cli.signing": ("keygen", "sign", "attach-signature"),
     "bundler.cli.starting": ("init",),
 }

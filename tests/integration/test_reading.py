@@ -145,3 +145,24 @@ def test_version_as_text_and_json(cli: Cli) -> None:
         assert cli.run(program, "--version").expect().out.startswith(f"{program} 0.")
         assert cli.run(program, "--version", "--json").expect().json["program"] == program
     assert len(cli.loader("--version", "--json").json["sha256"]) == 64
+
+
+@pytest.mark.parametrize("form", ["archive", "head", "disc"])
+def test_the_page_of_a_bundle_alone(form: str, built: Path, cli: Cli) -> None:
+    bundle = built
+    if form == "head":
+        bundle = built.with_name("rook-ceph-2020.10.head.tar")
+    elif form == "disc":
+        cli.bundler("media", built, "-o", "set", "--volume-size", "40MiB").expect()
+        bundle = cli.folder / "set/v01"
+    cli.bundler("report", bundle, "-o", "page.html").expect()
+    page = (cli.folder / "page.html").read_text()
+    digest = cli.loader("inspect", built, "--json").expect().json["images"][0]["digest"]
+    assert digest in page
+    assert "no: airgap-loader verify does" in page
+
+
+def test_a_page_of_what_is_no_bundle(cli: Cli) -> None:
+    (cli.folder / "page.txt").write_text("nothing\n")
+    cli.bundler("report", "page.txt", "-o", "page.html").expect(4)
+    assert not (cli.folder / "page.html").exists()

@@ -7,16 +7,13 @@ from typing import Any
 import pytest
 import typer
 
-from bundler.cli import building, finding, planning, signing, starting  # noqa: F401
-from bundler.cli.app import app as bundler_app
-from loader.cli import loading, reading  # noqa: F401 - they register their commands
-from loader.cli.app import app
+from release.programs import NAMES, whole_app
 
 
 def commands() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for program, made in (("airgap-loader", app), ("airgap-bundler", bundler_app)):
-        group: Any = typer.main.get_command(made)
+    for program in NAMES:
+        group: Any = typer.main.get_command(whole_app(program))
         found.update({f"{program} {name}": command for name, command in group.commands.items()})
     return found
 
