@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from loader import __version__
+from loader.cli.site import SiteTyper
 
-app = typer.Typer(
+app = SiteTyper(
     name="airgap-loader",
     help="Verify a bundle, push its images, apply its documents.",
     no_args_is_help=True,

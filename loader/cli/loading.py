@@ -51,6 +51,7 @@ from loader.cli.options import (
     user_name,
     utc_now,
 )
+from loader.cli.site import Allowed
 from loader.cli.timeouts import Timeout, seconds
 
 if TYPE_CHECKING:
@@ -374,5 +375,6 @@ def make_kubectl(
         kubeconfig=kubeconfig,
         context=context,
         cache_dir=scratch(),
+        only_server=Allowed.server,
         trace=trace,
     )

@@ -21,11 +21,12 @@ from loader.cli.options import (
     trust_folder,
     utc_now,
 )
+from loader.cli.site import SiteTyper
 
 if TYPE_CHECKING:
     from loader.keyring import Keyring
 
-trust_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+trust_app = SiteTyper(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(trust_app, name="trust", help="The trusted keys: add, list, remove, revoke, reset-sequence.")
 KeyName = Annotated[str, typer.Argument(metavar="NAME", help="a key's name, or its fingerprint")]
 

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Optional
 
-from loader.bundle.errors import ClusterError
+from loader.bundle.errors import ClusterError, ConfigError
 from loader.cluster.answers import garbage, json_objects
 from loader.cluster.failures import (
     RETRYABLE,
@@ -26,7 +26,7 @@ from loader.cluster.failures import (
     shell_line,
     warnings,
 )
-from loader.cluster.objects import MANAGER, Key, listed, text, with_version
+from loader.cluster.objects import MANAGER, Key, listed, objects_in, text, with_version
 from loader.cluster.process import Finished, Runner
 
 PROGRAMS = ("oc", "kubectl")
@@ -90,11 +90,13 @@ class Kubectl:
         context: str | None = None,
         request_timeout: float = 30.0,
         cache_dir: Path | None = None,
+        only_server: str | None = None,
         trace: Callable[[Call], None] | None = None,
     ) -> None:
         self._run = run
         self._timeout = request_timeout
         self._trace = trace
+        self._only_server = only_server
         self._base = [
             program,
             *([f"--kubeconfig={kubeconfig}"] if kubeconfig else []),
@@ -111,6 +113,13 @@ class Kubectl:
         shown to a person and agreed to must stay the cluster that is written to.
         """
         found = self._single(["config", "view", "--minify", "-o", "json"], "reading the kubeconfig")
+        servers = [text(one, "cluster", "server") for one in objects_in(found, "clusters")]
+        if self._only_server is not None and servers != [self._only_server]:
+            raise ConfigError(
+                f"the kubeconfig leads to {', '.join(servers) or 'no server'}, not to this site's cluster",
+                why=f"site.toml allows {self._only_server} alone",
+                hint="--context or --kubeconfig picks the cluster, --site FILE another site",
+            )
         context = text(found, "current-context")
         if context and not any(part.startswith("--context=") for part in self._base):
             self._base.append(f"--context={context}")

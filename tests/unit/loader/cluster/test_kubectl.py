@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loader.bundle.errors import ClusterError
+from loader.bundle.errors import ClusterError, ConfigError
 from loader.cluster.kubectl import Call, Kubectl, find_program
 from loader.cluster.objects import Key
 from loader.cluster.process import ProcessRunner
@@ -247,3 +247,14 @@ def test_a_client_without_field_manager_still_creates(tmp_path: Path) -> None:
 def test_a_call_reads_as_a_person_would_type_it() -> None:
     assert str(Call("oc get nodes", 0.0123, 0, ())) == "$ oc get nodes (12 ms)"
     assert str(Call("oc get x", 1.0, 1, ("Warning: old",))) == "$ oc get x (1000 ms, status 1)\nWarning: old"
+
+
+def test_another_server_than_the_site_s_is_not_asked_anything(tmp_path: Path) -> None:
+    config = {"clusters": [{"cluster": {"server": "https://api.site8:6443"}}], "current-context": "admin"}
+    oc, fake = client(tmp_path, Reply(stdout=json.dumps(config)), only_server="https://api.site7:6443")
+    with pytest.raises(ConfigError) as caught:
+        oc.config()
+    assert "https://api.site8:6443" in str(caught.value)
+    assert [call.argv[-5:] for call in fake.calls()] == [("config", "view", "--minify", "-o", "json")]
+    oc, _ = client(tmp_path / "8", Reply(stdout=json.dumps(config)), only_server="https://api.site8:6443")
+    oc.config()
