@@ -18,8 +18,9 @@ from loader.bundle.errors import ConfigError, FormatError
 from loader.bundle.ocimanifest import parse_manifest
 from loader.oci.listing import referring
 from loader.oci.referrers import fallback_tag, subject_of
+from loader.signatureplaces import SIGNATURE
 
-SIGNATURE, REFERRER = "signature", "referrer"
+REFERRER = "referrer"
 # By what follows the subject's digest in the tag (cosign's layout).
 KINDS = {".sig": SIGNATURE, ".att": "attestation", ".sbom": "sbom"}
 

@@ -21,7 +21,7 @@ from bundler.render.documents import summary
 from bundler.report import build_page
 from bundler.resolve import ImageSource, OpenSource, ResolvedImage, resolve
 from bundler.resume import Kept, keep_proven
-from bundler.signed import require_signatures
+from bundler.signed import require_signatures, signed_lines
 from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from loader.bundle import frames
 from loader.bundle.errors import BundleError, ConfigError, StorageError
@@ -89,6 +89,8 @@ def build(
     there = _there(path) or _there(hidden_name(path))
     planned = compose(config, lock, resolved, signers, now=ports.now, there=there, base=ports.base)
     ports.say("resolved", _resolved_line(resolved, planned.packed))
+    for line in signed_lines(resolved):
+        ports.say("signed", line)
     _tell_base(planned, ports)
     _tell_changes(changes(before, planned.lock), ports)
     ports.say("rendered", summary(planned.documents))

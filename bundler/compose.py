@@ -5,7 +5,7 @@ Everything here is decided from manifests alone, before a single layer is fetche
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Optional, Union
@@ -13,9 +13,11 @@ from typing import Optional, Union
 from bundler.base import Base, without
 from bundler.config import BuildConfig
 from bundler.fetch import libzstd_version
+from bundler.imagesignatures import COSIGN
 from bundler.lock import Last, Lock, Locked
 from bundler.pack import PackedImage, directory_name, plan_files
-from bundler.render.documents import bundle_mirrors, render_documents
+from bundler.render.documents import bundle_mirrors, render_documents, render_signatures
+from bundler.render.imagepolicy import SignedImage
 from bundler.render.model import PinnedImage, Rendered
 from bundler.resolve import Attached, ResolvedImage
 from loader import __version__
@@ -25,6 +27,7 @@ from loader.bundle.graph import VERSION_FILE
 from loader.bundle.head import Head
 from loader.bundle.sums import render_sums
 from loader.bundle.tarlayout import payload_size
+from loader.signatureplaces import SIGNATURE
 from loader.signing import Signer
 
 
@@ -73,7 +76,8 @@ def compose(
     attachments, beside = _attachments(resolved)
     packed, requires = _delta((*packed, *beside), base)
     pinned = [_pinned(image) for image in resolved]
-    documents = render_documents(config, pinned)
+    signed = [found for image in resolved for found in _signed(image)]
+    documents = render_documents(config, pinned, render_signatures(config, images, attachments, (signed, pinned)))
     files = plan_files({item.document.path: item.content for item in documents}, packed)
     mirrors = bundle_mirrors(config, pinned)
     manifest = manifests.BundleManifest(
@@ -134,6 +138,15 @@ def utc(seconds: int) -> str:
 def _pinned(image: ResolvedImage) -> PinnedImage:
     name = image.config.name
     return PinnedImage(name.name, name.tag, image.digest, image.config.repository, _rewritten(image))
+
+
+def _signed(image: ResolvedImage) -> Iterator[SignedImage]:
+    """Yield the required signatures that nodes can check: those of cosign's tag."""
+    subjects = {one.subject for one in image.attached if one.kind == SIGNATURE}
+    children = all(child.descriptor.digest in subjects for child in image.children if child.descriptor.platform)
+    for found in image.signed:
+        if found.form == COSIGN:
+            yield SignedImage(_pinned(image), found.key.pem, found.identity, children)
 
 
 def _rewritten(image: ResolvedImage) -> Optional[str]:

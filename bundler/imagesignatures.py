@@ -32,6 +32,8 @@ BUNDLE = "application/vnd.dev.sigstore.bundle"
 SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature"
 # The predicate that says "signed", and not something else about the image, such as its SBOM.
 SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
+# The forms: nodes check the first alone (containers/image reads no referrers).
+COSIGN, BUNDLED = "cosign", "bundle"
 _TYPES = frozenset({"cosign container image signature", "atomic container signature"})
 _STATEMENTS = frozenset({"https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"})
 _IN_TOTO = "application/vnd.in-toto+json"
@@ -107,7 +109,7 @@ def check_simple_signing(payload: bytes, annotation: object, digest: str, keys: 
         raise TrustError("the payload is no image signature")
     _require_digest(_at(critical, "image", "docker-manifest-digest"), digest)
     identity = _at(critical, "identity", "docker-reference")
-    return Signed(key, "cosign", identity if isinstance(identity, str) else "")
+    return Signed(key, COSIGN, identity if isinstance(identity, str) else "")
 
 
 def check_bundle(data: bytes, manifest: bytes, keys: Sequence[SigningKey]) -> Signed:
@@ -116,7 +118,7 @@ def check_bundle(data: bytes, manifest: bytes, keys: Sequence[SigningKey]) -> Si
     digest = f"sha256:{sha256_hex(manifest)}"
     if "messageSignature" in plain:
         signature = _decoded(_at(plain, "messageSignature", "signature"), "signature")
-        return Signed(_signer(signature, manifest, keys), "bundle")
+        return Signed(_signer(signature, manifest, keys), BUNDLED)
     envelope = plain.get("dsseEnvelope")
     signatures = envelope.get("signatures") if isinstance(envelope, dict) else None
     if not isinstance(envelope, dict) or not isinstance(signatures, list) or len(signatures) != 1:
@@ -133,7 +135,7 @@ def check_bundle(data: bytes, manifest: bytes, keys: Sequence[SigningKey]) -> Si
     named = [_at(item, "digest", "sha256") for item in subjects] if isinstance(subjects, list) else []
     if digest[7:] not in named:
         raise TrustError("it signs another image")
-    return Signed(key, "bundle")
+    return Signed(key, BUNDLED)
 
 
 def _pae(payload: bytes) -> bytes:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
-from bundler.attachments import REFERRER, SIGNATURE
+from bundler.attachments import REFERRER
 from bundler.imagesignatures import (
     BUNDLE,
+    COSIGN,
     SIGNATURE_ANNOTATION,
     SIMPLE_SIGNING,
     Signed,
@@ -22,6 +23,7 @@ from bundler.requirements import Requirement
 from bundler.resolve import Attached, ResolvedImage, read_blob
 from loader.bundle.errors import ConfigError, TrustError
 from loader.bundle.ocimanifest import Descriptor
+from loader.signatureplaces import SIGNATURE
 
 # Payloads are a few hundred bytes; bundles with log entries some thousand. A key signs an image a few times.
 _MAX_PAYLOAD = 1 << 20
@@ -114,3 +116,13 @@ def _blob(image: ResolvedImage, layer: Descriptor, blobs: dict[str, bytes]) -> b
             raise TrustError(f"it is {layer.size} bytes long")
         known = blobs[layer.digest] = read_blob(image.source, layer)
     return known
+
+
+def signed_lines(resolved: Sequence[ResolvedImage]) -> Iterator[str]:
+    """Yield a line for each signature that was required and holds."""
+    for image in resolved:
+        for found in image.signed:
+            late = (
+                "" if found.form == COSIGN else "; nodes cannot check this form, so no ClusterImagePolicy asks for it"
+            )
+            yield f"{image.config.name} by {found.key.place} ({found.form}{late})"

@@ -17,6 +17,7 @@ from loader.mirrors import MirrorDocument, render_mirrors, retarget
 from loader.nodefiles import render_node_files
 from loader.oci.model import RegistryTarget, tag_in_airgap
 from loader.oci.pushplan import PushBlob, PushImage, PushManifest
+from loader.signatureplaces import POLICIES, render_signature_places
 
 _MAX_DEPTH = 64  # a CRD's schema nests deeper than bundle.json ever does
 # ``--only`` names to the phases they mean.
@@ -136,7 +137,7 @@ def site_documents(bundle: VerifiedBundle, registry: str, *, only: Sequence[str]
     """
     phases = {phase for name in only for phase in ONLY[name]}
     name = _policy_name(bundle)
-    rendered = _rendered(site_mirrors(bundle, registry), name)
+    rendered = _rendered(bundle, registry, name)
     own = registry == bundle.manifest.registry
     documents = []
     for document in bundle.manifest.documents:
@@ -152,6 +153,8 @@ def site_documents(bundle: VerifiedBundle, registry: str, *, only: Sequence[str]
                     hint="what an officer read would not be what is applied: have the bundle built again",
                 )
             documents.append(SiteDocument(document, signed if own else mirror.content, mirror.object))
+        elif document.path.startswith(f"{POLICIES}/") and document.action == "file":
+            documents.append(SiteDocument(document, signed, None))
         elif document.phase == "nodes" and not own:
             continue  # a file that cannot say this registry's mirrors, as the builder would have left it out
         elif document.phase in {"mirrors", "nodes"}:
@@ -164,9 +167,13 @@ def site_documents(bundle: VerifiedBundle, registry: str, *, only: Sequence[str]
     return tuple(documents)
 
 
-def _rendered(table: tuple[Mirror, ...], name: Optional[str]) -> dict[str, MirrorDocument]:
-    """Every rendering of the table by path; without a mirror document there is no name to render them for."""
-    found = (*render_mirrors(table, name=name), *render_node_files(table).documents) if name else ()
+def _rendered(bundle: VerifiedBundle, registry: str, name: Optional[str]) -> dict[str, MirrorDocument]:
+    """Every rendering for ``registry`` by path; without a mirror document there is no name to render them for."""
+    if not name:
+        return {}
+    table, manifest = site_mirrors(bundle, registry), bundle.manifest
+    places = render_signature_places(manifest.images, manifest.attachments, registry=registry, name=name)
+    found = (*render_mirrors(table, name=name), *render_node_files(table).documents, *places)
     return {item.path: item for item in found}
 
 

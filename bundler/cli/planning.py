@@ -105,7 +105,7 @@ def _plan_config(
     from bundler.render.documents import pinned_manifests
     from bundler.render.model import PinnedImage
     from bundler.resolve import resolve
-    from bundler.signed import require_signatures
+    from bundler.signed import require_signatures, signed_lines
     from bundler.upstream import moved_upstream
 
     media, diff, jobs = wishes
@@ -133,6 +133,8 @@ def _plan_config(
     console.result("plan", f"{planned.name} for {config.registry}: sizes are upper bounds")
     for line in changed:
         console.result("lock", line)
+    for line in signed_lines(resolved):
+        console.result("signed", line)
     for step, text in (*(diff_lines(moved) if moved is not None else ()), *plan_lines(plan, pinned)):
         console.result(step, text)
     # Planning builds nothing: the last bundle stays the one that was built.

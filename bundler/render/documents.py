@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from bundler.config import BuildConfig, ManifestFile
 from bundler.pinning import Pinned, pin
 from bundler.render.helm import render_helm
+from bundler.render.imagepolicy import SignedImage, render_policies
 from bundler.render.manifests import document_path
 from bundler.render.mirrors import mirror_table
 from bundler.render.model import PinnedImage, Rendered
 from bundler.render.rook import render_rook
 from loader.bundle.errors import ConfigError
 from loader.bundle.limits import MAX_DOCUMENT
-from loader.bundle.manifest import Document, Mirror, Target, When
+from loader.bundle.manifest import Attachment, Document, Image, Mirror, Target, When
 from loader.mirrors import MirrorDocument, render_mirrors
 from loader.nodefiles import render_node_files
+from loader.signatureplaces import render_signature_places
 
 # What the cluster must serve for a mirror kind to be taken, and the effect to wait for; ITMS is for a person to
 # apply, because it drains every node.
@@ -41,19 +43,33 @@ def bundle_mirrors(config: BuildConfig, images: Sequence[PinnedImage]) -> tuple[
     )
 
 
-def render_documents(config: BuildConfig, images: Sequence[PinnedImage]) -> tuple[Rendered, ...]:
-    """Render mirrors, Rook patches and manifests, in this order.
+def render_documents(
+    config: BuildConfig, images: Sequence[PinnedImage], signatures: Sequence[Rendered] = ()
+) -> tuple[Rendered, ...]:
+    """Render mirrors, Rook patches and manifests, in this order; ``signatures`` stand behind the mirrors.
 
     Raises ``ConfigError`` for images that cannot be mirrored as asked or are no complete Rook set.
     """
     table = bundle_mirrors(config, images)
     name = config.mirrors.name
     rendered = (*render_mirrors(table, name=name), *render_node_files(table).documents)
-    documents = [_mirror(item, name) for item in rendered]
+    documents = [*(_mirror(item, name) for item in rendered), *signatures]
     if config.rook is not None:
         documents += [*render_rook(config.rook, images), *render_helm(config.rook, images)]
     documents += [_manifest(index, item, images) for index, item in enumerate(config.manifests, 1)]
     return tuple(documents)
+
+
+def render_signatures(
+    config: BuildConfig,
+    images: Sequence[Image],
+    attachments: Sequence[Attachment],
+    signed: tuple[Sequence[SignedImage], Sequence[PinnedImage]],
+) -> tuple[Rendered, ...]:
+    """Render what the airgap needs to check signatures: where nodes find them, and what had to be ``signed``."""
+    name = config.mirrors.name
+    places = render_signature_places(images, attachments, registry=config.registry, name=name)
+    return (*(_mirror(item, name) for item in places), *render_policies(name, *signed))
 
 
 def summary(documents: Sequence[Rendered]) -> str:

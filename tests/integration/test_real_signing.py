@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.support.apiserver import ApiServer
 from tests.support.cli import Cli
 from tests.support.gotools import tool
 from tests.support.images import make_image
@@ -134,3 +137,27 @@ def test_an_attestation_or_the_signature_of_another_image_is_none(
     assert "none of its 2 signatures is by cosign.pub" in why
     assert "it signs another image" in why
     assert "which is no signature" in why
+
+
+def test_what_the_airgap_needs_to_check_signatures_is_rendered(
+    cli: Cli, signing: Signing, outside: DebianRegistry, api_server: ApiServer
+) -> None:
+    image = put(cli, outside)
+    signing.sign(image, bundle=False)
+    config(cli, outside, "require: {signatures: [cosign.pub]}\n")
+    cli.bundler(*BUILD).expect()
+    for registry in ("r.example", "other.example:5000/mirror"):
+        where = f"documents-{registry.partition('.')[0]}"
+        extract = ("extract", "out/s-1.tar.zst", "--trust", "builder.pub", "--documents", "--registry", registry)
+        cli.loader(*extract, "-o", where).expect()
+        places = yaml.safe_load((cli.folder / where / "documents/nodes/registries.d.yaml").read_text())
+        read = {"use-sigstore-attachments": True}
+        assert places == {"docker": {f"{outside.host}/x/app": read, f"{registry}/x/app": read}}
+    policy = cli.folder / "documents-r/documents/policies/s.yaml"
+    assert "cosign sign --recursive" in policy.read_text()
+    spec = yaml.safe_load(policy.read_text())["spec"]
+    assert spec["scopes"] == [f"{outside.host}/x/app"]
+    key = base64.b64decode(spec["policy"]["rootOfTrust"]["publicKey"]["keyData"])
+    assert key == (cli.folder / "cosign.pub").read_bytes()
+    assert "signedIdentity" not in spec["policy"]
+    api_server.kubectl("apply", "--server-side", "--dry-run=server", "-f", str(policy))
