@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from bundler.attachments import attach
 from bundler.base import Base
 from bundler.compose import Composition, compose
 from bundler.config import BuildConfig
 from bundler.fetch import BlobRequest, Fetcher
+from bundler.gather import gather
 from bundler.lock import Lock, changes, require_unchanged
 from bundler.output import Partial, WriteBack, hidden_name, partial_file, write_file
 from bundler.pack import ArchiveWriter, PackedImage, head_members, head_tar, layout_members
 from bundler.render.documents import summary
 from bundler.report import build_page
-from bundler.resolve import ImageSource, OpenSource, ResolvedImage, resolve
+from bundler.resolve import ImageSource, OpenSource, ResolvedImage
 from bundler.resume import Kept, keep_proven
-from bundler.signed import require_signatures, signed_lines
+from bundler.signed import signed_lines
 from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from loader.bundle import frames
 from loader.bundle.errors import BundleError, ConfigError, StorageError
@@ -83,8 +83,7 @@ def build(
     started = ports.clock()
     before, lock = locks
     jobs = max(ports.jobs, 6)
-    resolved = attach(resolve(config.images, lock, ports.open_source, jobs=jobs), jobs=jobs)
-    resolved = require_signatures(resolved, jobs=jobs)
+    resolved = gather(config.images, lock, ports.open_source, jobs=jobs)
     path = output / f"{config.name}-{config.version}.tar.zst"
     there = _there(path) or _there(hidden_name(path))
     planned = compose(config, lock, resolved, signers, now=ports.now, there=there, base=ports.base)

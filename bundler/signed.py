@@ -122,7 +122,5 @@ def signed_lines(resolved: Sequence[ResolvedImage]) -> Iterator[str]:
     """Yield a line for each signature that was required and holds."""
     for image in resolved:
         for found in image.signed:
-            late = (
-                "" if found.form == COSIGN else "; nodes cannot check this form, so no ClusterImagePolicy asks for it"
-            )
+            late = "" if found.form == COSIGN else "; nodes cannot check this form: no ClusterImagePolicy asks for it"
             yield f"{image.config.name} by {found.key.place} ({found.form}{late})"

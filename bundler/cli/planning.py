@@ -97,15 +97,14 @@ def _plan_config(
     moves: tuple[bool, tuple[str, ...], bool],
     flags: AccessFlags,
 ) -> None:
-    from bundler.attachments import attach
     from bundler.compose import compose
+    from bundler.gather import gather
     from bundler.lock import changes, lock_path, read_lock, require_unchanged, unlocked, write_lock
     from bundler.plan import composed, make_plan
     from bundler.planpage import diff_lines, plan_document, plan_lines
     from bundler.render.documents import pinned_manifests
     from bundler.render.model import PinnedImage
-    from bundler.resolve import resolve
-    from bundler.signed import require_signatures, signed_lines
+    from bundler.signed import signed_lines
     from bundler.upstream import moved_upstream
 
     media, diff, jobs = wishes
@@ -118,8 +117,7 @@ def _plan_config(
     lock = unlocked(before, update, everything=update_all)
     with opened_sources(console, config, flags) as sources:
         moved = moved_upstream(config.images, lock, sources.open, jobs=jobs) if diff else None
-        resolved = attach(resolve(config.images, lock, sources.open, jobs=jobs), jobs=jobs)
-        resolved = require_signatures(resolved, jobs=jobs)
+        resolved = gather(config.images, lock, sources.open, jobs=jobs)
     planned = compose(config, lock, resolved, (), now=source_date())
     changed = changes(before, planned.lock)
     if locked:
