@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -50,6 +50,7 @@ class RollbackPorts:
     say: Callable[[str, str], None]
     note: Callable[[str, str], None]
     text: Callable[[str], None]
+    document: Callable[[Any], None]
     confirm: Callable[[str], None]
     ask: Callable[[str], None]
     now: Callable[[], str]
@@ -65,13 +66,15 @@ class _State:
     steps: tuple[Step, ...] = ()
     nodes: tuple[PoolEffect, ...] = ()
     rook: tuple[RookEffect, ...] = ()
+    results: dict[Key, str] = field(default_factory=dict)
 
 
 def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None:
     """Put back what the load with the report at ``path`` changed, the last change first.
 
     Raises ``FormatError`` for a report that cannot be ours, ``ClusterError`` where someone changed an object since
-    (nothing is written then) or where Ceph had to stay as it is.
+    (nothing is written then) or where Ceph had to stay as it is. ``ports.document`` gets the effect of a dry run, and
+    of any other run what became of each object, however it ends.
     """
     state = _read(path, ports)
     present = _present(state, ports)
@@ -81,17 +84,47 @@ def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None
     tags = {image.digest: image.tag or "" for image in state.record.images}
     state.rook = rook_after(ports.kubectl, state.steps, present, tags)
     _tell(state, ports)
-    _require_unchanged(state, options)
     if options.dry_run:
+        ports.document(_document(path, state, options))
+        _require_unchanged(state, options)
         return ports.say("dry run", "nothing was written")
+    _require_unchanged(state, options)
     writes = [step for step in state.steps if step.writes]
     if writes:
         require(ports.kubectl, [_access(step, state.found) for step in writes], state.found)
         _ask(state, writes, ports)
     if state.trusted:
         ports.report.resume(path, state.record, state.changes, verb=_verb(options), now=ports.now())
-    _carry_out(state, options, ports)
+    try:
+        _carry_out(state, options, ports)
+    finally:
+        ports.document(_document(path, state, options))
     return _require_ceph(stays)
+
+
+def _document(path: Path, state: _State, options: RollbackOptions) -> dict[str, Any]:
+    return {
+        "bundle": {"id": state.record.bundle.id, "name": state.record.bundle.name},
+        "cluster": {"context": state.found.context, "server": state.found.server, "user": state.found.user},
+        "dryRun": options.dry_run,
+        "nodes": [{"count": pool.count, "effect": pool.effect, "pool": pool.pool} for pool in state.nodes],
+        "objects": [
+            {
+                "action": step.action,
+                "conflicts": list(step.conflicts),
+                "diff": step.diff,
+                "kind": step.undo.key.kind,
+                "name": step.undo.key.name,
+                "namespace": step.undo.key.namespace,
+                "reason": step.reason,
+                "result": state.results.get(step.undo.key),
+            }
+            for step in state.steps
+        ],
+        "report": str(path),
+        "rook": [{"count": effect.count, "part": effect.part, "text": effect.text} for effect in state.rook],
+        "trusted": state.trusted,
+    }
 
 
 def _read(path: Path, ports: RollbackPorts) -> _State:
@@ -232,13 +265,18 @@ def _heard(state: _State, ports: RollbackPorts) -> Callable[[Any], None]:
 
 def _note(restored: Restored, state: _State, ports: RollbackPorts) -> None:
     key = restored.key
+    state.results[key] = restored.text
     if state.trusted and restored.done:
         ports.report.restored(key.api_version, key.kind, key.namespace, key.name)
     ports.say("rollback", str(restored))
 
 
 def _verb(options: RollbackOptions) -> str:
-    flags = {"--force": options.force, "--force-ceph-downgrade": options.downgrade_ceph}
+    flags = {
+        "--force": options.force,
+        "--keep-mirrors": options.keep_mirrors,
+        "--force-ceph-downgrade": options.downgrade_ceph,
+    }
     return " ".join(["rollback", *(flag for flag, given in flags.items() if given)])
 
 

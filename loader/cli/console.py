@@ -46,6 +46,7 @@ class Console:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self._log: Optional[TextIO] = None
+        self._held: dict[str, Any] = {}
         self._lock = threading.Lock()
         self.log_path: Optional[Path] = None
 
@@ -108,6 +109,14 @@ class Console:
         if self.as_json:
             print(json.dumps(value, indent=2, sort_keys=True), file=self._out, flush=True)
 
+    def hold(self, value: dict[str, Any]) -> None:
+        """Keep what the JSON document of this run says, also beside the error if it ends with one."""
+        self._held = value
+
+    def held(self) -> None:
+        """Print the document that was kept."""
+        self.document(self._held)
+
     def failure(self, error: AirgapError) -> None:
         """Print an error: what failed, why, what to do next; every fault of a config below."""
         lines = [f"error: {error.message}"]
@@ -121,13 +130,14 @@ class Console:
             print(printable(line), file=self._err, flush=True)
         self.document(
             {
+                **self._held,
                 "error": {
                     "code": error.exit_code,
                     "faults": [{"place": place, "problem": problem} for place, problem in _faults(error)],
                     "hint": error.hint,
                     "message": error.message,
                     "why": error.why,
-                }
+                },
             }
         )
 

@@ -13,7 +13,7 @@ from loader.bundle.errors import ConfigError
 from loader.cli.app import app
 from loader.cli.console import Console, run
 from loader.cli.loading import Context, Kubeconfig, Yes, make_kubectl, scratch_folder, who
-from loader.cli.options import Quiet, StateOption, Verbose, state_folder, utc_now
+from loader.cli.options import JsonOption, Quiet, StateOption, Verbose, state_folder, utc_now
 from loader.cli.timeouts import Timeout, seconds
 
 ReportFile = Annotated[Path, typer.Argument(metavar="REPORT.json", help="NAME-VERSION.load.json of the load")]
@@ -35,11 +35,12 @@ def rollback_command(
     ] = False,
     timeout: Timeout = None,
     state: StateOption = None,
+    as_json: JsonOption = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Put back what a load changed in the cluster, the last change first."""
-    console = Console(quiet=quiet, verbose=verbose)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         from loader.cluster.waits import Clock
@@ -60,11 +61,13 @@ def rollback_command(
                 say=console.result,
                 note=console.note,
                 text=console.text,
+                document=console.hold,
                 confirm=(lambda _: None) if yes else console.confirm,
                 ask=lambda question: _ask(console, question),
                 now=utc_now,
             )
             rollback(report, options, ports)
+            console.held()
 
     raise typer.Exit(run(console, verb))
 

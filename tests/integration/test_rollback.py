@@ -45,6 +45,16 @@ def test_rollback_puts_back_what_was_there(site: Site) -> None:
     assert "ImageDigestMirrorSet/rook-ceph-images delete" in shown.out
     assert "docker.io/rook/ceph@sha256:" in shown.out
     assert site.states() != before
+    effect = site.rollback("--dry-run", "--json").expect().json
+    assert [(item["kind"], item["action"]) for item in effect["objects"]] == [
+        ("CephCluster", "restore"),
+        ("ConfigMap", "restore"),
+        ("Deployment", "restore"),
+        ("ImageDigestMirrorSet", "delete"),
+    ]
+    assert {item["result"] for item in effect["objects"]} == {None}
+    assert effect["rook"][0]["text"] == "Ceph 15.2.4 -> 15.2.3: 6 daemons one by one"
+    assert (effect["dryRun"], effect["trusted"]) == (True, True)
     done = site.rollback().expect()
     assert site.states() == before
     order = [line.split()[1] for line in done.out.splitlines() if line.startswith("rollback ")]
@@ -111,8 +121,10 @@ def test_ceph_is_never_downgraded(site: Site, controllers: Controllers) -> None:
     before = site.states()
     site.run("load").expect()
     loaded = site.states()
-    ran = site.rollback().expect(7)
+    ran = site.rollback("--json").expect(7)
     assert "daemons run Ceph 15.2.5, before it was 15.2.4" in " ".join(ran.three_lines)
+    assert {item["action"] for item in ran.json["objects"]} == {"keep"}
+    assert "kept (daemons run Ceph 15.2.5" in ran.json["objects"][0]["result"]
     assert site.states() == loaded
     site.rollback("--force-ceph-downgrade").expect()
     assert site.states() == before
