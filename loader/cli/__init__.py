@@ -9,6 +9,7 @@ VERBS = {
     "loader.cli.shells": ("completion",),
     "loader.cli.loading": ("load", "push", "apply"),
     "loader.cli.media": ("join",),
+    "loader.cli.entering": ("login",),
     "loader.cli.past": ("history",),
     "loader.cli.reading": ("verify", "inspect"),
     "loader.cli.extracting": ("extract",),

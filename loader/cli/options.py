@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import getpass
 import os
@@ -172,8 +173,13 @@ class AccessFlags:
     limit_rate: Optional[str] = None
 
 
-def open_registries(flags: AccessFlags, trace: Callable[[str], None] = lambda _: None) -> Registries:
-    """Return the registry clients for these options and this environment; ``trace`` gets their requests."""
+def open_registries(
+    flags: AccessFlags, trace: Callable[[str], None] = lambda _: None, *, kept_logins: bool = True
+) -> Registries:
+    """Return the registry clients for these options and this environment; ``trace`` gets their requests.
+
+    Without ``kept_logins`` the auth file need not be there, as before the first login.
+    """
     from loader.oci.connect import Registries
     from loader.oci.credentials import run_helper
     from loader.oci.environment import AccessOptions, Environment
@@ -188,6 +194,8 @@ def open_registries(flags: AccessFlags, trace: Callable[[str], None] = lambda _:
         ca_file=flags.ca_file,
     )
     environment = Environment.from_mapping(os.environ, home=home(), uid=os.getuid())
+    if not kept_logins:
+        environment = dataclasses.replace(environment, registry_auth_file=None)
     retry = RetryPolicy(sleep=time.sleep, random=random.random, now=time.time)
     rate = parse_rate(flags.limit_rate) if flags.limit_rate is not None else None
     return Registries(

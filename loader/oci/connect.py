@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Optional
 
 from loader.bundle.errors import RegistryError
@@ -74,6 +75,21 @@ class Registries:
             return Registry(exchange).ping().authorized
         except RegistryError:
             return False
+        finally:
+            exchange.close()
+
+    def try_login(self, host: str, credential: Credential) -> None:
+        """Ask ``host`` with this login, whatever is kept of others; ``RegistryError`` where it is refused."""
+        insecure = self._registries_conf().push_is_insecure(host, "")
+        exchange = self._exchange(host, insecure, lambda repository: credential)
+        try:
+            if not Registry(exchange).ping().authorized:
+                raise RegistryError(
+                    f"{host} does not take this login",
+                    status=HTTPStatus.UNAUTHORIZED,
+                    why="it still asks for one",
+                    hint="check user and password; nothing was written",
+                )
         finally:
             exchange.close()
 
