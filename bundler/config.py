@@ -50,11 +50,15 @@ _MANIFEST_PHASES = ("before-rook", "after-rook")
 
 @dataclass(frozen=True)
 class MirrorConfig:
-    """How mirrors are written: the objects' name, the width of their sources, and whether sources may be asked."""
+    """How mirrors are written: the objects' name, the width of their sources, and whether sources may be asked.
+
+    ``tags``: pulls by tag are mirrored too, which drains every node once.
+    """
 
     name: str
     scope: str = "namespace"
     never_contact_source: bool = False
+    tags: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,11 +221,12 @@ def _registry(value: Value) -> Optional[RegistryTarget]:
 
 
 def _mirrors(value: Optional[Value], bundle: Optional[str]) -> MirrorConfig:
-    section = value.section(("name", "scope", "neverContactSource")) if value else {}
+    section = value.section(("name", "scope", "neverContactSource", "tags")) if value else {}
     name = section["name"].matching(is_object_name, "a Kubernetes object name") if "name" in section else bundle
     scope = section["scope"].choice(SCOPES) if "scope" in section else None
     never = section["neverContactSource"].boolean() if "neverContactSource" in section else None
-    return MirrorConfig(name or "", scope or SCOPES[0], never or False)
+    tags = section["tags"].boolean() if "tags" in section else None
+    return MirrorConfig(name or "", scope or SCOPES[0], never or False, tags or False)
 
 
 def _rook(value: Value, images: Sequence[ConfigImage]) -> Optional[RookConfig]:

@@ -320,7 +320,8 @@ _ICSP_NOTE = """\
 """
 _ITMS_HEADER = """\
 # Tag mirrors for OpenShift 4.13 and newer, for workloads that name images by tag.
-# Where it goes: the cluster, oc apply -f itms.yaml, by hand: every node is drained once. The loader leaves it out.
+# Where it goes: the cluster, oc apply -f itms.yaml, and every node is drained once. The loader applies it only
+# where the bundle's config says mirrors.tags: true.
 """
 _DROP_IN_HEADER = """\
 # Mirrors by tag and by digest for nodes that are not OpenShift's: CRI-O, podman, buildah, skopeo.

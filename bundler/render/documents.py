@@ -19,8 +19,8 @@ from loader.mirrors import MirrorDocument, render_mirrors
 from loader.nodefiles import render_node_files
 from loader.signatureplaces import render_signature_places
 
-# What the cluster must serve for a mirror kind to be taken, and the effect to wait for; ITMS is for a person to
-# apply, because it drains every node.
+# What the cluster must serve for a mirror kind to be taken. ITMS drains every node, so it is applied only where the
+# config asks for it, and else is for a person to apply.
 _SERVED = {
     "icsp": "operator.openshift.io/v1alpha1/imagecontentsourcepolicies",
     "idms": "config.openshift.io/v1/imagedigestmirrorsets",
@@ -53,7 +53,8 @@ def render_documents(
     table = bundle_mirrors(config, images)
     name = config.mirrors.name
     rendered = (*render_mirrors(table, name=name), *render_node_files(table).documents)
-    documents = [*(_mirror(item, name) for item in rendered), *signatures]
+    applied = (*_APPLIED, "itms") if config.mirrors.tags else _APPLIED
+    documents = [*(_mirror(item, name, applied) for item in rendered), *signatures]
     if config.rook is not None:
         documents += [*render_rook(config.rook, images), *render_helm(config.rook, images)]
     documents += [_manifest(index, item, images) for index, item in enumerate(config.manifests, 1)]
@@ -85,16 +86,16 @@ def summary(documents: Sequence[Rendered]) -> str:
     return f"{len(names)} document{'' if len(names) == 1 else 's'} ({' '.join(names)}){files}"
 
 
-def _mirror(item: MirrorDocument, name: str) -> Rendered:
+def _mirror(item: MirrorDocument, name: str, applied: Sequence[str]) -> Rendered:
     target = None
     if item.object is not None:
         target = Target(str(item.object["apiVersion"]), str(item.object["kind"]), None, name)
     document = Document(
         path=item.path,
         phase="mirrors" if target else "nodes",
-        action="apply" if item.name in _APPLIED else "file",
+        action="apply" if item.name in applied else "file",
         target=target,
-        wait="pools" if item.name in _APPLIED else None,
+        wait="pools" if item.name in applied else None,
         when=When(api=_SERVED.get(item.name), rook=None),
         otherwise="skip",
     )

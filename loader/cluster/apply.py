@@ -14,7 +14,7 @@ from loader.cluster.objects import JsonObject, Key, key_of, objects_in, resource
 from loader.cluster.patches import overlaid, patched
 from loader.cluster.plan import Change, Plan, decide
 from loader.cluster.stages import Stage, stages
-from loader.cluster.waits import Clock
+from loader.cluster.waits import FIRST_PAUSE, Clock
 from loader.cluster.wishes import Wish
 
 # Operators write their status all the time, so a few lost races are normal; more mean that someone fights us.
@@ -239,7 +239,7 @@ class _Run:
                 why = f"not Established after {ESTABLISH_TIMEOUT:.0f} s"
                 raise ClusterError(f"{keys[0]} is not served", why=why, hint=f"oc describe crd {keys[0].name}")
             if keys:
-                self._clock.sleep(_PAUSE)
+                self._clock.sleep(FIRST_PAUSE)
 
     def read_back(self) -> None:
         """Read everything written once more: an operator or a webhook may have put it back."""

@@ -96,7 +96,7 @@ def authority_wishes(side: NodeSide, host: str, pem: str) -> tuple[Wish, ...]:
 def login_wish(side: NodeSide, key: str, entry: Mapping[str, str]) -> Wish:
     """Return the wish for one entry of the global pull secret."""
     _require_image_config(side, "--cluster-auth")
-    return Wish(_document("--cluster-auth"), PULL_SECRET, "login", {key: dict(entry)})
+    return Wish(_document("--cluster-auth", wait="pools"), PULL_SECRET, "login", {key: dict(entry)})
 
 
 def login_patch(wish: Wish, current: Optional[JsonObject]) -> dict[str, Any]:
@@ -129,6 +129,6 @@ def _require_image_config(side: NodeSide, option: str) -> None:
         )
 
 
-def _document(option: str) -> Document:
+def _document(option: str, *, wait: Optional[str] = None) -> Document:
     """Return an entry for what no document of the bundle asks for but the person who runs the load."""
-    return Document(option, "mirrors", "merge-patch", None, None, When(None, None), "refuse")
+    return Document(option, "mirrors", "merge-patch", None, wait, When(None, None), "refuse")

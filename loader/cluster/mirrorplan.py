@@ -10,6 +10,7 @@ from loader.cluster.mirrorsets import (
     DIGEST_KINDS,
     ICSP,
     IDMS,
+    ITMS,
     MirrorWay,
     choose_kind,
     converted,
@@ -28,6 +29,7 @@ class MirrorPlan:
     def __init__(self, wishes: Sequence[Wish], served: Sequence[str], side: NodeSide, way: MirrorWay) -> None:
         self._wishes = [wish for wish in wishes if wish.key.kind in DIGEST_KINDS]
         self._served = served
+        self._tags = any(wish.key.kind == ITMS for wish in wishes)
         self._side = side
         self._way = way
         name = next((wish.key.name for wish in self._wishes), "")
@@ -68,6 +70,9 @@ class MirrorPlan:
             text_ = "this cluster serves neither ImageDigestMirrorSet nor ImageContentSourcePolicy"
             return [Finding("blocker", text_, platform.by_hand)]
         found = list(rosa_findings(self._side, self._sources()))
+        if self._tags and ITMS not in self._served:
+            text_ = f"the bundle mirrors pulls by tag, and this cluster does not serve {ITMS}"
+            found.append(Finding("warning", text_, "name images by digest, or update OpenShift to 4.13 or newer"))
         if kind == ICSP and any(never_contacts(wish.body) for wish in self._wishes):
             text_ = f"the bundle says NeverContactSource, which {ICSP} cannot ({self._choice.reason})"
             hint = "build it with neverContactSource: false, or use --migrate-icsp where both kinds are served"

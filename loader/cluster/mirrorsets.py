@@ -18,6 +18,7 @@ MIRROR_LISTS: Mapping[str, str] = {
 }
 # Two spellings of one thing, the preferred first: ICSP is deprecated from OpenShift 4.13, where IDMS begins.
 IDMS, ICSP = DIGEST_KINDS = ("ImageDigestMirrorSet", "ImageContentSourcePolicy")
+ITMS = "ImageTagMirrorSet"
 MODES = ("cluster", "manual", "none")
 
 

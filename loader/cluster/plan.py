@@ -58,6 +58,7 @@ class Change:
     after: Optional[Mapping[str, Any]] = None
     resource_version: Optional[str] = None
     before: Optional[JsonObject] = None
+    phase: str = ""
 
     @property
     def writes(self) -> bool:
@@ -271,12 +272,14 @@ def _change(
         after=after,
         resource_version=resource_version(current),
         before=current,
+        phase=wish.document.phase,
     )
 
 
 def _skipped(wish: Wish, reason: str) -> Change:
     key = wish.key
-    return Change(key.kind, key.namespace, key.name, "skip", "", None, None, wish.document.path, reason)
+    where = wish.document
+    return Change(key.kind, key.namespace, key.name, "skip", "", None, None, where.path, reason, phase=where.phase)
 
 
 def _warnings(key: Key, current: JsonObject) -> tuple[Finding, ...]:

@@ -12,7 +12,7 @@ from loader.bundle.errors import ClusterError
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.objects import JsonObject, field, is_unwatched, objects_in, text
-from loader.cluster.rendered import mirrors_in, registries_conf
+from loader.cluster.rendered import logins_in, mirrors_in, registries_conf
 from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Verdict
 
 POOLS = "/apis/machineconfiguration.openshift.io/v1/machineconfigpools"
@@ -40,15 +40,27 @@ class PoolWait:
     """Waits until every pool has ``wanted`` rendered and rolled out; ``unwanted`` must have left first.
 
     What is ``unwanted`` may be asked for by another object as well: after three minutes it is believed to be.
+    ``tags``: the mirrors are for pulls by tag. ``logins`` are entries that the pull secret on the nodes must have.
     """
 
     name = "pools"
 
-    def __init__(self, document: str, wanted: Table, unwanted: Table | None = None) -> None:
+    def __init__(
+        self,
+        document: str,
+        wanted: Table,
+        unwanted: Table | None = None,
+        *,
+        tags: bool = False,
+        logins: Mapping[str, object] | None = None,
+    ) -> None:
         self.document = document
         self._wanted = wanted
         self._unwanted = unwanted or {}
-        self._configs: dict[str, Table] = {}
+        self._tags = tags
+        self._logins = logins or {}
+        self._what = "login is" if self._logins else "mirrors are"
+        self._configs: dict[str, tuple[Table, bool]] = {}
         self._largest = 0
 
     def limit(self) -> float:
@@ -68,9 +80,9 @@ class PoolWait:
         if verdict.state == FAILING:
             return Verdict(FAILING, "; ".join([verdict.text, *node_reasons(kubectl)]), verdict.hint)
         if late and waited >= RENDER_LIMIT:
-            return _never_rendered(kubectl, late)
+            return _never_rendered(kubectl, late, self._what)
         if late:
-            return Verdict(WAITING, f"the mirrors are not in the rendered configuration of {', '.join(late)} yet")
+            return Verdict(WAITING, f"the {self._what} not in the rendered configuration of {', '.join(late)} yet")
         return verdict
 
     def _rendered(self, kubectl: Kubectl, pool: JsonObject, waited: float) -> bool:
@@ -79,10 +91,11 @@ class PoolWait:
             config = kubectl.get_raw(f"{CONFIGS}/{name}") if name else None
             if config is None:
                 return False
-            self._configs[name] = mirrors_in(registries_conf(config))
-        return has_all(self._configs[name], self._wanted) and (
-            waited >= RENDER_LIMIT or has_none(self._configs[name], self._unwanted)
-        )
+            found = mirrors_in(registries_conf(config), tags=self._tags)
+            self._configs[name] = found, has_logins(logins_in(config), self._logins)
+        mirrors, logged_in = self._configs[name]
+        gone = waited >= RENDER_LIMIT or has_none(mirrors, self._unwanted)
+        return logged_in and gone and has_all(mirrors, self._wanted)
 
 
 def has_all(rendered: Table, wanted: Table) -> bool:
@@ -95,6 +108,11 @@ def has_all(rendered: Table, wanted: Table) -> bool:
 def has_none(rendered: Table, unwanted: Table) -> bool:
     """Tell whether no pair of ``unwanted`` is in ``rendered``."""
     return not any(set(mirrors) & set(rendered.get(source, ())) for source, mirrors in unwanted.items())
+
+
+def has_logins(rendered: Mapping[str, object] | None, wanted: Mapping[str, object]) -> bool:
+    """Tell whether all of ``wanted`` are in ``rendered``; a configuration that shows no logins (None) cannot tell."""
+    return rendered is None or all(rendered.get(name) == entry for name, entry in wanted.items())
 
 
 def pools_verdict(pools: Sequence[JsonObject]) -> Verdict:
@@ -151,7 +169,7 @@ def node_reasons(kubectl: Kubectl) -> list[str]:
     return said
 
 
-def _never_rendered(kubectl: Kubectl, late: Sequence[str]) -> Verdict:
+def _never_rendered(kubectl: Kubectl, late: Sequence[str], what: str) -> Verdict:
     """A bad entry in any mirror object of the cluster stops them all, and only the controller's log tells."""
     try:
         lines = kubectl.logs(_MCO, "deployment/machine-config-controller").splitlines()
@@ -160,7 +178,7 @@ def _never_rendered(kubectl: Kubectl, late: Sequence[str]) -> Verdict:
         said = f"its log cannot be read: {error.message}"
     return Verdict(
         FAILED,
-        f"after {RENDER_LIMIT:.0f} s the mirrors are not in the rendered configuration of {', '.join(late)}; "
+        f"after {RENDER_LIMIT:.0f} s the {what} not in the rendered configuration of {', '.join(late)}; "
         f"{said or 'the log of machine-config-controller names no error'}",
         f"oc -n {_MCO} logs deploy/machine-config-controller; one bad mirror object of the cluster stops all of them",
     )

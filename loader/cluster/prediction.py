@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from loader.cluster.finding import Finding
@@ -50,7 +50,11 @@ def predict(
     # Nothing new to roll out: what a pool may still have to catch up with is none of our doing.
     idle = before.conf is not None and same(before.conf, merged.conf)
     effects = tuple(_pool_effect(pool, merged.conf, side, idle=idle, new_login=new_login) for pool in side.pools)
-    findings = [] if all(effect.effect == "none" for effect in effects) else _pool_findings(side, before)
+    if new_login or any(effect.effect != "none" for effect in effects):
+        findings = _pool_findings(side, before)
+    else:
+        # What is not at rest is worth a word, but it stops nothing that this load wants of it.
+        findings = [replace(finding, level="warning") for finding in _unrest(side)]
     return Prediction(merged.conf, effects, tuple(findings))
 
 
@@ -80,19 +84,24 @@ def _pool_effect(pool: Pool, after: Registries, side: NodeSide, *, idle: bool, n
     return PoolEffect(pool.name, effect, pool.count, why)
 
 
-def _pool_findings(side: NodeSide, before: Merged) -> list[Finding]:
-    """Return what keeps pools from rolling out, or the prediction from being sure."""
-    found = []
+def _unrest(side: NodeSide) -> Iterator[Finding]:
+    """Yield what keeps pools from rolling anything out."""
     for pool in side.pools:
         if pool.degraded:
             hint = "bring the pool back first: oc describe machineconfigpool; nothing rolls out to it until then"
-            found.append(Finding("blocker", f"MachineConfigPool/{pool.name} is degraded: {pool.degraded}", hint))
+            yield Finding("blocker", f"MachineConfigPool/{pool.name} is degraded: {pool.degraded}", hint)
         elif pool.updating and not pool.paused:
             hint = "wait until it is Updated, or go on: both changes are rolled out one after the other"
-            found.append(Finding("warning", f"MachineConfigPool/{pool.name} is rolling out another change", hint))
+            yield Finding("warning", f"MachineConfigPool/{pool.name} is rolling out another change", hint)
         if pool.paused:
             hint = "the load ends as pending until someone unpauses the pool; the same command goes on then"
-            found.append(Finding("warning", f"MachineConfigPool/{pool.name} is paused: its nodes get nothing", hint))
+            yield Finding("warning", f"MachineConfigPool/{pool.name} is paused: its nodes get nothing", hint)
+
+
+def _pool_findings(side: NodeSide, before: Merged) -> list[Finding]:
+    """Return what keeps pools from rolling out, or the prediction from being sure."""
+    found = list(_unrest(side))
+    for pool in side.pools:
         if pool.conf is None:
             hint = "what its nodes will do is predicted as for a new node"
             found.append(Finding("warning", f"registries.conf of pool {pool.name} is not to be seen", hint))

@@ -1,17 +1,19 @@
-"""What the machine-config operator rendered for a pool: registries.conf out of a MachineConfig; pure."""
+"""What the machine-config operator rendered for a pool: registries.conf and logins out of a MachineConfig; pure."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
 import sys
 import urllib.parse
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from loader.bundle.errors import ClusterError
 from loader.cluster.objects import JsonObject, field, objects_in, text
+from loader.cluster.registriestoml import DIGEST_ONLY, TAG_ONLY
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,6 +21,7 @@ else:
     import tomli as tomllib
 
 REGISTRIES_CONF = "/etc/containers/registries.conf"
+KUBELET_AUTH = "/var/lib/kubelet/config.json"
 # The operator refuses a rendered MachineConfig over 1.5 MiB; unpacked, a file of it stays well below this.
 MAX_FILE = 16 * 2**20
 
@@ -26,13 +29,30 @@ MAX_FILE = 16 * 2**20
 def registries_conf(machine_config: JsonObject) -> str:
     """Return the text of registries.conf in ``machine_config``, empty where it has none.
 
-    The file is an Ignition data URL (RFC 2397), plain or base64, its content gzipped where ``compression`` says so
+    Raises ``ClusterError`` where it cannot be read.
+    """
+    return file_in(machine_config, REGISTRIES_CONF) or ""
+
+
+def logins_in(machine_config: JsonObject) -> Optional[dict[str, object]]:
+    """Return the ``auths`` that nodes pull with, None where this configuration does not tell. Never print them."""
+    try:
+        found = field(json.loads(file_in(machine_config, KUBELET_AUTH) or "null"), "auths")
+    except (ValueError, RecursionError):
+        return None
+    return dict(found) if isinstance(found, Mapping) else None
+
+
+def file_in(machine_config: JsonObject, path: str) -> Optional[str]:
+    """Return the text of the file at ``path``, None where there is none.
+
+    It is an Ignition data URL (RFC 2397), plain or base64, its content gzipped where ``compression`` says so
     (Ignition 3). The last entry of a path wins. Raises ``ClusterError`` where it cannot be read.
     """
     files = objects_in(machine_config, "spec", "config", "storage", "files")
-    found = [item for item in files if item.get("path") == REGISTRIES_CONF]
+    found = [item for item in files if item.get("path") == path]
     if not found:
-        return ""
+        return None
     name = text(machine_config, "metadata", "name")
     try:
         data = _data_url(text(found[-1], "contents", "source"))
@@ -42,13 +62,13 @@ def registries_conf(machine_config: JsonObject) -> str:
     except (ValueError, zlib.error) as error:
         raise ClusterError(
             f"MachineConfig/{name} cannot be read",
-            why=f"{REGISTRIES_CONF} in it: {error}",
+            why=f"{path} in it: {error}",
             hint=f"oc get machineconfig {name} -o yaml shows it",
         ) from error
 
 
-def mirrors_in(conf: str) -> dict[str, tuple[str, ...]]:
-    """Return source -> mirror locations, in order, of a registries.conf (version 2); wildcards by their prefix.
+def mirrors_in(conf: str, *, tags: bool = False) -> dict[str, tuple[str, ...]]:
+    """Return source -> mirror locations for digests (``tags``: for tags), in order; wildcards by their prefix.
 
     Raises ``ClusterError`` where the text is not TOML.
     """
@@ -56,15 +76,19 @@ def mirrors_in(conf: str) -> dict[str, tuple[str, ...]]:
         plain = tomllib.loads(conf)
     except (ValueError, RecursionError) as error:
         raise ClusterError("the registries.conf of a pool is not TOML", why=str(error)) from error
-    return {_source(entry): _locations(entry) for entry in objects_in(plain, "registry") if _source(entry)}
+    return {_source(entry): _locations(entry, tags) for entry in objects_in(plain, "registry") if _source(entry)}
 
 
 def _source(entry: Mapping[str, Any]) -> str:
     return text(entry, "prefix") or text(entry, "location")
 
 
-def _locations(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(text(mirror, "location") for mirror in objects_in(entry, "mirror"))
+def _locations(entry: Mapping[str, Any], tags: bool) -> tuple[str, ...]:
+    if tags and entry.get("mirror-by-digest-only") is True:
+        return ()
+    other = DIGEST_ONLY if tags else TAG_ONLY
+    mirrors = objects_in(entry, "mirror")
+    return tuple(text(mirror, "location") for mirror in mirrors if text(mirror, "pull-from-mirror") != other)
 
 
 def _data_url(url: str) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 
 from loader.cluster.cephwait import CephWait
 from loader.cluster.csiwait import CsiWait, ImageSetWait, roles_of
+from loader.cluster.mirrorsets import ITMS
 from loader.cluster.objects import field, objects_in, text
 from loader.cluster.plan import Change
 from loader.cluster.poolwait import PoolWait, table_of
@@ -54,6 +55,8 @@ def stages(changes: Sequence[Change]) -> tuple[Stage, ...]:
 def _goes_with(group: tuple[Change, ...], before: Stage) -> bool:
     if not before.waits:
         return True
+    if group[0].phase == before.changes[-1].phase == "mirrors":
+        return True  # within the few seconds that the machine-config operator waits: one roll-out, not one for each
     rolls = all(isinstance(wait, RolloutWait) for wait in before.waits)
     return rolls and all((change.kind, change.name) in _TOGETHER for change in group)
 
@@ -64,8 +67,10 @@ def _waits(change: Change, *, poked: bool = False) -> list[Wait]:
     if wish is None or wish.document.wait is None:
         return []
     path = wish.document.path
+    if wish.method == "login":
+        return [PoolWait(path, {}, logins=wish.body)]
     if wish.document.wait == "pools":
-        return [PoolWait(path, table_of(wish.key.kind, change.after))]
+        return [PoolWait(path, table_of(wish.key.kind, change.after), tags=wish.key.kind == ITMS)]
     if wish.document.wait == "rollout":
         return [RolloutWait(path, wish.key, _images(wish.body))]
     if wish.document.wait == "ceph":

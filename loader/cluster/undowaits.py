@@ -7,7 +7,7 @@ from typing import Optional
 
 from loader.cluster.cephwait import CephWait
 from loader.cluster.csiwait import CsiWait, roles_of
-from loader.cluster.mirrorsets import MIRROR_LISTS
+from loader.cluster.mirrorsets import ITMS, MIRROR_LISTS
 from loader.cluster.objects import field, text
 from loader.cluster.poolwait import PoolWait, Table, table_of
 from loader.cluster.restore import Step
@@ -58,7 +58,8 @@ def _wait(step: Step) -> Optional[Wait]:
     undo, document = step.undo, step.undo.documents[-1]
     if undo.key.kind in MIRROR_LISTS:
         before = table_of(undo.key.kind, undo.before)
-        return PoolWait(document, before, _gone(before, table_of(undo.key.kind, undo.after)))
+        gone = _gone(before, table_of(undo.key.kind, undo.after))
+        return PoolWait(document, before, gone, tags=undo.key.kind == ITMS)
     if not undo.of_rook or undo.before is None:
         return None
     if undo.key.kind == "CephCluster":

@@ -133,14 +133,16 @@ class _Loop:
             self._bad_since = None
         elif self._bad_since is None:
             self._bad_since = now
-        if verdict.state == FAILED or (self._bad_since is not None and now - self._bad_since >= GRACE):
+        limit = self._patience.limit if self._patience.limit is not None else self._wait.limit()
+        late = self._waited() >= limit
+        # What still fails when the time is up has failed: it is not merely unfinished.
+        if verdict.state == FAILED or (self._bad_since is not None and (late or now - self._bad_since >= GRACE)):
             self._ended(FAILED)
             raise ClusterError(f"{self._wait.name} failed", why=verdict.text, hint=verdict.hint)
-        limit = self._patience.limit if self._patience.limit is not None else self._wait.limit()
         if verdict.state == PAUSED:
             self._ended(PAUSED)
             raise Pending(f"{self._wait.name} is paused", why=verdict.text, hint=_again(verdict.hint))
-        if self._waited() >= limit:
+        if late:
             self._ended("timeout")
             raise Pending(
                 f"{self._wait.name} is not finished after {limit:.0f} s", why=verdict.text, hint=_again(verdict.hint)

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.support import article
+from tests.support.cli import Cli
+from tests.support.controllers import Controllers
+from tests.support.registry import RegistryServer
 from tests.support.site import Site
 
 SECRET = "a-very-secret-word"
@@ -102,6 +106,45 @@ def test_authority_and_login_reach_the_cluster_and_nothing_else_is_told(openshif
     assert len(told) > 5
     assert [word for word in hidden for text in told if word in text] == []
     assert "nothing to change" in openshift.run("load", *options, yes=False).expect().out
+
+
+def test_a_login_alone_is_waited_for_too(openshift: Site, controllers: Controllers) -> None:
+    openshift.run("load", "--only", "mirrors").expect()
+    controllers.settle()
+    controllers.late = 1.5
+    _, login = files_for(openshift)
+    ran = openshift.run("load", "--cluster-auth", login, "--only", "mirrors").expect()
+    assert "Secret/pull-secret in openshift-config patched" in ran.out
+    rendered = openshift.cluster.kubectl(
+        "get", "machineconfigpools", "-o", "jsonpath={.items[*].status.configuration.name}"
+    )
+    for name in rendered.split():
+        config = json.loads(openshift.cluster.kubectl("get", "machineconfig", name, "-o", "json"))
+        files = {file["path"]: file["contents"]["source"] for file in config["spec"]["config"]["storage"]["files"]}
+        packed = files["/var/lib/kubelet/config.json"].partition(",")[2]
+        assert openshift.registry.host in json.loads(base64.b64decode(packed))["auths"]
+
+
+def test_a_bundle_that_asks_for_it_mirrors_tags_in_the_same_roll_out(site: Site, controllers: Controllers) -> None:
+    with RegistryServer() as source:
+        article.put_images(source.store)
+        folder = site.cli.folder / "tags"
+        folder.mkdir()
+        for name in ("builder.key", "builder.pub"):
+            (folder / name).write_bytes((site.archive.parent.parent / name).read_bytes())
+        text = article.config().replace("  name: rook-ceph-images", "  name: rook-ceph-images\n  tags: true")
+        site.archive = article.build(Cli(folder), source.host, text)
+    found = site.run("load", "--dry-run", "--json").expect().json
+    assert [pool["effect"] for pool in found["nodes"]] == ["drain", "drain"]
+    ran = site.run("load", "--only", "mirrors").expect()
+    said = [line.split()[1].split("/")[0] for line in ran.out.splitlines() if line.startswith(("apply", "wait"))]
+    assert said[:4] == ["ImageDigestMirrorSet", "ImageContentSourcePolicy", "ImageTagMirrorSet", "pools:"]
+    tags = site.object("imagetagmirrorsets.config.openshift.io/rook-ceph-images")["spec"]["imageTagMirrors"]
+    digests = site.object(IDMS)["spec"]["imageDigestMirrors"]
+    assert [row["source"] for row in tags] == [row["source"] for row in digests]
+    assert "nothing to change" in site.run("load", "--only", "mirrors", yes=False).expect().out
+    site.rollback().expect()
+    assert not site.cluster.kubectl("get", "imagetagmirrorsets.config.openshift.io", "-o", "name")
 
 
 def texts(folder: Path) -> list[str]:

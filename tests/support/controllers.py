@@ -24,13 +24,16 @@ from typing import Any
 from tests.support.apiserver import ApiServer
 
 Item = dict[str, Any]
+Files = dict[str, str]
 
 POOLS = "/apis/machineconfiguration.openshift.io/v1/machineconfigpools"
 CONFIGS = "/apis/machineconfiguration.openshift.io/v1/machineconfigs"
 MIRRORS = {
     "/apis/config.openshift.io/v1/imagedigestmirrorsets": "imageDigestMirrors",
     "/apis/operator.openshift.io/v1alpha1/imagecontentsourcepolicies": "repositoryDigestMirrors",
+    "/apis/config.openshift.io/v1/imagetagmirrorsets": "imageTagMirrors",
 }
+PULL_SECRET = "/api/v1/namespaces/openshift-config/secrets/pull-secret"
 CSI_KEYS = {
     "csi-rbdplugin": "ROOK_CSI_CEPH_IMAGE",
     "driver-registrar": "ROOK_CSI_REGISTRAR_IMAGE",
@@ -102,9 +105,9 @@ class Controllers:
 
     def install(self) -> None:
         """Make the pools as they are on a cluster at rest, and the CSI workloads of a Rook install."""
-        conf, _ = self._conf()
+        files = self._files()
         for pool in self.pools:
-            name = self._render(pool, conf)
+            name = self._render(pool, files)
             spec = {"configuration": {"name": name}, "machineConfigSelector": {}, "paused": False}
             item = {
                 "apiVersion": "machineconfiguration.openshift.io/v1",
@@ -149,42 +152,46 @@ class Controllers:
         """Return the seconds since ``what`` was first asked about."""
         return time.monotonic() - self.seen.setdefault(what, time.monotonic())
 
-    def _conf(self) -> tuple[str, str]:
-        rows: dict[str, list[str]] = {}
+    def _conf(self) -> str:
+        rows: dict[str, list[tuple[str, str]]] = {}
         for path, name in MIRRORS.items():
+            pull = "tag-only" if name == "imageTagMirrors" else "digest-only"
             for item in self.api.items(path):
                 for entry in item["spec"].get(name, []):
-                    rows.setdefault(entry["source"], []).extend(entry["mirrors"])
+                    rows.setdefault(entry["source"], []).extend((mirror, pull) for mirror in entry["mirrors"])
         lines = ['unqualified-search-registries = ["registry.access.redhat.com", "docker.io"]']
         for source, mirrors in sorted(rows.items()):
             lines += ["[[registry]]", '  prefix = ""', f'  location = "{source}"']
-            for mirror in dict.fromkeys(mirrors):
-                lines += ["  [[registry.mirror]]", f'    location = "{mirror}"', '    pull-from-mirror = "digest-only"']
-        text = "\n".join(lines) + "\n"
-        return text, hashlib.sha256(text.encode()).hexdigest()[:16]
+            for mirror, pull in dict.fromkeys(mirrors):
+                lines += ["  [[registry.mirror]]", f'    location = "{mirror}"', f'    pull-from-mirror = "{pull}"']
+        return "\n".join(lines) + "\n"
 
-    def _render(self, pool: str, conf: str) -> str:
-        name = f"rendered-{pool}-{hashlib.sha256(conf.encode()).hexdigest()[:16]}"
-        file = {
-            "path": "/etc/containers/registries.conf",
-            "contents": {"source": "data:," + urllib.parse.quote(conf)},
-            "mode": 420,
-            "overwrite": True,
-        }
-        spec = {"config": {"ignition": {"version": "3.2.0"}, "storage": {"files": [file]}}}
+    def _files(self) -> Files:
+        """The files that come from objects: mirrors, and the pull secret where there is one."""
+        files = {"/etc/containers/registries.conf": "data:," + urllib.parse.quote(self._conf())}
+        secret = self.api("GET", PULL_SECRET)
+        if secret is not None:
+            files["/var/lib/kubelet/config.json"] = "data:;base64," + secret["data"][".dockerconfigjson"]
+        return files
+
+    def _render(self, pool: str, files: Files) -> str:
+        name = f"rendered-{pool}-{_digest(files)}"
+        rows = [{"path": p, "contents": {"source": s}, "mode": 420, "overwrite": True} for p, s in files.items()]
+        spec = {"config": {"ignition": {"version": "3.2.0"}, "storage": {"files": rows}}}
         item = {"apiVersion": "machineconfiguration.openshift.io/v1", "kind": "MachineConfig", "spec": spec}
         self.api("POST", CONFIGS, {**item, "metadata": {"name": name}})
         return name
 
     def _mco(self) -> None:
-        conf, digest = self._conf()
+        files = self._files()
+        digest = _digest(files)
         for pool in self.api.items(POOLS):
             name = pool["metadata"]["name"]
             wanted, has = pool["spec"]["configuration"].get("name"), pool["status"]["configuration"].get("name")
             if wanted != f"rendered-{name}-{digest}":
                 # Late, and until then the pool goes on saying that it is Updated.
                 if self._since(f"render {name} {digest}") >= self.late:
-                    body = {"spec": {"configuration": {"name": self._render(name, conf)}}}
+                    body = {"spec": {"configuration": {"name": self._render(name, files)}}}
                     self.api("PATCH", f"{POOLS}/{name}", body)
                 continue
             if wanted == has and pool["status"]["observedGeneration"] >= pool["metadata"]["generation"]:
@@ -292,6 +299,10 @@ class Controllers:
                 new |= {"observedGeneration": generation}
                 new |= {"ceph": {"health": "HEALTH_OK", "versions": {"overall": overall}}}
             self.api("PATCH", f"{path}/{name}/status", {"status": new})
+
+
+def _digest(files: Files) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def workload(kind: str, namespace: str, name: str, containers: tuple[str, ...]) -> Item:

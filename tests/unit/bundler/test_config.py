@@ -88,7 +88,7 @@ images:
   from: docker://other.example:5000/copy@{A}
 - image: busybox
   from: dir:layouts/busybox
-mirrors: {{name: some.name, scope: repository, neverContactSource: true}}
+mirrors: {{name: some.name, scope: repository, neverContactSource: true, tags: true}}
 rook:
   version: 1.5.0
   from: "  >=v1.4.0   <v1.6.0 "
@@ -112,7 +112,7 @@ manifests:
         "/site/layouts/busybox",
     ]
     assert str(found.images[2].name) == "docker.io/library/busybox:latest"
-    assert found.mirrors == MirrorConfig("some.name", "repository", never_contact_source=True)
+    assert found.mirrors == MirrorConfig("some.name", "repository", never_contact_source=True, tags=True)
     assert found.rook is not None
     assert (found.rook.version, found.rook.running) == ("v1.5.0", ">=v1.4.0 <v1.6.0")
     assert (found.rook.operator_namespace, found.rook.cluster_namespace, found.rook.ceph_cluster) == (
@@ -196,6 +196,7 @@ CASES = [
     ("paths: keep", "paths (line 6)", "did you mean `keep-host`?"),
     ("mirrors: {scope: names}", "mirrors.scope (line 6)", "is not one of namespace, repository, registry"),
     ("mirrors: {neverContactSource: 'true'}", "mirrors.neverContactSource (line 6)", "must be true or false"),
+    ("mirrors: {tags: 1}", "mirrors.tags (line 6)", "must be true or false"),
     ("mirrors: {name: A_b}", "mirrors.name (line 6)", "is not a Kubernetes object name"),
     ("mirrors: x", "mirrors (line 6)", "must be a mapping, not a string"),
     ("mirrors: {nam: x}", "mirrors.nam (line 6)", "did you mean `name`?"),

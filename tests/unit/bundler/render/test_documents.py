@@ -18,6 +18,12 @@ def config() -> BuildConfig:
     return parse_config(CONFIG, directory=Path("/site"), what="bundle.yaml", read=lambda _path, _cap: TOOLBOX)
 
 
+def test_mirrors_by_tag_are_applied_where_they_are_asked_for() -> None:
+    asked = replace(config(), mirrors=replace(config().mirrors, tags=True))
+    (found,) = [item.document for item in render_documents(asked, IMAGES) if item.name == "itms"]
+    assert (found.action, found.wait, found.otherwise) == ("apply", "pools", "skip")
+
+
 def test_order_and_words() -> None:
     found = render_documents(config(), IMAGES)
     assert [(item.document.path, item.document.phase, item.document.action, item.document.wait) for item in found] == [

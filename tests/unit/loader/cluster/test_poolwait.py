@@ -13,7 +13,7 @@ from loader.bundle.errors import ClusterError
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.poolwait import RENDER_LIMIT, PoolWait, pool_verdict, pools_verdict
 from loader.cluster.process import Finished
-from loader.cluster.rendered import mirrors_in, registries_conf
+from loader.cluster.rendered import logins_in, mirrors_in, registries_conf
 from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING
 from tests.unit.loader.cluster.states import CONF, machine_config, pool
 
@@ -184,3 +184,60 @@ def test_text_that_is_no_toml_is_an_error() -> None:
 
 def test_a_machine_config_without_the_file_has_no_mirrors() -> None:
     assert mirrors_in(registries_conf({"metadata": {"name": "x"}, "spec": {}})) == {}
+
+
+BOTH = """[[registry]]
+location = "q.io/a"
+[[registry.mirror]]
+location = "r/digests"
+pull-from-mirror = "digest-only"
+[[registry.mirror]]
+location = "r/tags"
+pull-from-mirror = "tag-only"
+[[registry.mirror]]
+location = "r/all"
+[[registry]]
+location = "q.io/old"
+mirror-by-digest-only = true
+[[registry.mirror]]
+location = "r/old"
+"""
+
+
+def test_mirrors_for_tags_and_for_digests_are_told_apart() -> None:
+    assert mirrors_in(BOTH) == {"q.io/a": ("r/digests", "r/all"), "q.io/old": ("r/old",)}
+    assert mirrors_in(BOTH, tags=True) == {"q.io/a": ("r/tags", "r/all"), "q.io/old": ()}
+    assert PoolWait("d", WANTED, tags=True).look(server(pool()).kubectl(), 10).state == WAITING
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        (None, None),
+        ('{"auths": {"r": {"auth": "x"}}}', {"r": {"auth": "x"}}),
+        ("{}", None),
+        ("[", None),
+        ('{"auths": 1}', None),
+    ],
+)
+def test_logins_of_a_configuration(file: str | None, found: dict[str, Any] | None) -> None:
+    entry = {"path": "/var/lib/kubelet/config.json", "contents": encoded(file or "")}
+    files = [entry] if file is not None else []
+    assert logins_in({"metadata": {"name": "x"}, "spec": {"config": {"storage": {"files": files}}}}) == found
+
+
+def test_a_login_must_be_in_the_rendered_configuration_first() -> None:
+    wanted = {"r:5000": {"auth": "bmV3"}}
+    cluster = server(pool())
+    config = cluster.objects["rendered-worker-2"]
+    entry = {"path": "/var/lib/kubelet/config.json", "contents": encoded('{"auths": {"r:5000": {"auth": "b2xk"}}}')}
+    config["spec"]["config"]["storage"]["files"].append(entry)
+    verdict = PoolWait("d", {}, logins=wanted).look(cluster.kubectl(), 10)
+    assert (verdict.state, verdict.text) == (
+        WAITING,
+        "the login is not in the rendered configuration of worker yet",
+    )
+    entry["contents"] = encoded(json.dumps({"auths": wanted}))
+    assert PoolWait("d", {}, logins=wanted).look(cluster.kubectl(), 10).state == DONE
+    config["spec"]["config"]["storage"]["files"].remove(entry)  # an operator that shows no logins cannot tell
+    assert PoolWait("d", {}, logins=wanted).look(cluster.kubectl(), 10).state == DONE

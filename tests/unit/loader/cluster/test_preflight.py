@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from typing import Any
 
 import pytest
 
+from loader.bundle.manifest import Target
 from loader.cluster.mirrorsets import MirrorWay
 from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.nodeside import NodeSide, read_nodes
@@ -199,6 +201,25 @@ def test_never_contact_source_needs_the_newer_kind() -> None:
     assert "NeverContactSource, which ImageContentSourcePolicy cannot" in plan.findings[0].text
     assert make_plan(pairs, only_icsp, {}, way=MirrorWay("manual")).findings == ()
     assert make_plan(pairs, makers.survey(), {}).findings == ()
+
+
+def test_mirrors_by_tag_are_made_where_they_are_served_and_else_told() -> None:
+    document, _ = makers.idms()
+    kind = "ImageTagMirrorSet"
+    target = Target("config.openshift.io/v1", kind, None, "rook-ceph-images")
+    body = {**target_stub(target), "spec": {"imageTagMirrors": [{"source": "quay.io/a", "mirrors": [f"{R}/a"]}]}}
+    pairs = [makers.idms(), (dataclasses.replace(document, path="documents/mirrors/itms.yaml", target=target), body)]
+    plan = make_plan(pairs, makers.survey(), {})
+    assert [(c.kind, c.action) for c in plan.changes] == [("ImageDigestMirrorSet", "create"), (kind, "skip")]
+    assert [(f.level, "does not serve ImageTagMirrorSet" in f.text) for f in plan.findings] == [("warning", True)]
+    resource = Resource(target.api_version, kind, "imagetagmirrorsets", False)
+    plan = make_plan(pairs, makers.survey(resources=(*makers.RESOURCES, makers.IDMS, resource)), {})
+    assert [(c.kind, c.action) for c in plan.changes] == [("ImageDigestMirrorSet", "create"), (kind, "create")]
+    assert plan.findings == ()
+
+
+def target_stub(target: Target) -> dict[str, Any]:
+    return {"apiVersion": target.api_version, "kind": target.kind, "metadata": {"name": target.name}}
 
 
 def test_what_may_not_be_read_is_said_and_the_rest_is_read() -> None:

@@ -32,8 +32,8 @@ def planned(*pairs: makers.Pair, cluster: FakeCluster | None = None) -> Plan:
 
 def test_operator_and_csi_images_go_together_all_else_waits() -> None:
     assert cut(planned(*makers.article()[:5])) == [
-        (["ImageDigestMirrorSet"], ["PoolWait"]),
-        (["ImageContentSourcePolicy", "Deployment", "ConfigMap"], ["RolloutWait", "CsiWait"]),
+        (["ImageDigestMirrorSet", "ImageContentSourcePolicy"], ["PoolWait"]),
+        (["Deployment", "ConfigMap"], ["RolloutWait", "CsiWait"]),
         (["CephCluster"], ["CephWait"]),
     ]
 

@@ -99,6 +99,15 @@ def test_what_fails_for_a_moment_only_is_no_failure() -> None:
     assert ended[0].state == DONE
 
 
+def test_what_still_fails_when_its_time_is_up_has_failed() -> None:
+    clock = NoClock()
+    script = Script(Verdict(WAITING, "1 of 2"), Verdict(FAILING, "node w1: disk full"))
+    with pytest.raises(ClusterError, match="failed") as caught:
+        await_done(script, NOBODY, Patience(clock, 5))
+    assert not isinstance(caught.value, Pending)
+    assert "disk full" in caught.value.why
+
+
 def test_a_limit_given_by_a_person_wins() -> None:
     with pytest.raises(Pending, match="after 5 s"):
         wait(Verdict(WAITING, "1 of 2"), limit=5)
