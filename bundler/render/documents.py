@@ -86,7 +86,7 @@ def summary(documents: Sequence[Rendered]) -> str:
     return f"{len(names)} document{'' if len(names) == 1 else 's'} ({' '.join(names)}){files}"
 
 
-def _mirror(item: MirrorDocument, name: str, applied: Sequence[str]) -> Rendered:
+def _mirror(item: MirrorDocument, name: str, applied: Sequence[str] = _APPLIED) -> Rendered:
     target = None
     if item.object is not None:
         target = Target(str(item.object["apiVersion"]), str(item.object["kind"]), None, name)
