@@ -27,6 +27,10 @@ SEND_SIZE = 128 * 2**10
 """Bytes per send: urllib3 applies the connect timeout to each, so a slow line must move this much in it."""
 _DRAIN = 64 * 2**10
 _POOL_SIZE = 16
+_MOST_HOSTS = 8
+"""Hosts with connections kept: the registry, its token server, what it redirects to."""
+_NO_RETRIES = urllib3.Retry.from_int(False)
+_Way = Union[urllib3.HTTPConnectionPool, urllib3.ProxyManager]
 
 
 class Answer:
@@ -134,7 +138,7 @@ class Transport:
             # Asked for by --tls-verify=false or insecure = true: no need to warn on every connection.
             urllib3.disable_warnings(foreign.InsecureRequestWarning)
         self._lock = threading.Lock()
-        self._pools: dict[Optional[str], urllib3.PoolManager] = {}
+        self._ways: dict[tuple[str, str], _Way] = {}
 
     def send(self, request: Request) -> Answer:
         """Send ``request`` once; ``RegistryError`` with ``retryable`` when the connection fails."""
@@ -151,19 +155,25 @@ class Transport:
     def close(self) -> None:
         """Close every idle connection."""
         with self._lock:
-            pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            pool.clear()
+            ways, self._ways = self._ways, {}
+        for way in ways.values():
+            if isinstance(way, urllib3.PoolManager):
+                way.clear()
+            else:
+                way.close()
 
     def _send(
         self, request: Request, headers: Mapping[str, str], body: Optional[Union[bytes, Iterator[bytes]]]
     ) -> Answer:
-        response = self._pool(self._proxy_for(request.url)).request(
+        parts = urllib.parse.urlsplit(request.url)
+        way = self._ways.get((parts.scheme, parts.netloc)) or self._find_way(parts, request.url)
+        direct = isinstance(way, urllib3.HTTPConnectionPool)
+        response = way.urlopen(
             request.method,
-            request.url,
+            urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, "")) if direct else request.url,
             body=body,
             headers=headers,
-            retries=False,
+            retries=_NO_RETRIES,
             redirect=False,
             timeout=self._timeout,
             preload_content=False,
@@ -171,15 +181,30 @@ class Transport:
         )
         return Answer(request, response)
 
-    def _pool(self, proxy: Optional[str]) -> urllib3.PoolManager:
-        with self._lock:
-            if proxy not in self._pools:
-                self._pools[proxy] = self._make_pool(proxy)
-            return self._pools[proxy]
+    def _find_way(self, parts: urllib.parse.SplitResult, url: str) -> _Way:
+        """Return the connections to the host of ``url``, its proxy's where it has one.
 
-    def _make_pool(self, proxy: Optional[str]) -> urllib3.PoolManager:
-        if proxy is None:
-            return urllib3.PoolManager(4, maxsize=_POOL_SIZE, ssl_context=self._context)
+        Without a proxy urllib3's pool of one host is used itself: its manager costs a third of a small request.
+        """
+        proxy = self._proxy_for(url)
+        with self._lock:
+            way = self._ways.get((parts.scheme, parts.netloc))
+            if way is None:
+                while len(self._ways) >= _MOST_HOSTS:
+                    # Whoever still uses it keeps it; its connections are closed with it.
+                    del self._ways[next(iter(self._ways))]
+                way = self._make_manager(proxy) if proxy is not None else self._make_pool(parts.scheme, url)
+                self._ways[parts.scheme, parts.netloc] = way
+            return way
+
+    def _make_pool(self, scheme: str, url: str) -> urllib3.HTTPConnectionPool:
+        if scheme == "https":
+            return urllib3.connection_from_url(url, maxsize=_POOL_SIZE, ssl_context=self._context)
+        if scheme != "http":
+            raise foreign.URLSchemeUnknown(scheme)
+        return urllib3.connection_from_url(url, maxsize=_POOL_SIZE)
+
+    def _make_manager(self, proxy: str) -> urllib3.ProxyManager:
         login = urllib3.util.parse_url(proxy).auth
         headers = urllib3.make_headers(proxy_basic_auth=urllib.parse.unquote(login)) if login else None
         return urllib3.ProxyManager(

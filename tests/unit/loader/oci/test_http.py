@@ -10,7 +10,9 @@ from urllib3 import exceptions as foreign
 from urllib3.connection import HTTPConnection
 
 from loader.bundle.errors import AirgapError, RegistryError, TrustError
-from loader.oci.http import foreign_errors
+from loader.oci.http import Transport, foreign_errors
+from loader.oci.messages import Request
+from tests.support.registry import RegistryServer
 
 URL = "https://user:secret@reg.local:5000/v2/a/blobs/x?token=secret"
 CONNECTION = HTTPConnection("reg.local")
@@ -85,3 +87,28 @@ def test_what_is_not_the_librarys_passes(error: BaseException) -> None:
         raise error
     assert caught.value is error
     assert not isinstance(error, AirgapError) or error.message == "hash"
+
+
+def test_any_number_of_hosts_is_talked_to_with_connections_kept_to_a_few(server: RegistryServer) -> None:
+    transport = Transport(ssl.create_default_context(), lambda _: None, timeout=5)
+    port = server.host.rpartition(":")[2]
+    names = ["".join(c.upper() if n >> i & 1 else c for i, c in enumerate("local")) + "host" for n in range(20)]
+    for name in (*names, *names):
+        answer = transport.send(Request("GET", f"http://{name}:{port}/v2/"))
+        assert answer.status == 200
+        answer.close()
+    transport.close()
+
+
+def test_one_connection_serves_many_requests(server: RegistryServer) -> None:
+    transport = Transport(ssl.create_default_context(), lambda _: None, timeout=5)
+    for _ in range(10):
+        transport.send(Request("GET", f"http://{server.host}/v2/")).close()
+    assert server.connections == 1
+    transport.close()
+
+
+def test_a_scheme_that_is_no_web_address_is_not_sent_to() -> None:
+    transport = Transport(ssl.create_default_context(), lambda _: None, timeout=5)
+    with pytest.raises(RegistryError):
+        transport.send(Request("GET", "ftp://reg.local/v2/"))
