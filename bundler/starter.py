@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+from bundler.foreign import Foreign
 from bundler.render.rook import default_range
 from bundler.rookpresets import CSI_OPERATOR, Release
 from loader.cluster.rookrange import Version
@@ -76,6 +79,35 @@ def plain_config(name: str, registry: str) -> str:
             _PLAIN_MANIFESTS,
         )
     )
+
+
+def foreign_config(name: str, registry: str, bundle: str, found: Foreign) -> str:
+    """Return the config that carries what another tool's config ``found``; what could not be taken over is comment."""
+    left = [f"#   line {line}: {_printable(text)}" for line, text in found.unsupported]
+    lines = ["# Not taken over:", *left] if left else []
+    lines.append("images:")
+    for image in found.images:
+        more = []
+        if image.platforms:
+            more.append(f"platforms: [{', '.join(image.platforms)}]")
+        if image.key:
+            more.append(f"require: {{signatures: [{json.dumps(image.key)}]}}")
+        text = f"{{image: {image.name}, {', '.join(more)}}}" if more else str(image.name)
+        lines.append(f"- {text:<72} # line {image.line}")
+    return "\n".join(
+        (
+            _HEAD.format(name=name),
+            _IDENTITY.format(bundle=bundle, version="1"),
+            _REGISTRY.format(registry=registry),
+            f"# From a config of {found.tool}.\n" + "\n".join(lines) + "\n",
+            _MIRRORS.format(mirrors=bundle),
+            _PLAIN_MANIFESTS,
+        )
+    )
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)[:300]
 
 
 def rook_config(name: str, registry: str, release: Release) -> str:

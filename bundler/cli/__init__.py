@@ -7,6 +7,7 @@ VERBS = {
     "bundler.cli.shells": ("completion",),
     "bundler.cli.building": ("build",),
     "bundler.cli.finding": ("find-images",),
+    "bundler.cli.importing": ("import",),
     "bundler.cli.media": ("media", "iso"),
     "bundler.cli.planning": ("plan",),
     "bundler.cli.reporting": ("report",),

@@ -68,7 +68,7 @@ def _init(console: Console, rook: Optional[str], registry: Optional[str], output
     target = registry or PLACEHOLDER
     text = rook_config(output.name, target, release) if release else plain_config(output.name, target)
     config = parse_config(text.encode(), directory=output.parent, what=f"the config for {target}", read=read_file)
-    _write_new(output, text)
+    write_new(output, text)
     console.result("written", f"{output} ({len(config.images)} images)")
     if registry is None:
         console.note("next", f"put your registry in {output}: it says {PLACEHOLDER}")
@@ -82,7 +82,8 @@ def _init(console: Console, rook: Optional[str], registry: Optional[str], output
     )
 
 
-def _write_new(path: Path, text: str) -> None:
+def write_new(path: Path, text: str) -> None:
+    """Write a config that is not there yet."""
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "w") as stream:
             stream.write(text)

@@ -1,0 +1,61 @@
+"""``import``: the config of another tool as a ``bundle.yaml``."""
+
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
+
+import re
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from bundler.cli.app import app
+from loader.cli.console import Console, run
+from loader.cli.options import JsonOption
+
+
+@app.command("import")
+def import_command(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="oc-mirror's ImageSetConfiguration v2alpha1, or Hauler's Images")
+    ],
+    registry: Annotated[
+        Optional[str], typer.Option("--registry", metavar="R", help="registry in the airgap, host[:port][/prefix]")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="the config to write")] = Path(
+        "bundle.yaml"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Write a config from another tool's; what has no counterpart is listed."""
+    console = Console(as_json=as_json)
+    raise typer.Exit(run(console, lambda: _import(console, file, registry, output)))
+
+
+def _import(console: Console, file: Path, registry: Optional[str], output: Path) -> None:
+    from bundler.cli.starting import write_new
+    from bundler.config import parse_config, read_file
+    from bundler.foreign import CAPS, read_foreign
+    from bundler.starter import PLACEHOLDER, foreign_config
+
+    found = read_foreign(read_file(file, CAPS.size), str(file))
+    bundle = re.sub(r"[^a-z0-9]+", "-", file.name.partition(".")[0].lower()).strip("-")[:48].strip("-") or "images"
+    text = foreign_config(output.name, registry or PLACEHOLDER, bundle, found)
+    config = parse_config(text.encode(), directory=output.parent, what=f"the config made of {file}", read=read_file)
+    write_new(output, text)
+    for line, note in found.notes:
+        console.note("note", f"{file}:{line}: {note}")
+    for line, what in found.unsupported:
+        console.result("left out", f"{file}:{line}: {what}")
+    console.result("written", f"{output} ({len(config.images)} images of {found.tool})")
+    if registry is None:
+        console.note("next", f"put your registry in {output}: it says {PLACEHOLDER}")
+    console.document(
+        {
+            "images": [str(image.name) for image in config.images],
+            "notes": [{"line": line, "text": note} for line, note in found.notes],
+            "path": str(output),
+            "tool": found.tool,
+            "unsupported": [{"line": line, "text": what} for line, what in found.unsupported],
+        }
+    )
