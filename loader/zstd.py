@@ -22,11 +22,15 @@ _CLI_TIMEOUT = 60.0
 _MAX_WORDS = 400
 
 
-def find_decoder(path: Optional[str] = None) -> FrameDecoder:
+# As for openssl: a hostile PATH must not choose what runs here.
+PROGRAM_PLACES = "/usr/bin:/bin"
+
+
+def find_decoder(path: str = PROGRAM_PLACES) -> FrameDecoder:
     """Return the first decoder this host has; one that only refuses when there is none.
 
-    ``path`` is the search path for the zstd program. A bundle of raw frames needs no decoder at all,
-    so having none is an error only when a compressed frame comes.
+    ``path`` is where the zstd program is looked for: the host's own folders. A bundle of raw frames needs no
+    decoder at all, so having none is an error only when a compressed frame comes.
     """
     for make in (_zstandard, _stdlib, _libzstd):
         decoder = make()

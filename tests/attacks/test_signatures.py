@@ -84,8 +84,16 @@ def test_the_signature_of_another_bundle(check: SignatureCheck) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [SUMS.replace(b"\n", b"\r\n"), SUMS[:-1], SUMS + b"\n", SUMS.upper(), b"", hashlib.sha256(SUMS).digest()],
-    ids=["CRLF", "cut", "longer", "capitals", "empty", "its hash"],
+    [
+        SUMS.replace(b"\n", b"\r\n"),
+        b"\xef\xbb\xbf" + SUMS,
+        SUMS[:-1],
+        SUMS + b"\n",
+        SUMS.upper(),
+        b"",
+        hashlib.sha256(SUMS).digest(),
+    ],
+    ids=["CRLF", "BOM", "cut", "longer", "capitals", "empty", "its hash"],
 )
 def test_a_signature_over_another_spelling_of_the_list(message: bytes, check: SignatureCheck) -> None:
     with refused(TrustError, "no trusted key signed"):
@@ -416,6 +424,20 @@ def test_too_many_signatures_beside_it(tmp_path: Path) -> None:
         (tmp_path / f"{ARCHIVE}.s{number}.sig").write_bytes(b"")
     with refused(FormatError, ARCHIVE, "65"):
         signatures_beside(tmp_path / ARCHIVE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"{ARCHIVE}.approver.sig", "SHA256SUMS.approver.sig", "approver.sig", f"{ARCHIVE}.sha256.approver.sig"],
+)
+@pytest.mark.parametrize("data", [GOOD, twin(GOOD), b"approved", APPROVER.sign(b"other"), STRANGER.sign(SUMS)])
+def test_a_file_beside_it_that_imitates_a_second_signature(name: str, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / ARCHIVE).write_bytes(signed(("builder", GOOD)))
+    (tmp_path / name).write_bytes(data)
+    beside = signatures_beside(tmp_path / ARCHIVE)
+    policy = make_policy(BUILDER, APPROVER, rule=Rule(2))
+    with refused(TrustError, "not enough signers", "1 of 2"):
+        verify((tmp_path / ARCHIVE).read_bytes(), make_trust(policy), beside=beside)
 
 
 def test_a_fifo_that_is_called_a_signature(tmp_path: Path) -> None:
