@@ -52,6 +52,7 @@ from loader.cli.options import (
     utc_now,
 )
 from loader.cli.site import Allowed
+from loader.cli.storing import Place, ToOption, push_to_storage
 from loader.cli.timeouts import Timeout, seconds
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def push_command(
     source: FilledSource,
     trust: TrustOption = None,
     registry: RegistryOption = None,
+    to: ToOption = None,
     dry_run: DryRun = False,
     image: ImageGlobs = None,
     report: ReportDir = Path(),
@@ -178,13 +180,18 @@ def push_command(
     audit = open_audit("push", source)
 
     def verb() -> None:
+        override = override_reason(allow_older, reason)
+        if to is not None:
+            place = Place(to, registry, tuple(image or ()), dry_run, override)
+            push_to_storage(console, source, make_trust(trust, crypto), place, state_folder(state), signature or ())
+            return
         options = _options(
             registry=registry,
             apply=False,
             dry_run=dry_run,
             jobs=jobs,
             images=tuple(image or ()),
-            override=override_reason(allow_older, reason),
+            override=override,
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
         _carry_out(_Run(audit, console, source, trust, signature or [], crypto, state, access, report, options))

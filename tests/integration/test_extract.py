@@ -116,3 +116,23 @@ def test_an_older_bundle_is_extracted_and_said_to_be_older(cli: Cli) -> None:
     text = json.dumps({"formatVersion": 1, "overrides": [], "seen": [seen]}, sort_keys=True, separators=(",", ":"))
     state.write_text(f"{text}\n")
     assert "OLDER than what was imported here" in extract(cli).expect().err
+
+
+def test_into_the_local_storage_of_podman(cli: Cli) -> None:
+    storage = f"containers-storage:[vfs@{cli.folder}/storage+{cli.folder}/run]"
+    push = ("push", ARCHIVE, "--trust", "builder.pub", "--to", storage)
+    cli.loader(*push, "--dry-run").expect()
+    assert not (cli.folder / "storage").exists()
+    ran = cli.loader(*push, "--image", "*/ceph/*", "--json").expect()
+    names = ["docker.io/ceph/ceph:v1", "quay.io/ceph/ceph:v2"]
+    assert ran.json["stored"] == [storage + name for name in names]
+    for name in (*names, f"docker.io/ceph/ceph@{ONE.digest}"):
+        assert json.loads(skopeo(cli.home, "inspect", storage + name))["Architecture"] == "amd64"
+    again = cli.loader(*push, "--image", "quay.io/*").expect()
+    assert "after 7" in again.out
+    cli.loader("push", ARCHIVE, "--trust", "builder.pub", "--to", "docker-daemon:").expect(2)
+    cli.loader(*push, "--registry", "r.example").expect(2)
+    no_skopeo = Cli(cli.folder, path=str(cli.folder / "nothing"))
+    assert "apt-get install skopeo" in " ".join(
+        no_skopeo.loader(*push, "--crypto", "cryptography").expect(2).three_lines
+    )
