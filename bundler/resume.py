@@ -14,17 +14,14 @@ from dataclasses import dataclass, field
 from bundler.fetch import compressor
 from bundler.output import Partial
 from bundler.pack import layout_members
-from loader.bundle import frames
 from loader.bundle.archive import Archive, Expected
 from loader.bundle.errors import BundleError, FormatError
 from loader.bundle.head import Head, read_head
 from loader.bundle.limits import MIB
 from loader.bundle.manifest import File
-from loader.bundle.tarlayout import Layout, Span
+from loader.bundle.tarlayout import Layout
 from loader.bundle.volumes import FileSource
 from loader.zstd import find_decoder
-
-_BLOCK_HEADER, _RLE = 3, 1  # RFC 8878 section 3.1.1.2
 
 
 @dataclass(frozen=True)
@@ -38,18 +35,16 @@ class Kept:
 
 
 class _Beginning(Archive):
-    """An archive that may end anywhere: its frames are placed as far as they are there."""
+    """An archive that may end anywhere: its frames are found from its beginning on, as far as they are there."""
 
-    def _place_frames(self) -> list[int]:
+    def __init__(self, source: FileSource, layout: Layout, expected: Sequence[Expected]) -> None:
+        super().__init__(source, layout, expected, find_decoder(), told={})
         self._engine = compressor()
-        return [0]
 
     def proven(self) -> tuple[int, list[int]]:
         """Return the index of the last finished big member, or -1, and where the frames up to its end begin and end."""
         found, count = -1, 0
         for span in self.layout.spans:
-            if not self._place(span):
-                break
             try:
                 self.check_span(span, lambda _: None, lambda: False)
             except BundleError:
@@ -57,31 +52,6 @@ class _Beginning(Archive):
             if span.member >= 0:
                 found, count = span.member, span.stop
         return found, self._offsets[: count + 1]
-
-    def _place(self, span: Span) -> bool:
-        """Find where the frames of ``span`` are; False when not all of it is there."""
-        for frame in self.layout.frames[span.first : span.stop]:
-            offset = self._offsets[-1]
-            end = offset + (frames.raw_size(frame.size) if frame.stored == "raw" else self._walk(offset, frame.size))
-            if end > self.source.size:
-                return False
-            self._offsets.append(end)
-        return True
-
-    def _walk(self, offset: int, size: int) -> int:
-        """Return the length of the zstd frame at ``offset`` by its block headers, checked once it is read whole."""
-        length, last = len(frames.header(size, checksum=True)), 0
-        while not last and length < frames.MAX_ZSTD_FRAME:
-            head = bytearray(_BLOCK_HEADER)
-            if self.source.read_into(offset + length, memoryview(head)) < _BLOCK_HEADER:
-                break
-            value = int.from_bytes(head, "little")
-            last = value & 1
-            length += _BLOCK_HEADER + (1 if value >> 1 & 3 == _RLE else value >> 3)
-        return length + frames.CHECKSUM
-
-    def _largest_read(self) -> int:
-        return frames.MAX_ZSTD_FRAME
 
     def _decoded(self, stored: memoryview, size: int) -> memoryview:
         content = super()._decoded(stored, size)
@@ -109,7 +79,7 @@ def _proven(partial: Partial, head: Head, files: Sequence[File]) -> Kept:
         layout = Layout(layout_members(head, files))
         hashes = [sha256 for _, sha256 in head.members] + [file.sha256 for file in files]
         expected = [Expected(sha256, member.size) for sha256, member in zip(hashes, layout.members)]
-        member, offsets = _Beginning(source, layout, expected, find_decoder()).proven()
+        member, offsets = _Beginning(source, layout, expected).proven()
     if member < 0:
         return Kept()
     stored = tuple((end - start, frame.size) for start, end, frame in zip(offsets, offsets[1:], layout.frames))

@@ -14,8 +14,8 @@ from loader.bundle.keys import PublicKey, SignatureCheck, parse_public_key
 from loader.bundle.limits import MAX_SIGNATURE
 from loader.bundle.volumes import FileSource
 from loader.durable import write_whole
+from loader.media.opened import open_media
 from loader.media.places import disc_paths, find_archive
-from loader.opening import open_media
 from loader.signing import read_small_file
 
 _ELSEWHERE = "airgap-loader attach-signature -o DIR stores it elsewhere; --signature FILE gives it then"

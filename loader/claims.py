@@ -18,8 +18,9 @@ from loader.bundle.rules import check_manifest
 from loader.bundle.sums import render_sums
 from loader.bundle.verify import Trust, decode_manifest, verify_list, verify_signatures
 from loader.bundle.volumes import FileSource
+from loader.media.opened import open_media
 from loader.media.places import find_archive
-from loader.opening import Sources, all_signatures, open_bundle, open_media, signatures_beside
+from loader.opening import Sources, all_signatures, open_bundle, signatures_beside
 
 _HEAD_TAR = ".head.tar"
 
@@ -51,7 +52,7 @@ def read_claim(sources: Sources, extra: Sequence[Path] = ()) -> Claim:
     if archive is None:
         with open_media(listed, None) as media:
             head = bundle_head(media.discs)
-            signatures = [*all_signatures(media, listed, extra)]
+            signatures = [*all_signatures(media.discs, listed, extra)]
     elif archive.name.endswith(_HEAD_TAR):
         with FileSource(str(archive)) as source:
             head = read_head_tar(source)
@@ -76,7 +77,7 @@ def trusted_documents(sources: Sources, trust: Trust, *, signatures: Sequence[Pa
             return {item.path: bundle.read(item.path) for item in bundle.manifest.documents}
     with open_media(listed, trust) as media:
         head = bundle_head(media.discs)
-        signers = verify_signatures(head, trust, all_signatures(media, sources, signatures))
+        signers = verify_signatures(head, trust, all_signatures(media.discs, sources, signatures))
         manifest, files = decode_manifest(head)
         trust.policy.judge(manifest.name, [signer.key for signer in signers])
         trust.policy.judge_not_after(manifest.not_after, trust.now)

@@ -11,8 +11,9 @@ from typing import Optional, Union
 from loader.bundle.errors import ConfigError
 from loader.bundle.manifest import Attachment, Image
 from loader.bundle.verify import Trust, VerifiedBundle
+from loader.media.onedrive import OneDrive
 from loader.media.places import bundle_groups
-from loader.opening import Say, Sources, open_bundle
+from loader.opening import DriveOptions, Say, Sources, open_told
 from loader.units import counted
 
 
@@ -22,24 +23,38 @@ class Filled:
 
     bundle: VerifiedBundle
     more: tuple[VerifiedBundle, ...] = ()
+    drive: Optional[OneDrive] = None
 
 
 @contextlib.contextmanager
 def open_filled(
-    sources: Sources, trust: Trust, *, signatures: Sequence[Path] = (), say: Optional[Say] = None
+    sources: Sources,
+    trust: Trust,
+    *,
+    signatures: Sequence[Path] = (),
+    say: Optional[Say] = None,
+    drive: Optional[DriveOptions] = None,
 ) -> Iterator[Filled]:
     """Open every bundle of ``sources``, in any order: archives each alone, discs together as one media set.
 
     What is taken of a further bundle is its blobs, each by its digest. ``ConfigError`` where it is not plain which
-    of them is meant.
+    of them is meant. With ``drive`` the set of the bundle asked for may come disc by disc.
     """
     with contextlib.ExitStack() as stack:
         opened = [
-            stack.enter_context(open_bundle(group, trust, signatures=signatures, say=say))
+            stack.enter_context(open_told(group, trust, signatures=signatures, say=say, drive=drive))
             for group in bundle_groups([sources] if isinstance(sources, Path) else sources)
         ]
-        bundle = opened[0] if len(opened) == 1 else _asked_for(opened)
-        yield Filled(bundle, tuple(one for one in opened if one is not bundle))
+        bundles = [one.bundle for one in opened]
+        bundle = bundles[0] if len(bundles) == 1 else _asked_for(bundles)
+        drives = [one.drive for one in opened if one.drive is not None]
+        if drives and drives[0].one.bundle is not bundle:
+            raise ConfigError(
+                "what fills a delta up has to be at hand in full",
+                why="a set in one drive is read once, from its first disc to its last",
+                hint="give all of its discs, or copy them first with join",
+            )
+        yield Filled(bundle, tuple(one for one in bundles if one is not bundle), drives[0] if drives else None)
 
 
 def _asked_for(opened: Sequence[VerifiedBundle]) -> VerifiedBundle:

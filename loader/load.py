@@ -25,6 +25,7 @@ from loader.extract import write_documents
 from loader.filling import Filled, open_filled
 from loader.history import History
 from loader.imports import ImportLog
+from loader.media.onedrive import OneDrive
 from loader.meter import Progress
 from loader.nodes import NodeOptions, asked_of_nodes, question, words_for
 from loader.oci.connect import Registries
@@ -32,8 +33,9 @@ from loader.oci.model import RegistryTarget
 from loader.oci.pushplan import PushReport
 from loader.oci.registry import Registry
 from loader.oci.survey import Survey, missing_manifests, survey_push
-from loader.opening import Sources
-from loader.push import push_bundle, require_base, require_whole, summary
+from loader.opening import DriveOptions, Sources
+from loader.push import push_bundle, require_base, require_complete, require_whole, summary
+from loader.pushdrive import push_from_drive
 from loader.report import Report
 from loader.site import PushSet, SiteDocument, pairs, push_set, site_documents
 from loader.units import counted, duration, human
@@ -67,7 +69,7 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class LoadPorts:
-    """What a load needs from outside; ``now`` gives UTC as text."""
+    """What a load needs from outside; ``now`` gives UTC as text. ``drive`` asks for discs that are not at hand."""
 
     registries: Registries
     kubectl: Callable[[], Kubectl]
@@ -81,6 +83,7 @@ class LoadPorts:
     imports: ImportLog
     verified: Callable[[VerifiedBundle], None]
     clock: Clock
+    drive: Optional[DriveOptions] = None
 
 
 _PAST = {"create": "created", "patch": "patched", "unchanged": "unchanged", "skip": "skipped"}
@@ -91,13 +94,14 @@ class State:
     """What the run knows so far; each verb of the story adds to it."""
 
     bundle: VerifiedBundle
-    complete: Complete
+    complete: Optional[Complete]
     target: RegistryTarget
     documents: tuple[SiteDocument, ...]
     push: PushSet
     registry: Registry
     survey: Survey
     more: tuple[VerifiedBundle, ...] = ()
+    drive: Optional[OneDrive] = None
     scheme: str = "https"
     date: str = ""
     kubectl: Optional[Kubectl] = None
@@ -119,7 +123,7 @@ def load(
     Returns what the run found and did. Raises the error of the first step that fails; ``ports.report``
     says what was done until then. With ``dry_run`` nothing is written anywhere.
     """
-    with open_filled(sources, trust, signatures=signatures, say=ports.say) as filled:
+    with open_filled(sources, trust, signatures=signatures, say=ports.say, drive=ports.drive) as filled:
         state = _verified(filled, options, ports)
         if options.dry_run:
             _preflight(state, options, ports)
@@ -176,18 +180,23 @@ def _report_refusal(error: AirgapError, state: State, ports: LoadPorts, archive:
 
 def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:
     bundle = filled.bundle
-    with ports.progress("verify", bundle.size) as on_bytes:
-        complete = verify_content(bundle, on_bytes=on_bytes)
+    complete = None
+    if filled.drive is None:
+        with ports.progress("verify", bundle.size) as on_bytes:
+            complete = verify_content(bundle, on_bytes=on_bytes)
     ports.verified(bundle)
     before = ports.history.newest(bundle) if options.override else ports.history.check(bundle)
     ports.say("verify", signature_line(bundle, before))
+    if complete is None:
+        ports.say("verify", "one drive: every byte is checked while it is sent, disc by disc; manifests and tags last")
     for warning in bundle.warnings:
         ports.say("warning", warning)
     target = RegistryTarget.parse(options.registry or bundle.manifest.registry)
     documents = site_documents(bundle, str(target), only=options.only)
     images = push_set(bundle, target, options.images, filled.more)
     registry = ports.registries.push(target.host)
-    return State(bundle, complete, target, documents, images, registry, Survey(0, 0, 0, ()), filled.more)
+    nothing = Survey(0, 0, 0, ())
+    return State(bundle, complete, target, documents, images, registry, nothing, filled.more, filled.drive)
 
 
 def _preflight_registry(state: State, options: LoadOptions, ports: LoadPorts) -> None:
@@ -279,10 +288,15 @@ def _push(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     if not options.push:
         return
     jobs, more = options.jobs, state.more
+    sending = (state.push, state.registry, state.survey)
     with ports.progress("push", state.survey.bytes_to_send) as meter:
-        state.pushed = push_bundle(
-            state.complete, state.push, state.registry, state.survey, jobs=jobs, meter=meter, more=more
-        )
+        if state.drive is not None:
+            saved = ports.drive.saved if ports.drive is not None else None
+            done = push_from_drive(state.drive, *sending, jobs=jobs, meter=meter, more=more, saved=saved)
+            state.pushed, state.complete = done
+        else:
+            complete = require_complete(state.complete)
+            state.pushed = push_bundle(complete, *sending, jobs=jobs, meter=meter, more=more)
     ports.report.pushed(state.pushed)
     ports.say("push", summary(state.pushed))
     require_whole(state.pushed, str(state.target))

@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Optional, Union
 
 from loader.bundle.archive import read_exact
-from loader.bundle.discs import DiscSet, bundle_head, open_set
+from loader.bundle.discs import DiscSet, bundle_head
 from loader.bundle.errors import FormatError, MissingVolume, StorageError, TrustError
 from loader.bundle.head import LABEL
 from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
 from loader.bundle.verify import Trust, VerifiedBundle, verify_head
-from loader.bundle.volumes import FileSource, MediaSource
-from loader.media.places import disc_paths, find_archive, open_discs
+from loader.bundle.volumes import FileSource
+from loader.media.drive import DrivePorts
+from loader.media.onedrive import OneDrive
+from loader.media.opendrive import is_enough, open_drive
+from loader.media.opened import OpenedMedia, damage_lines, media_notes, open_media
+from loader.media.places import disc_paths, find_archive
+from loader.media.savedpass import SavedPass
 from loader.zstd import find_decoder
 
 Say = Callable[[str, str], None]
@@ -25,19 +31,20 @@ _MAX_BESIDE = 4 * MAX_SIGNATURES  # counted before the first is read
 
 
 @dataclass(frozen=True)
-class OpenedMedia:
-    """A media set and the archive in it."""
+class Opened:
+    """A bundle that passed steps 1 to 5, and the media set it came on, if it did: at hand, or in one drive."""
 
-    discs: DiscSet
-    source: MediaSource
+    bundle: VerifiedBundle
+    media: Optional[OpenedMedia] = None
+    drive: Optional[OneDrive] = None
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A bundle that passed steps 1 to 5, and the media set it came on, if it did."""
+class DriveOptions:
+    """How further discs are asked for, and where the progress is kept of a set that is read disc by disc."""
 
-    bundle: VerifiedBundle
-    media: Optional[OpenedMedia]
+    ports: DrivePorts
+    saved: Optional[SavedPass] = None
 
 
 def signatures_beside(archive: Path, extra: Sequence[Path] = ()) -> list[tuple[str, bytes]]:
@@ -88,14 +95,28 @@ def _listed(sources: Sources) -> Sequence[Path]:
 def open_bundle(
     sources: Sources, trust: Trust, *, signatures: Sequence[Path] = (), say: Optional[Say] = None
 ) -> Iterator[VerifiedBundle]:
+    """As :func:`open_told`, for whoever needs no more than the bundle."""
+    with open_told(sources, trust, signatures=signatures, say=say) as opened:
+        yield opened.bundle
+
+
+@contextlib.contextmanager
+def open_told(
+    sources: Sources,
+    trust: Trust,
+    *,
+    signatures: Sequence[Path] = (),
+    say: Optional[Say] = None,
+    drive: Optional[DriveOptions] = None,
+) -> Iterator[Opened]:
     """Do steps 1 to 5 and keep the bundle open: its blobs are read while the context lasts.
 
     ``sources`` are one archive, or discs of one media set in any order; ``say`` is told of wrong and damaged discs.
-    Raises ``MissingVolume`` when the discs are too few.
+    Raises ``MissingVolume`` when the discs are too few and there is no ``drive`` to ask for more.
     """
-    with open_source(sources, trust, signatures=signatures) as opened:
+    with open_source(sources, trust, signatures=signatures, drive=drive) as opened:
         _tell(say, media_notes(opened.media))
-        yield opened.bundle
+        yield opened
         _tell(say, damage_lines(opened.media))
 
 
@@ -106,17 +127,24 @@ def _tell(say: Optional[Say], lines: Iterator[tuple[str, str]]) -> None:
 
 
 @contextlib.contextmanager
-def open_source(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = ()) -> Iterator[Opened]:
-    """Do steps 1 to 5 on an archive or a media set."""
+def open_source(
+    sources: Sources, trust: Trust, *, signatures: Sequence[Path] = (), drive: Optional[DriveOptions] = None
+) -> Iterator[Opened]:
+    """Do steps 1 to 5 on an archive or a media set; with too few discs at hand, as a set in one ``drive``."""
     archive = find_archive(_listed(sources))
     if archive is not None:
         with FileSource(str(archive)) as source:
             beside = signatures_beside(archive, signatures)
-            yield Opened(verify_head(source, trust, find_decoder(), beside=beside), None)
+            yield Opened(verify_head(source, trust, find_decoder(), beside=beside))
         return
-    with open_media(sources, trust) as media:
+    if drive is not None and not is_enough(_listed(sources), trust):
+        ours = partial(all_signatures, sources=sources, extra=signatures)
+        with open_drive(_listed(sources), trust, drive.ports, signatures=ours, saved=drive.saved) as one:
+            yield Opened(one.one.bundle, drive=one)
+        return
+    with open_media(_listed(sources), trust) as media:
         media.source.require_enough()
-        beside = all_signatures(media, sources, signatures)
+        beside = all_signatures(media.discs, sources, signatures)
         try:
             bundle = verify_head(media.source, trust, find_decoder(), beside=beside)
         except MissingVolume:
@@ -130,42 +158,7 @@ def open_source(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = 
         yield Opened(bundle, media)
 
 
-@contextlib.contextmanager
-def open_media(sources: Sources, trust: Optional[Trust]) -> Iterator[OpenedMedia]:
-    """Open the discs of a set and check its list; without ``trust`` its signatures are not."""
-    with contextlib.ExitStack() as stack:
-        discs = open_set(open_discs(_listed(sources), stack), trust)
-        yield OpenedMedia(discs, MediaSource(discs))
-
-
-def all_signatures(media: OpenedMedia, sources: Sources, extra: Sequence[Path]) -> list[tuple[str, bytes]]:
+def all_signatures(discs: DiscSet, sources: Sources, extra: Sequence[Path]) -> list[tuple[str, bytes]]:
     """Every signature over the bundle's list: on the discs, beside them, given."""
-    found = signatures_by_discs(_listed(sources), media.discs.media.archive.name, extra)
-    return [*bundle_head(media.discs).signatures, *found]
-
-
-def media_notes(media: Optional[OpenedMedia]) -> Iterator[tuple[str, str]]:
-    """Which discs are here, and what is wrong with others that were given."""
-    if media is None:
-        return
-    found = media.discs.media
-    here = [volume.name for volume in found.volumes if volume.name in media.discs.copies]
-    yield "media", f"set {found.set_id[:12]}: {len(here)} of {len(found.volumes)} discs here ({' '.join(here)})"
-    for note in media.discs.notes:
-        yield "warning", note
-
-
-def damage_lines(media: Optional[OpenedMedia]) -> Iterator[tuple[str, str]]:
-    """One line per disc that is missing or damaged, once enough was read to know."""
-    if media is None:
-        return
-    for reader in media.source.volumes:
-        name, count = reader.volume.name, len(reader.damage)
-        healed = media.source.healed.get(name, 0)
-        if not reader.copies and healed:
-            yield "media", f"disc {name} is not here: {healed} chunks made from parity"
-        elif count:
-            first = min(reader.damage)
-            tail = f", {healed} made from parity" if healed else ""
-            where = f"chunk {first} of {reader.segment_of(first)}, {reader.damage[first]}"
-            yield "media", f"disc {name}: {count} of {reader.volume.chunks} chunks unreadable{tail} (first: {where})"
+    found = signatures_by_discs(_listed(sources), discs.media.archive.name, extra)
+    return [*bundle_head(discs).signatures, *found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
 from loader.bundle.errors import RegistryError
 from loader.bundle.verify import Complete, VerifiedBundle
@@ -32,8 +33,15 @@ def push_bundle(
     """
     bodies = BundleBodies(complete.bundle, *more)
     return push_images(
-        what.images, what.blobs, bodies, registry, jobs=jobs, on_event=_Forward(meter), known=survey.known
+        what.images, what.blobs, bodies, registry, jobs=jobs, on_event=Forward(meter), known=survey.known
     )
+
+
+def require_complete(complete: Optional[Complete]) -> Complete:
+    """The proof; pushing without it is a bug."""
+    if complete is None:
+        raise RuntimeError("pushed before everything was verified")
+    return complete
 
 
 def summary(report: PushReport) -> str:
@@ -74,7 +82,7 @@ def require_whole(report: PushReport, target: str) -> None:
         )
 
 
-class _Forward:
+class Forward:
     """Turns push events into bytes done; a retry that starts a blob again moves nothing until it is past."""
 
     def __init__(self, meter: Meter) -> None:
@@ -82,6 +90,7 @@ class _Forward:
         self._done: dict[tuple[str, str], int] = {}
 
     def __call__(self, event: Event) -> None:
+        """Count what an event says of bytes."""
         if isinstance(event, BlobProgress):
             self._reach((event.repository, event.digest), event.done)
             self._meter.item(event.digest[7:19], event.done, event.size)

@@ -69,17 +69,28 @@ class Expected:
 class Archive:
     """An archive whose head was verified; ``expected[i]`` belongs to ``layout.members[i]``.
 
-    Raises ``FormatError`` when the seek table or the length is not the predicted one.
+    Raises ``FormatError`` when the seek table or the length is not the predicted one. With ``told`` nothing is read
+    of the end before :meth:`check_end`: a medium in one drive is read from its beginning. It has the stored sizes of
+    ``zstd`` frames that are known already; the others are found as they are read, and added to it.
     """
 
-    def __init__(self, source: ByteSource, layout: Layout, expected: Sequence[Expected], decoder: FrameDecoder) -> None:
+    def __init__(
+        self,
+        source: ByteSource,
+        layout: Layout,
+        expected: Sequence[Expected],
+        decoder: FrameDecoder,
+        *,
+        told: Optional[dict[int, int]] = None,
+    ) -> None:
         self.source = source
         self._decoder = decoder
         self._lock = threading.Lock()
         self._kept: dict[int, Kept] = {}
         self.layout = layout
         self.expected = tuple(expected)
-        self._offsets = self._place_frames()
+        self.told = {} if told is None else told
+        self._offsets = self._place_frames() if told is None else [0]
         self._buffers = Buffers(self._largest_read())
 
     @property
@@ -107,12 +118,75 @@ class Archive:
     def _largest_read(self) -> int:
         stored = zip(self.layout.frames, self._offsets, self._offsets[1:])
         decoded = (stop - start for frame, start, stop in stored if frame.stored != "raw")
-        return max(frames.raw_size(frames.PIECE), *decoded, 0)
+        unplaced = any(frame.stored != "raw" for frame in self.layout.frames[len(self._offsets) - 1 :])
+        return max(frames.raw_size(frames.PIECE), *decoded, frames.MAX_ZSTD_FRAME if unplaced else 0)
+
+    def offset(self, index: int) -> int:
+        """Where frame ``index`` begins; one past the last is where the frames end."""
+        while len(self._offsets) <= index:
+            if not self._step():
+                with self._buffers.taken() as buffer:
+                    self._walk(len(self._offsets) - 1, buffer)
+        return self._offsets[index]
+
+    def ends(self, span: Span) -> Iterator[tuple[int, int, bool]]:
+        """Yield (where it ends, bytes of content, True) of each piece; at the latest, and False, where that is open."""
+        end = self.offset(span.first)
+        for index in range(span.first, span.stop):
+            frame, start = self.layout.frames[index], end
+            known = index + 1 < len(self._offsets) or (index + 1 == len(self._offsets) and self._step())
+            end = self._offsets[index + 1] if known else start + frames.most_stored(frame)
+            if frame.stored == "raw":
+                for first, stop, at, length in frames.raw_pieces(frame.size):
+                    yield start + at + length, stop - first, known
+            else:
+                yield end, frame.size, known
+
+    def _step(self) -> bool:
+        """Place the end of the last frame that has a place, if its length is known without reading it."""
+        number = len(self._offsets) - 1
+        frame = self.layout.frames[number]
+        size = frames.raw_size(frame.size) if frame.stored == "raw" else self.told.get(number, 0)
+        if frames.is_possible(frame, size):
+            self._offsets.append(self._offsets[-1] + size)
+            return True
+        return False
+
+    def _walk(self, number: int, buffer: memoryview) -> memoryview:
+        """Read the last frame that has a place, forward only: its own blocks say where it ends."""
+        start = self._offsets[number]
+
+        def fill(first: int, stop: int) -> None:
+            if self.source.read_into(start + first, buffer[first:stop]) != stop - first:
+                raise FormatError(f"{self.source.name} is truncated", why=f"in frame {number} at byte {start}")
+
+        with naming(self.source, f"frame {number} at byte {start}"):
+            size = frames.walk_zstd_frame(buffer, self.layout.frames[number].size, fill)
+        self.told[number] = size
+        self._offsets.append(start + size)
+        return buffer[:size]
+
+    def consult_table(self) -> None:
+        """Take the places of all frames from the seek table: one that can't be read hides where the next begins."""
+        self._offsets = self._place_frames()
+
+    def check_end(self) -> None:
+        """Require that the seek table says of every frame what was found, and that nothing follows."""
+        self.offset(len(self.layout.frames))
+        if self._offsets != self._place_frames():
+            raise FormatError(f"{self.source.name} has another seek table than its frames", why="their lengths differ")
+
+    def _stored(self, index: int, buffer: memoryview) -> memoryview:
+        """A zstd frame as it is stored, in ``buffer``."""
+        offset = self.offset(index)
+        if index + 1 < len(self._offsets) or self._step():
+            return read_exact(self.source, offset, self._offsets[index + 1] - offset, buffer)
+        return self._walk(index, buffer)
 
     def _pieces(self, first: int, stop: int, buffer: memoryview) -> Iterator[list[memoryview]]:
         """Yield the content of frames ``first`` to ``stop`` in pieces, each a list of blocks valid until the next."""
         for number in range(first, stop):
-            frame, offset = self.layout.frames[number], self._offsets[number]
+            frame, offset = self.layout.frames[number], self.offset(number)
             where = f"frame {number} at byte {offset}"
             if frame.stored == "raw":
                 for start, end, at, length in frames.raw_pieces(frame.size):
@@ -121,7 +195,7 @@ class Archive:
                         blocks = frames.raw_blocks(data, frame.size, start, end)
                     yield blocks
                 continue
-            data = read_exact(self.source, offset, self._offsets[number + 1] - offset, buffer)
+            data = self._stored(number, buffer)
             with naming(self.source, where):
                 content = self._decoded(data, frame.size)
             yield [content]
@@ -147,7 +221,7 @@ class Archive:
             end = min(stop, frame.offset + frame.size)
             inner = (start - frame.offset, end - frame.offset)
             where, length = frames.raw_range(frame.size, *inner)
-            data = bytes(read_exact(self.source, self._offsets[number] + where, length))
+            data = bytes(read_exact(self.source, self.offset(number) + where, length))
             with naming(self.source, f"frame {number}"):
                 parts.append(frames.strip_blocks(data, frame.size, *inner))
             start = end
@@ -218,9 +292,16 @@ class Archive:
                 hint="the bundle is damaged or was changed: get another copy",
             )
 
-    def check_span(self, span: Span, on_bytes: Callable[[int], None], stopped: Callable[[], bool]) -> None:
+    def check_span(
+        self,
+        span: Span,
+        on_bytes: Callable[[int], None],
+        stopped: Callable[[], bool],
+        on_small: Optional[Callable[[int, bytes], None]] = None,
+    ) -> None:
         """Read and check one span in full, headers and padding included, telling ``on_bytes`` of each block.
 
+        ``on_small`` gets (member, content) of each small one once its hash matched.
         Returns early, having proved nothing, once ``stopped()`` is true: another worker met an error.
         """
         if span.member >= 0:
@@ -236,17 +317,23 @@ class Archive:
             on_bytes(untold)
             return
         with self._buffers.taken() as buffer:
-            self._check_glue(span, buffer, on_bytes)
+            self._check_glue(span, buffer, on_bytes, on_small)
 
-    def _check_glue(self, span: Span, buffer: memoryview, on_bytes: Callable[[int], None]) -> None:
+    def _check_glue(
+        self,
+        span: Span,
+        buffer: memoryview,
+        on_bytes: Callable[[int], None],
+        on_small: Optional[Callable[[int, bytes], None]],
+    ) -> None:
         pieces = self._pieces(span.first, span.stop, buffer)
         stream = BlockStream(self._told(pieces, on_bytes))
         for index, due in self._glue_pieces(span):
             if due is None:
-                running = hashlib.sha256()
-                for part in stream.parts(self.layout.members[index].size):
-                    running.update(part)
-                self.check_hash(index, running)
+                content = stream.take(self.layout.members[index].size)
+                self.check_hash(index, hashlib.sha256(content))
+                if on_small is not None:
+                    on_small(index, content)
             elif stream.take(len(due)) != due:
                 where = self.layout.members[index].path if index < len(self.layout.members) else "the end of the tar"
                 raise FormatError(f"{self.source.name}: the tar header or padding at {where} is not as predicted")

@@ -7,7 +7,7 @@ damaged is still good for its segments: every chunk is checked against the signe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional, Protocol
 
 from loader.bundle import mediaset
@@ -191,6 +191,11 @@ def _stranger(media: MediaSet, head: Head) -> tuple[str, bool]:
         other = _agreeing([head])
     except BundleError:
         return f"has a damaged {SUMS} or {SET}", True
+    return stranger(media, other)
+
+
+def stranger(media: MediaSet, other: MediaSet) -> tuple[str, bool]:
+    """What a disc of ``other`` is to ``media``, and whether its segments may be of it: their chunks are checked."""
     if other.set_id == media.set_id:
         return "has the same share with other files beside it: it was written in another run", True
     if other.bundle.id == media.bundle.id:
@@ -198,6 +203,13 @@ def _stranger(media: MediaSet, head: Head) -> tuple[str, bool]:
     if other.name == media.name:
         return f"is a disc of another build of {media.name} (bundle id {other.bundle.id[:12]})", False
     return f"is a disc of another set: {other.name}, not {media.name}", False
+
+
+def adopt(known: DiscSet, discs: Sequence[Disc], notes: Sequence[str]) -> DiscSet:
+    """Return the set ``known`` with other ``discs`` at hand, whose own lists can't be read: their segments alone."""
+    said = list(notes)
+    copies = _copies(known.media, discs, said)
+    return replace(known, discs=tuple(discs), copies=copies, notes=tuple(said))
 
 
 def _copies(media: MediaSet, discs: Sequence[Disc], notes: list[str]) -> dict[str, tuple[Disc, ...]]:

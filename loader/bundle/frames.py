@@ -8,7 +8,7 @@ carry a checksum and are checked by decoding.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional, Protocol, Union
 
 from loader.bundle.errors import FormatError
@@ -179,6 +179,37 @@ def least_stored(size: int, stored: Optional[str]) -> int:
     return size if stored == "raw" else 4 * -(-size // BLOCK)
 
 
+def most_stored(frame: Frame) -> int:
+    """Most bytes of an archive that ``frame`` can take."""
+    return raw_size(frame.size) if frame.stored == "raw" else MAX_ZSTD_FRAME
+
+
+def is_possible(frame: Frame, size: int) -> bool:
+    """Tell whether ``frame`` can take ``size`` bytes of an archive."""
+    return size == raw_size(frame.size) if frame.stored == "raw" else MAX_HEADER < size <= MAX_ZSTD_FRAME
+
+
+def walk_zstd_frame(buffer: memoryview, size: int, fill: Callable[[int, int], None]) -> int:
+    """Read a frame of ``size`` bytes of content of which only the beginning is known, and return its length.
+
+    ``fill(start, stop)`` reads these bytes of it into ``buffer``; it is asked for each byte once, in order. Nothing
+    is checked here but that the frame stays in ``buffer``: :func:`check_zstd_frame` and the decoder follow.
+    """
+    position, last = len(header(size, checksum=True)), 0
+    fill(0, position)
+    while not last:
+        fill(position, position + 3)
+        value = int.from_bytes(buffer[position : position + 3], "little")
+        last, kind, length = value & 1, value >> 1 & 3, value >> 3
+        stop = position + 3 + (1 if kind == _RLE else length)
+        if stop + 3 + CHECKSUM > len(buffer):
+            raise FormatError("a zstd frame is longer than one can be", why=f"more than {len(buffer)} bytes")
+        fill(position + 3, stop)
+        position = stop
+    fill(position, position + CHECKSUM)
+    return position + CHECKSUM
+
+
 def check_zstd_frame(frame: memoryview, size: int) -> None:
     """Raise ``FormatError`` unless ``frame`` is one frame of ``size`` bytes with a checksum, and nothing else.
 
@@ -228,10 +259,7 @@ def parse_seek_table(data: bytes, frames: Sequence[Frame]) -> list[int]:
     for frame in frames:
         stored_size, content_size = SEEK_ENTRY.unpack_from(data, position)
         position += SEEK_ENTRY.size
-        possible = (
-            stored_size == raw_size(frame.size) if frame.stored == "raw" else MAX_HEADER < stored_size <= MAX_ZSTD_FRAME
-        )
-        if content_size != frame.size or not possible:
+        if content_size != frame.size or not is_possible(frame, stored_size):
             raise FormatError("the seek table is not as predicted", why=f"frame {len(sizes)}")
         sizes.append(stored_size)
     return sizes

@@ -63,6 +63,11 @@ def _times(factor: int, chunk: Chunk) -> int:
     return int.from_bytes(bytes(chunk).translate(_table(factor)), "little")
 
 
+def share(row: int, column: int, chunk: Chunk) -> int:
+    """What chunk ``column`` of the data adds to parity chunk ``row``, as a little-endian number; XOR sums them up."""
+    return _times(coefficient(row, column), chunk)
+
+
 def encode(chunks: Sequence[Chunk], rows: int) -> list[bytes]:
     """Return the ``rows`` parity chunks of one stripe, each as long as the longest of ``chunks``."""
     length = max(len(chunk) for chunk in chunks)
@@ -70,7 +75,7 @@ def encode(chunks: Sequence[Chunk], rows: int) -> list[bytes]:
     for row in range(rows):
         total = 0
         for column, chunk in enumerate(chunks):
-            total ^= _times(coefficient(row, column), chunk)
+            total ^= share(row, column, chunk)
         parity.append(total.to_bytes(length, "little"))
     return parity
 
@@ -90,7 +95,7 @@ def rebuild(data: Sequence[Optional[Chunk]], parity: Mapping[int, Chunk], sizes:
         total = int.from_bytes(parity[row], "little")
         for column, chunk in enumerate(data):
             if chunk:
-                total ^= _times(coefficient(row, column), chunk)
+                total ^= share(row, column, chunk)
         sums.append(total)
     length = max((total.bit_length() + 7) // 8 for total in sums) if sums else 0
     plain = [total.to_bytes(length, "little") for total in sums]

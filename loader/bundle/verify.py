@@ -7,7 +7,8 @@ readers only. Steps 6 and 7 give :class:`Complete`: every byte of the archive wa
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Optional
@@ -136,16 +137,22 @@ class Complete:
 
 
 def verify_head(
-    source: ByteSource, trust: Trust, decoder: FrameDecoder, *, beside: Sequence[tuple[str, bytes]] = ()
+    source: ByteSource,
+    trust: Trust,
+    decoder: FrameDecoder,
+    *,
+    beside: Sequence[tuple[str, bytes]] = (),
+    told: Optional[dict[int, int]] = None,
 ) -> VerifiedBundle:
     """Do steps 1 to 5 on ``source``; ``beside`` are further (label, signature) from outside the archive.
 
+    With ``told`` (see :class:`Archive`) its end is not read, and :class:`OnePass` does the rest.
     Raises ``TrustError`` or ``FormatError``; nothing of the bundle is used before its signatures hold.
     """
     head = read_head(source)  # steps 1 and 2
     signers = verify_signatures(head, trust, beside)  # step 3
     manifest, files = decode_manifest(head)  # step 4
-    archive = open_archive(source, head, manifest, decoder)
+    archive = open_archive(source, head, manifest, decoder, told)
     graphs = _walk_graph(archive, manifest, files)  # step 4b
     rule = trust.policy.judge(manifest.name, [signer.key for signer in signers])  # step 5
     warning = trust.policy.judge_not_after(manifest.not_after, trust.now)
@@ -208,7 +215,13 @@ def decode_manifest(head: Head) -> tuple[BundleManifest, Mapping[str, File]]:
     return manifest, files
 
 
-def open_archive(source: ByteSource, head: Head, manifest: BundleManifest, decoder: FrameDecoder) -> Archive:
+def open_archive(
+    source: ByteSource,
+    head: Head,
+    manifest: BundleManifest,
+    decoder: FrameDecoder,
+    told: Optional[dict[int, int]] = None,
+) -> Archive:
     """Predict the layout from the manifest and require the seek table and length that follow from it."""
     _check_length(source, manifest)
     members = head.members
@@ -217,7 +230,8 @@ def open_archive(source: ByteSource, head: Head, manifest: BundleManifest, decod
     ]
     everything = [*members, *entries]
     layout = Layout([member for member, _ in everything])
-    return Archive(source, layout, [Expected(sha256, member.size) for member, sha256 in everything], decoder)
+    expected = [Expected(sha256, member.size) for member, sha256 in everything]
+    return Archive(source, layout, expected, decoder, told=told)
 
 
 def _check_length(source: ByteSource, manifest: BundleManifest) -> None:
@@ -267,6 +281,95 @@ def verify_content(
             for future in work:
                 future.cancel()
     return Complete(_SEAL, bundle)
+
+
+class OnePass:
+    """Steps 6 and 7 span by span, for a medium in one drive; the number after the last span is the archive's end.
+
+    ``known`` are spans that an earlier run of this loader checked, as its state folder says.
+    """
+
+    def __init__(self, bundle: VerifiedBundle, known: Collection[int] = ()) -> None:
+        self.bundle = bundle
+        self._archive = bundle._archive  # noqa: SLF001 - the verifier owns both types
+        self._left = dict.fromkeys(
+            number for number in range(len(self._archive.layout.spans) + 1) if number not in known
+        )
+
+    @property
+    def left(self) -> list[int]:
+        """The spans that are still to be checked, in archive order, and the end."""
+        return sorted(self._left)
+
+    @property
+    def end(self) -> int:
+        """The number that stands for the archive's end."""
+        return len(self._archive.layout.spans)
+
+    def is_left(self, number: int) -> bool:
+        """Tell whether a span is still to be checked."""
+        return number in self._left
+
+    @property
+    def told(self) -> Mapping[int, int]:
+        """Stored sizes of ``zstd`` frames found so far, for a later run."""
+        return self._archive.told
+
+    def blobs(self) -> dict[str, int]:
+        """Digest of every file's content -> the span that it stands in."""
+        layout = self._archive.layout
+        begins = [layout.frames[span.first].offset for span in layout.spans]
+        return {
+            "sha256:" + self._archive.expected[index].sha256: bisect_right(begins, layout.content_offset(index)) - 1
+            for index, member in enumerate(layout.members)
+            if member.link_to is None
+        }
+
+    def is_big(self, number: int) -> bool:
+        """Tell whether a span is one big file's own."""
+        return number < self.end and self._archive.layout.spans[number].member >= 0
+
+    def start(self, number: int) -> int:
+        """Where a span, or the end, begins in the archive."""
+        spans = self._archive.layout.spans
+        return self._archive.offset(spans[number].first if number < len(spans) else spans[-1].stop)
+
+    def frames(self, number: int) -> Iterator[tuple[int, int, bool]]:
+        """Yield (where it ends in the archive, bytes of content, whether that is sure) of each frame of a span."""
+        return self._archive.ends(self._archive.layout.spans[number])
+
+    def check(
+        self, number: int, on_bytes: Callable[[int], None], on_small: Callable[[str, bytes], None] = lambda _, __: None
+    ) -> None:
+        """Read and check a span, or the end; ``on_small`` gets (digest, content) of small files as they come by."""
+        if number == self.end:
+            self._archive.check_end()
+        else:
+
+            def tell(index: int, content: bytes) -> None:
+                on_small("sha256:" + self._archive.expected[index].sha256, content)
+
+            self._archive.check_span(self._archive.layout.spans[number], on_bytes, _never, tell)
+        self._left.pop(number, None)
+
+    def content(self, number: int) -> Iterator[memoryview]:
+        """Yield the blob that fills a span, in blocks, each valid until the next; read to its end it is checked."""
+        yield from self._archive.content(self._archive.layout.spans[number].member)
+        self._left.pop(number, None)
+
+    def consult_table(self) -> None:
+        """Find every frame by the seek table at the archive's end, where one that can't be read hides the next."""
+        self._archive.consult_table()
+
+    def complete(self) -> Complete:
+        """Return the proof; every span and the end were checked."""
+        if self._left:
+            raise RuntimeError(f"{len(self._left)} spans were not checked")
+        return Complete(_SEAL, self.bundle)
+
+
+def _never() -> bool:
+    return False
 
 
 def _ignore(_: int) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -48,6 +49,7 @@ class Console:
         self._log: Optional[TextIO] = None
         self._held: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self._bar: Optional[_Bar] = None
         self.log_path: Optional[Path] = None
 
     def open_log(self, path: Path) -> None:
@@ -145,7 +147,20 @@ class Console:
         """A bar for ``total`` bytes on a terminal, nothing elsewhere; its meter is called from any thread."""
         if self.quiet or not self._err.isatty():
             return _NoProgress()
-        return _Bar(title, total, self._err)
+        self._bar = _Bar(title, total, self._err)
+        return self._bar
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bar away while a person is asked something."""
+        bar = self._bar
+        if bar is not None:
+            bar.hide()
+        try:
+            yield
+        finally:
+            if bar is not None:
+                bar.show()
 
     def confirm(self, question: str) -> None:
         """Ask once on the terminal; ``Interrupted`` for anything but yes, ``ConfigError`` where nobody can answer."""
@@ -220,10 +235,21 @@ class _Bar:
         self._task = self._progress.add_task(title, total=total)
         self._items: dict[str, TaskID] = {}
         self._lock = threading.Lock()
+        self._running = False
 
     def __enter__(self) -> Meter:
         self._progress.start()
+        self._running = True
         return self
+
+    def hide(self) -> None:
+        """Leave the terminal to a question."""
+        self._progress.stop()
+
+    def show(self) -> None:
+        """Go on below it."""
+        if self._running:
+            self._progress.start()
 
     def __call__(self, size: int, /) -> None:
         self._progress.advance(self._task, size)
@@ -245,6 +271,7 @@ class _Bar:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
+        self._running = False
         if error is None:
             self._progress.update(self._task, completed=self._total)
         self._progress.stop()

@@ -51,6 +51,7 @@ from loader.cli.options import (
     user_name,
     utc_now,
 )
+from loader.cli.prompt import NoPrompt, drive_options
 from loader.cli.site import Allowed
 from loader.cli.storing import Place, ToOption, push_to_storage
 from loader.cli.timeouts import Timeout, seconds
@@ -94,6 +95,7 @@ class _Run:
     context: Optional[str] = None
     yes: bool = False
     documents_only: bool = False
+    no_prompt: bool = False
 
 
 @app.command("load")
@@ -113,6 +115,7 @@ def load_command(
     report: ReportDir = Path(),
     signature: Signatures = None,
     crypto: CryptoOption = Crypto.auto,
+    no_prompt: NoPrompt = False,
     state: StateOption = None,
     allow_older: AllowOlder = False,
     reason: Reason = None,
@@ -132,20 +135,19 @@ def load_command(
     audit = open_audit("load", source)
 
     def verb() -> None:
+        how = {"only": _only(only), "override": override_reason(allow_older, reason), "timeout": seconds(timeout)}
         options = _options(
             registry=registry,
             apply=not no_apply,
             dry_run=dry_run,
-            only=_only(only),
             nodes=nodes,
             jobs=jobs,
-            override=override_reason(allow_older, reason),
-            timeout=seconds(timeout),
             access=cluster_options(kubeconfig, context, state),
+            **how,
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
         given = (console, source, trust, signature or [], crypto, state, access, report, options)
-        _carry_out(_Run(audit, *given, kubeconfig, context, yes, documents_only=no_apply))
+        _carry_out(_Run(audit, *given, kubeconfig, context, yes, documents_only=no_apply, no_prompt=no_prompt))
 
     raise typer.Exit(run(console, verb, audit))
 
@@ -161,6 +163,7 @@ def push_command(
     report: ReportDir = Path(),
     signature: Signatures = None,
     crypto: CryptoOption = Crypto.auto,
+    no_prompt: NoPrompt = False,
     state: StateOption = None,
     allow_older: AllowOlder = False,
     reason: Reason = None,
@@ -194,7 +197,8 @@ def push_command(
             override=override,
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
-        _carry_out(_Run(audit, console, source, trust, signature or [], crypto, state, access, report, options))
+        given = (console, source, trust, signature or [], crypto, state, access, report, options)
+        _carry_out(_Run(audit, *given, no_prompt=no_prompt))
 
     raise typer.Exit(run(console, verb, audit))
 
@@ -215,6 +219,7 @@ def apply_command(
     report: ReportDir = Path(),
     signature: Signatures = None,
     crypto: CryptoOption = Crypto.auto,
+    no_prompt: NoPrompt = False,
     state: StateOption = None,
     allow_older: AllowOlder = False,
     reason: Reason = None,
@@ -244,7 +249,7 @@ def apply_command(
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
         given = (console, source, trust, signature or [], crypto, state, access, report, options)
-        _carry_out(_Run(audit, *given, kubeconfig, context, yes))
+        _carry_out(_Run(audit, *given, kubeconfig, context, yes, no_prompt=no_prompt))
 
     raise typer.Exit(run(console, verb, audit))
 
@@ -302,6 +307,7 @@ def _carry_out(given: _Run) -> None:
             imports=ImportLog(folder),
             verified=given.audit.verified,
             clock=Clock(),
+            drive=drive_options(console, no_prompt=given.no_prompt, folder=folder),
         )
         trust = make_trust(given.trust, given.crypto)
         state = load(given.source, trust, options, ports, signatures=given.signatures)

@@ -42,8 +42,8 @@ def join(
 
     def verb() -> None:
         from loader.media.join import JoinPorts, join_archive
+        from loader.media.opened import open_media
         from loader.media.places import find_archive
-        from loader.opening import open_media
 
         if find_archive(source) is not None:
             raise ConfigError(f"{source[0]} is an archive already", hint="join takes the discs of a media set")
@@ -58,7 +58,7 @@ def join(
 
 
 def _size(source: list[Path], trust: "Trust") -> int:
-    from loader.opening import open_media
+    from loader.media.opened import open_media
 
     with open_media(source, trust) as media:
         return media.source.size

@@ -27,6 +27,7 @@ from loader.cli.options import (
     state_folder,
     utc_now,
 )
+from loader.cli.prompt import NoPrompt, can_ask, drive_options
 
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
@@ -48,6 +49,7 @@ def verify(
     disc: Annotated[
         bool, typer.Option("--disc", help="check the discs given, each alone: lists, files, chunks")
     ] = False,
+    no_prompt: NoPrompt = False,
     report: ReportOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -61,13 +63,16 @@ def verify(
     def verb() -> None:
         from loader import verdict
         from loader.history import History
+        from loader.media.opened import damage_lines, media_notes
         from loader.media.verifying import media_document, verify_opened
-        from loader.opening import damage_lines, media_notes, open_source
+        from loader.opening import open_source
 
         if disc:
             check_given_discs(console, source, make_trust(trust, crypto))
             return
-        with open_source(source, make_trust(trust, crypto), signatures=signature or ()) as opened:
+        asking = drive_options(console, no_prompt=no_prompt) if can_ask(no_prompt=no_prompt) else None
+        given = make_trust(trust, crypto)
+        with open_source(source, given, signatures=signature or (), drive=asking) as opened:
             bundle = opened.bundle
             audit.verified(bundle)
             for step, text in (*media_notes(opened.media), *verdict.head_lines(bundle)):
@@ -78,7 +83,7 @@ def verify(
                 console.result(step, text)
             replay = verdict.replay_line(bundle, History(state_folder(state)))
             console.result("replay", replay)
-            found = {**verdict.document(bundle, replay, utc_now()), **media_document(opened.media)}
+            found = {**verdict.document(bundle, replay, utc_now()), **media_document(opened)}
         if report is not None:
             for path in verdict.write_verdict(report, found):
                 console.result("report", str(path))

@@ -14,7 +14,7 @@ from loader.bundle.head import SUMS, signature_label
 from loader.bundle.mediaset import SET, MediaSet, SetFile, label
 from loader.bundle.verify import Trust
 from loader.bundle.volumes import MediaSource
-from loader.opening import open_media
+from loader.media.opened import open_media
 from loader.units import counted, human
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]

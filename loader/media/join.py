@@ -19,7 +19,7 @@ from loader.bundle.errors import BundleError, ConfigError, MissingVolume, Storag
 from loader.bundle.mediaset import CHUNK, MediaSet
 from loader.bundle.volumes import FileSource, MediaSource, VolumeReader
 from loader.media.iso9660 import Extent
-from loader.opening import OpenedMedia
+from loader.media.opened import OpenedMedia
 from loader.units import human
 
 _BLOCK = 4 * CHUNK

@@ -14,7 +14,7 @@ from loader.bundle.errors import ConfigError, FormatError, StorageError
 from loader.bundle.mediaset import SET
 from loader.bundle.volumes import FileSource
 from loader.media.folder import FolderDisc
-from loader.media.iso9660 import MAGIC, MAGIC_OFFSET, IsoDisc
+from loader.media.iso9660 import BLOCK, MAGIC, MAGIC_OFFSET, IsoDisc
 
 
 class ImageFile(FileSource):
@@ -28,6 +28,10 @@ class ImageFile(FileSource):
             raise FormatError(
                 f"{path} is not a regular file, a folder or a block device", why="a SOURCE is one of them"
             )
+        # Opened without waiting, an optical drive does not look what is in it now.
+        waiting = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(waiting, self._fd, inheritable=False)
+        os.close(waiting)
         return os.lseek(self._fd, 0, os.SEEK_END)
 
 
@@ -84,6 +88,28 @@ def disc_paths(source: Path) -> list[Path]:
             why="an archive is a file NAME-VERSION.tar.zst, and a disc has set.json at its top",
         )
     return found or [source]
+
+
+def fingerprint(source: Path) -> Optional[tuple[object, ...]]:
+    """Something that changes when another disc is put into ``source``; None while nothing is there to be read."""
+    try:
+        found = tuple(_disc_fingerprint(path) for path in disc_paths(source))
+    except (OSError, FormatError, StorageError):
+        return None
+    return found if None not in found else None
+
+
+def _disc_fingerprint(path: Path) -> Optional[tuple[object, ...]]:
+    info = path.stat()
+    if stat.S_ISDIR(info.st_mode):
+        info = (path / SET).stat()
+    if not stat.S_ISBLK(info.st_mode):
+        return str(path), info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+    with ImageFile(str(path)) as device:
+        # The primary descriptor: label, size and date of what is in the drive.
+        block = bytearray(BLOCK)
+        device.read_into(MAGIC_OFFSET - 1, memoryview(block))
+        return (str(path), device.size, bytes(block)) if any(block) else None
 
 
 def _is_disc(path: Path) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 from loader.bundle.errors import MissingVolume
 from loader.bundle.verify import Complete, verify_content
 from loader.media.disccheck import Fault, disc_faults
-from loader.opening import Opened, OpenedMedia
+from loader.opening import Opened
 
 
 def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
@@ -17,7 +17,11 @@ def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
     Raises ``MissingVolume`` naming every disc that is missing or damaged when parity does not cover it, and the
     error of the first common file that is not as the signed list says.
     """
-    media = opened.media
+    media, drive = opened.media, opened.drive
+    if drive is not None:
+        drive.begin()
+        drive.run(drive.one.left, lambda number: drive.one.check(number, on_bytes))
+        return drive.complete()
     if media is None:
         return verify_content(opened.bundle, on_bytes=on_bytes)
     try:
@@ -31,8 +35,11 @@ def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
     return complete
 
 
-def media_document(media: Optional[OpenedMedia]) -> dict[str, Any]:
+def media_document(opened: Opened) -> dict[str, Any]:
     """What a verdict says of discs: ``healable`` is true for damage that parity covers, null without damage."""
+    media = opened.media
+    if opened.drive is not None:
+        return opened.drive.document()
     if media is None:
         return {"healable": None, "media": None}
     source = media.source

@@ -17,13 +17,15 @@ class PushBlob:
     """A blob to have in the registry.
 
     ``at_hand``: its bytes can be opened; a delta's other blobs are there already, to be mounted from
-    ``elsewhere`` (repositories) if not in the right repository.
+    ``elsewhere`` (repositories) if not in the right repository. ``parts``: bytes after each pause of its source,
+    where it makes any.
     """
 
     digest: str
     size: int
     at_hand: bool = True
     elsewhere: tuple[str, ...] = ()
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

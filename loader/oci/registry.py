@@ -7,6 +7,7 @@ are for their reader to hash. Every failure is a ``RegistryError`` that names me
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
@@ -19,6 +20,7 @@ from loader.oci.exchange import Exchange, Reply
 from loader.oci.hints import manifest_hint
 from loader.oci.http import Answer
 from loader.oci.messages import OpenBody, Request, Upload, registry_words
+from loader.oci.parts import send_parts
 from loader.oci.rate import PacedReader
 
 ACCEPT = ", ".join((*sorted(KNOWN_TYPES), *sorted(SCHEMA1_TYPES)))
@@ -231,6 +233,11 @@ class Registry:
         Where a proxy limits the size of a request (413) the blob goes in pieces instead.
         """
         upload.send(self._exchange, _push(repository), repository, digest, Upload(size, open_body))
+
+    def upload_parts(self, repository: str, digest: str, parts: Sequence[int], open_body: OpenBody) -> None:
+        """Send a blob that comes in ``parts`` (bytes of each) with pauses between; no connection waits meanwhile."""
+        session = upload.Session(self._exchange, _push(repository), repository, digest)
+        session.require_stored(send_parts(session, self._exchange, parts, open_body, what=session.what))
 
     def try_push(self, repository: str) -> None:
         """Open an upload and cancel it: ``RegistryError`` when this login may not push to ``repository``."""

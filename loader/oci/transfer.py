@@ -55,15 +55,41 @@ def push_images(
     registry said it has a blob and then does not know it, it is sent after all. Any error that is not the registry's
     (the source is wrong or cannot be read) stops all workers and is raised.
     """
-    tell = serial(on_event)
-    blob_push = _BlobPush(images, bodies, registry, tell, known)
-    pushes = [ManifestPush(image, blob_push.settled, registry, tell, bodies=bodies, known=known) for image in images]
-    waiting = _Waiting(pushes, blob_push.needed)
-    blob_push.run(blobs, jobs, on_done=waiting.place_what_is_ready)
-    in_parallel(lambda push: push.attempt(push.place), pushes, jobs)
-    in_parallel(lambda push: push.attempt(push.move_tag), pushes, jobs)
-    in_parallel(partial(_link, registry), list(_by_subject(pushes).items()), jobs)
-    return PushReport(tuple(push.report() for push in pushes), BlobReport(dict(blob_push.settled)))
+    push = ImagePush(images, bodies, registry, on_event=on_event, known=known)
+    listed = {blob.digest for blob in blobs}
+    unknown = next((digest for digest in push.blobs.needed if digest not in listed), None)
+    if unknown is not None:
+        raise RuntimeError(f"an image needs {unknown}, which is not among the blobs to push")
+    waiting = _Waiting(push.manifests, push.blobs.needed)
+    push.blobs.run(blobs, jobs, on_done=waiting.place_what_is_ready)
+    return push.finish(jobs)
+
+
+class ImagePush:
+    """A push in two steps, for a caller who has the proof that the source is complete only between them."""
+
+    def __init__(
+        self,
+        images: Sequence[PushImage],
+        bodies: BlobBodies,
+        registry: Registry,
+        *,
+        on_event: OnEvent = lambda _: None,
+        known: Optional[Known] = None,
+    ) -> None:
+        tell = serial(on_event)
+        self._registry = registry
+        self.blobs = BlobPush(images, bodies, registry, tell, known)
+        settled = self.blobs.settled
+        self.manifests = [ManifestPush(image, settled, registry, tell, bodies=bodies, known=known) for image in images]
+
+    def finish(self, jobs: int) -> PushReport:
+        """Put what is left of the manifests, then move the tags, then link what refers to another manifest."""
+        pushes = self.manifests
+        in_parallel(lambda push: push.attempt(push.place), pushes, jobs)
+        in_parallel(lambda push: push.attempt(push.move_tag), pushes, jobs)
+        in_parallel(partial(_link, self._registry), list(_by_subject(pushes).items()), jobs)
+        return PushReport(tuple(push.report() for push in pushes), BlobReport(dict(self.blobs.settled)))
 
 
 def _by_subject(pushes: Sequence[ManifestPush]) -> dict[tuple[str, str], list[ManifestPush]]:
@@ -108,7 +134,7 @@ class _Waiting:
             push.attempt(push.place)
 
 
-class _BlobPush:
+class BlobPush:
     """All blobs; ``needed``: repositories by digest, ``settled``: what became of them, by (repository, digest)."""
 
     def __init__(
@@ -133,19 +159,21 @@ class _BlobPush:
         self._gone: Optional[RegistryError] = None
 
     def run(self, blobs: Sequence[PushBlob], jobs: int, *, on_done: Callable[[str], None]) -> None:
-        """Settle every blob that is needed, and tell ``on_done`` of each once it is."""
-        listed = {blob.digest for blob in blobs}
-        unknown = next((digest for digest in self.needed if digest not in listed), None)
-        if unknown is not None:
-            raise RuntimeError(f"an image needs {unknown}, which is not among the blobs to push")
+        """Settle those of ``blobs`` that are needed, and tell ``on_done`` of each once it is."""
 
         def work(blob: PushBlob) -> None:
-            self._bring(blob)
+            self.bring(blob)
             on_done(blob.digest)
 
         in_parallel(work, [blob for blob in blobs if blob.digest in self.needed], jobs, self._stop)
 
-    def _bring(self, blob: PushBlob) -> None:
+    @property
+    def gone(self) -> Optional[RegistryError]:
+        """The error of a registry that does not answer any more."""
+        return self._gone
+
+    def bring(self, blob: PushBlob) -> None:
+        """Bring one blob to every repository that needs it."""
         repositories = self.needed[blob.digest]
         holders: list[str] = []
         missing = []
@@ -172,7 +200,10 @@ class _BlobPush:
                 return "mounted"
         if not blob.at_hand:
             return self._copy(blob, repository, holders)
-        self._registry.upload_blob(repository, blob.digest, blob.size, lambda: self._counted(blob, repository))
+        if blob.parts:
+            self._registry.upload_parts(repository, blob.digest, blob.parts, lambda: self._counted(blob, repository))
+        else:
+            self._registry.upload_blob(repository, blob.digest, blob.size, lambda: self._counted(blob, repository))
         return "sent"
 
     def _copy(self, blob: PushBlob, repository: str, holders: Sequence[str]) -> str:

@@ -21,8 +21,8 @@ from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, origin, shown_u
 
 PIECES = (8 * 2**20, 2**19)
 """Sizes of PATCH bodies to try after a 413: below the common 10 MB, then below nginx's default of 1 MiB."""
-_OCTETS = {"Content-Type": "application/octet-stream"}
-_STORED = frozenset({200, 201, 202, 204})
+OCTETS = {"Content-Type": "application/octet-stream"}
+STORED = frozenset({200, 201, 202, 204})
 _NOT_OURS_TO_MEND = frozenset({401, 403, 408, 413, 429})
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 _PROGRESS = 2**20
@@ -31,24 +31,19 @@ _PROGRESS = 2**20
 
 def send(exchange: Exchange, scopes: Sequence[str], repository: str, digest: str, body: Upload) -> None:
     """Upload ``body`` as ``digest``; ``RegistryError`` when the registry does not confirm it."""
-    what = f"cannot send blob {digest} to {exchange.host}/{repository}"
-    session = _Session(exchange, tuple(scopes), repository, digest)
+    session = Session(exchange, tuple(scopes), repository, digest)
     reply = exchange.retrying(lambda: session.put_whole(body), moved=session.moved)
     for piece in PIECES:
         if reply.status != 413:
             break
         reply = exchange.retrying(lambda size=piece: session.send_pieces(body, size))  # type: ignore[misc]
-    if reply.status not in _STORED:
-        raise reply.failure(what)
-    told = reply.header("Docker-Content-Digest")
-    if told and told != digest:
-        raise RegistryError(f"{what}", status=reply.status, why=f"it stored {told!a}")
+    session.require_stored(reply)
 
 
 def cancel(exchange: Exchange, reply: Reply, scopes: Sequence[str], repository: str) -> None:
     """End the upload session that a declined mount opened; a registry that cannot is left alone."""
     try:
-        url = _location(exchange, reply)
+        url = location(exchange, reply)
         if exchange.is_ours(url):
             finished(exchange.once(Request("DELETE", url), scopes, repository), MAX_ERROR_BODY)
     except RegistryError:
@@ -56,7 +51,7 @@ def cancel(exchange: Exchange, reply: Reply, scopes: Sequence[str], repository: 
         return
 
 
-class _Session:
+class Session:
     """Attempts at one blob. ``_url`` is the session that a broken attempt left, ``_reached`` how far it came."""
 
     def __init__(self, exchange: Exchange, scopes: tuple[str, ...], repository: str, digest: str) -> None:
@@ -73,15 +68,29 @@ class _Session:
         before, self._counted = self._counted, self._reached
         return self._reached >= before + _PROGRESS
 
+    @property
+    def what(self) -> str:
+        """What could not be done, when it could not."""
+        return f"cannot send blob {self._digest} to {self._exchange.host}/{self._repository}"
+
+    def require_stored(self, reply: Reply) -> None:
+        """Raise ``RegistryError`` unless ``reply`` confirms the blob."""
+        if reply.status not in STORED:
+            raise reply.failure(self.what)
+        told = reply.header("Docker-Content-Digest")
+        if told and told != self._digest:
+            raise RegistryError(self.what, status=reply.status, why=f"it stored {told!a}")
+
     def put_whole(self, body: Upload) -> Reply:
+        """Send ``body`` in one request, or go on with the session that a broken attempt left."""
         if self._url:
-            status = self._send(Request("GET", self._url))
+            status = self.send(Request("GET", self._url))
             if 400 <= status.status < 500:
                 # Closed, and only the answer got lost? Then there is nothing to send again.
                 there = self._look(body.size)
                 if there is not None:
                     return there
-            offset = _offset(status, body.size)
+            offset = held(status, body.size)
             if offset:
                 reply = self._go_on(status, body, offset)
                 if not 400 <= reply.status < 500 or reply.status in _NOT_OURS_TO_MEND:
@@ -90,57 +99,61 @@ class _Session:
 
     def _from_nothing(self, body: Upload) -> Reply:
         self._url = ""
-        opened = self._start()
+        opened = self.start()
         if not 200 <= opened.status < 300:
             return opened
-        self._url = _location(self._exchange, opened)
-        return self._send(Request("PUT", self._closing(self._url), _OCTETS, body))
+        self._url = location(self._exchange, opened)
+        return self.send(Request("PUT", self._closing(self._url), OCTETS, body))
 
     def _go_on(self, status: Reply, body: Upload, offset: int) -> Reply:
         self._reached = max(self._reached, offset)
-        url = _location(self._exchange, status) if status.header("Location") else self._url
+        url = location(self._exchange, status) if status.header("Location") else self._url
         self._url = url
         if offset < body.size:
-            headers = {**_OCTETS, "Content-Range": f"{offset}-{body.size - 1}"}
-            reply = self._send(Request("PATCH", url, headers, _rest(body, offset)))
+            headers = {**OCTETS, "Content-Range": f"{offset}-{body.size - 1}"}
+            reply = self.send(Request("PATCH", url, headers, _rest(body, offset)))
             if reply.status not in {202, 204}:
                 return reply
-            url = _location(self._exchange, reply)
+            url = location(self._exchange, reply)
             self._url = url
-        return self._close(url)
+        return self.close(url)
 
     def _look(self, size: int) -> Optional[Reply]:
         url = self._exchange.url(f"/v2/{self._repository}/blobs/{self._digest}")
-        reply = self._send(Request("HEAD", url))
+        reply = self.send(Request("HEAD", url))
         return reply if reply.status == 200 and reply.header("Content-Length") == str(size) else None
 
     def send_pieces(self, body: Upload, size: int) -> Reply:
-        reply = self._start()
+        """Send ``body`` in requests of at most ``size`` bytes."""
+        reply = self.start()
         if not 200 <= reply.status < 300:
             return reply
         least = reply.header("OCI-Chunk-Min-Length")
         size = max(size, int(least)) if least.isdigit() and len(least) < 10 else size
-        url = _location(self._exchange, reply)
+        url = location(self._exchange, reply)
         start = 0
         with body.open() as chunks:
             for piece in _pieces(chunks, size):
                 # No "bytes" in front and inclusive ends: the spec's own form, not RFC 9110's.
-                headers = {**_OCTETS, "Content-Range": f"{start}-{start + len(piece) - 1}"}
-                reply = self._send(Request("PATCH", url, headers, piece))
+                headers = {**OCTETS, "Content-Range": f"{start}-{start + len(piece) - 1}"}
+                reply = self.send(Request("PATCH", url, headers, piece))
                 if reply.status not in {202, 204}:
                     return reply
-                url = _location(self._exchange, reply)
+                url = location(self._exchange, reply)
                 start += len(piece)
-        return self._close(url)
+        return self.close(url)
 
-    def _close(self, url: str) -> Reply:
-        return self._send(Request("PUT", self._closing(url), {**_OCTETS, "Content-Length": "0"}, b""))
+    def close(self, url: str) -> Reply:
+        """End the session: what it got is the blob."""
+        return self.send(Request("PUT", self._closing(url), {**OCTETS, "Content-Length": "0"}, b""))
 
-    def _start(self) -> Reply:
+    def start(self) -> Reply:
+        """Open a session."""
         url = self._exchange.url(f"/v2/{self._repository}/blobs/uploads/")
-        return self._send(Request("POST", url, {"Content-Length": "0"}, b""))
+        return self.send(Request("POST", url, {"Content-Length": "0"}, b""))
 
-    def _send(self, request: Request) -> Reply:
+    def send(self, request: Request) -> Reply:
+        """Send one request of a session; a login goes along to the registry itself alone."""
         if self._exchange.is_ours(request.url):
             answer = self._exchange.once(request, self._scopes, self._repository)
         else:
@@ -154,7 +167,7 @@ class _Session:
         return urllib.parse.urlunsplit(parts._replace(query=query))
 
 
-def _location(exchange: Exchange, reply: Reply) -> str:
+def location(exchange: Exchange, reply: Reply) -> str:
     """Return the absolute URL of ``Location``; another host is allowed, plain http for https is not."""
     with _readable(exchange, reply):
         target = urllib.parse.urljoin(reply.url, reply.header("Location"))
@@ -181,7 +194,7 @@ def _readable(exchange: Exchange, reply: Reply) -> Iterator[None]:
         raise RegistryError(f"{exchange.host} gave an upload Location that is no URL", status=reply.status) from error
 
 
-def _offset(status: Reply, size: int) -> int:
+def held(status: Reply, size: int) -> int:
     """Return how many bytes of the blob the session holds, 0 when it does not say so (distribution spec, Range)."""
     match = _RANGE.fullmatch(status.header("Range")) if 200 <= status.status < 300 else None
     # An empty session says "0-0" (distribution/distribution), as does one with a single byte.

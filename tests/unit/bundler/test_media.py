@@ -15,7 +15,8 @@ from loader.bundle import mediaset, parity
 from loader.bundle.errors import ConfigError, FormatError, StorageError, TrustError
 from loader.bundle.mediaset import CHUNK
 from loader.bundle.verify import verify_content
-from loader.opening import open_bundle, open_media
+from loader.media.opened import open_media
+from loader.opening import open_bundle
 from loader.signing import Signer
 from tests.support.bundles import full_recipe, make_signer, make_trust, tiny_recipe
 from tests.support.refusals import refused

@@ -10,7 +10,7 @@ import pytest
 
 from loader.bundle.errors import ConfigError, MissingVolume, StorageError, TrustError
 from loader.media.join import JoinPorts, join_archive
-from loader.opening import open_media
+from loader.media.opened import open_media
 from tests.support.bundles import full_recipe, make_policy, make_signer, make_trust
 from tests.support.discs import MadeSet, bundle_set, make_set
 from tests.support.refusals import refused

@@ -13,9 +13,10 @@ from loader.bundle.errors import ConfigError, FormatError, MissingVolume, Storag
 from loader.bundle.mediaset import CHUNK
 from loader.claims import read_claim, trusted_documents
 from loader.media.folder import FolderDisc
+from loader.media.opened import damage_lines, media_notes
 from loader.media.places import ImageFile, disc_paths, find_archive
 from loader.media.verifying import media_document, verify_opened
-from loader.opening import damage_lines, media_notes, open_source
+from loader.opening import open_source
 from tests.support.bundles import full_recipe, make_trust
 from tests.support.discs import bundle_set
 from tests.support.isomaker import make_iso, tree
@@ -68,7 +69,7 @@ def test_images_and_folders_verify_together(tmp_path: Path, folders: list[Path],
     sources: Sequence[Path] = [images[1], folders[1], images[3]] if mixed else images
     with open_source(sources, make_trust()) as opened:
         assert verify_opened(opened, lambda _: None).bundle.id == bundle_set().media.bundle.id
-        assert media_document(opened.media)["healable"] is None
+        assert media_document(opened)["healable"] is None
 
 
 def test_everything_that_is_lost_is_told_not_the_first_alone(folders: list[Path]) -> None:
@@ -94,7 +95,7 @@ def test_an_archive_is_no_media_set(tmp_path: Path) -> None:
         assert opened.media is None
         verify_opened(opened, lambda _: None)
         assert [*media_notes(None), *damage_lines(None)] == []
-        assert media_document(None) == {"healable": None, "media": None}
+        assert media_document(opened) == {"healable": None, "media": None}
 
 
 def test_any_one_disc_shows_what_is_inside(tmp_path: Path, folders: list[Path]) -> None:

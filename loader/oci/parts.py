@@ -1,0 +1,120 @@
+"""Sending a blob whose bytes come in parts with pauses between: from several discs in one drive.
+
+Each part is one PATCH, closed before the pause, so that no connection waits for a person. After it the registry is
+asked how far it is; one that forgot gets the blob from its beginning (distribution spec, "Pushing a blob in chunks").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from loader.bundle.errors import RegistryError
+from loader.oci.exchange import Exchange, Reply
+from loader.oci.messages import OpenBody, Request, Upload
+from loader.oci.upload import OCTETS, PIECES, Session, held, location
+
+_TRIES = 2
+"""How often a registry may forget what it got, each time having earlier discs asked for again."""
+
+
+def send_parts(session: Session, exchange: Exchange, parts: Sequence[int], open_body: OpenBody, *, what: str) -> Reply:
+    """Upload the blob of ``session``, ``parts`` being the bytes between the pauses of what ``open_body`` opens.
+
+    Returns the last reply. Raises ``RegistryError`` naming ``what`` when the registry forgets a second time.
+    """
+    attempts = _PartSession(session, exchange, parts)
+    limits = [max(parts), *PIECES]
+    for attempt in range(_TRIES):
+        reply = exchange.retrying(lambda: attempts.send(open_body, limits[0]))
+        while reply.status == 413 and len(limits) > 1:
+            del limits[0]
+            reply = exchange.retrying(lambda: attempts.send(open_body, limits[0]))
+        if not attempts.forgotten:
+            break
+        if attempt + 1 == _TRIES:
+            raise RegistryError(
+                what,
+                status=reply.status,
+                why=f"it forgot {_TRIES} times what it had got before a disc was changed",
+                hint="run the same command with --stage DIR: the discs are copied first, and blobs are sent whole",
+            )
+    return reply
+
+
+class _PartSession:
+    """``forgotten``: the last attempt ended because the registry did not hold what it had taken."""
+
+    def __init__(self, session: Session, exchange: Exchange, parts: Sequence[int]) -> None:
+        self.forgotten = False
+        self._session = session
+        self._exchange = exchange
+        self._parts = parts
+
+    def send(self, open_body: OpenBody, limit: int) -> Reply:
+        """Send everything in one session, in requests of at most ``limit`` bytes."""
+        self.forgotten = False
+        with open_body() as chunks:
+            rest = _Rest(chunks)
+            rest.wait()
+            reply = self._session.start()
+            if not 200 <= reply.status < 300:
+                return reply
+            url, done = location(self._exchange, reply), 0
+            for part in self._parts:
+                rest.wait()
+                if done:
+                    reply = self._session.send(Request("GET", url))
+                    if held(reply, sum(self._parts)) != done:
+                        self.forgotten = True
+                        return reply
+                    url = location(self._exchange, reply) if reply.header("Location") else url
+                for start in range(0, part, limit):
+                    size = min(limit, part - start)
+                    headers = {**OCTETS, "Content-Range": f"{done}-{done + size - 1}"}
+                    reply = self._session.send(Request("PATCH", url, headers, rest.take(size)))
+                    if reply.status not in {202, 204}:
+                        return reply
+                    url = location(self._exchange, reply)
+                    done += size
+            rest.end()
+        return self._session.close(url)
+
+
+class _Rest:
+    """What is left of a body; taken in pieces that can't be taken twice."""
+
+    def __init__(self, chunks: Iterator[memoryview]) -> None:
+        self._chunks = chunks
+        self._waiting = memoryview(b"")
+
+    def wait(self) -> None:
+        """Have the next bytes at hand: this is where the source may pause."""
+        if not self._waiting:
+            self._waiting = next(self._chunks, self._waiting)
+
+    def take(self, size: int) -> Upload:
+        """The next ``size`` bytes as a request's body."""
+        taken = iter([self._take(size)])
+
+        @contextmanager
+        def opened() -> Iterator[Iterator[memoryview]]:
+            body = next(taken, None)
+            if body is None:
+                raise RegistryError("a part of a blob had to be sent again", why="the login ran out", retryable=True)
+            yield body
+
+        return Upload(size, opened)
+
+    def _take(self, size: int) -> Iterator[memoryview]:
+        while size:
+            self.wait()
+            chunk, self._waiting = self._waiting[:size], self._waiting[size:]
+            size -= len(chunk)
+            if not chunk:
+                return
+            yield chunk
+
+    def end(self) -> None:
+        """Read past the last byte: there the source checks the whole."""
+        self.wait()
