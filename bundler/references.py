@@ -23,7 +23,21 @@ _SKIPPED_KINDS = frozenset({"CustomResourceDefinition", "Secret"})
 _KEY = re.compile(r"(?:[A-Z0-9]+_)*IMAGE(?:_[A-Z0-9_]+)?")
 # Keys of the same form that hold something else.
 _OTHER_KEY = re.compile(r".*(?:PULL_?POLICY|PULL_?SECRETS?|_TAG|_VERSION|_REGISTRY|_PREFIX)")
+# What a ConfigMap of images for the ceph-csi-operator may have; a Driver or OperatorConfig names it as it likes.
 _IMAGE_SET = "rook-csi-operator-image-set-configmap"
+_IMAGE_SET_KEYS = frozenset(
+    [
+        "addons",
+        "attacher",
+        "ex-snapshotter",
+        "plugin",
+        "provisioner",
+        "registrar",
+        "resizer",
+        "snapshot-metadata",
+        "snapshotter",
+    ]
+)
 # By API group and kind: where Rook and OLM name images in their own resources.
 _FIELDS: Mapping[tuple[str, str], tuple[Path, ...]] = {
     ("ceph.rook.io", "CephCluster"): (("spec", "cephVersion", "image"),),
@@ -119,7 +133,8 @@ def _container(container: object, path: Path, what: str, owner: str) -> Iterator
 
 def _config_map(item: Mapping[str, object], owner: str) -> Iterator[Reference]:
     data = item.get("data")
-    every = _value(item, ("metadata", "name")) == _IMAGE_SET
+    named = _value(item, ("metadata", "name")) == _IMAGE_SET
+    every = named or (isinstance(data, dict) and data.keys() <= _IMAGE_SET_KEYS)
     for key, value in data.items() if isinstance(data, dict) else ():
         if every or _is_image_key(key):
             yield from _keyed(value, ("data", key), f"key {key}", owner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from bundler.config import load_config
 from tests.support.cli import Cli
 from tests.support.fakebin import FakeBin, Reply, fake_bin
+from tests.support.gotools import tool
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME}\nspec: {containers: [{name: c, image: 'IMAGE'}]}\n"
 
@@ -212,3 +214,47 @@ def test_what_is_found_goes_into_a_config(cli: Cli) -> None:
     assert "quay.io/x/y:1" in [str(image.name) for image in load_config(cli.folder / "bundle.yaml").images]
     assert cli.bundler("find-images", "a.yaml", "--add-to", "bundle.yaml", "--json").expect().json["added"] == []
     assert (cli.folder / "bundle.yaml").read_text() == after
+
+
+DEPLOYMENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: d}
+spec:
+  template:
+    spec:
+      containers:
+      - name: c
+        image: "{{ .Values.image.repository }}:{{ .Values.image.tag }}"
+      {{- if .Values.extra }}
+      - {name: e, image: "quay.io/x/extra:1"}
+      {{- end }}
+"""
+CHART = {
+    "good/Chart.yaml": "apiVersion: v2\nname: good\nversion: 1.0.0\n",
+    "good/values.yaml": 'image: {repository: quay.io/x/app, tag: "1"}\nextra: false\n',
+    "good/templates/d.yaml": DEPLOYMENT,
+    "bad/Chart.yaml": "apiVersion: v2\nname: bad\nversion: 1.0.0\n",
+    "bad/templates/x.yaml": 'x: {{ required "set foo" .Values.foo }}\n',
+    "values.yaml": 'image: {tag: "2"}\nextra: true\n',
+    "pod.yaml": pod("a", "a/b:1"),
+}
+
+
+def test_charts_are_rendered_by_the_real_helm(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, path=os.pathsep.join([str(tool("helm").parent), os.defpath]))
+    write(cli, CHART)
+    assert images(cli, "good") == {"quay.io/x/app:1": ["good (rendered):11"]}
+    assert set(images(cli, "good", "--values", "values.yaml")) == {"quay.io/x/app:2", "quay.io/x/extra:1"}
+    subprocess.run([tool("helm"), "package", "good"], cwd=tmp_path, check=True, capture_output=True)
+    assert set(images(cli, "good-1.0.0.tgz")) == {"quay.io/x/app:1"}
+
+
+def test_a_chart_that_does_not_render_hides_nothing_of_the_rest(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, path=os.pathsep.join([str(tool("helm").parent), os.defpath]))
+    write(cli, CHART)
+    ran = cli.bundler("find-images", "bad", "good", "pod.yaml").expect(2)
+    assert "image     docker.io/a/b:1" in ran.out
+    assert "image     quay.io/x/app:1" in ran.out
+    assert "set foo" in ran.three_lines[2]
+    assert "bad/templates/x.yaml:1" in ran.three_lines[2]

@@ -107,6 +107,8 @@ spec:
     )
     assert texts(config_map % "rook-ceph-operator-config") == ["a/b:1"]
     assert texts(config_map % "rook-csi-operator-image-set-configmap") == ["a/b:1", "a/c:1", "a/d"]
+    # A Driver or OperatorConfig of the ceph-csi-operator may name another one.
+    assert texts("{kind: ConfigMap, metadata: {name: x}, data: {plugin: a/c:1, attacher: a/d:1}}") == ["a/c:1", "a/d:1"]
 
 
 @pytest.mark.parametrize(
