@@ -7,7 +7,7 @@ prefix, for the source's name as a path (``docker.io/ceph/ceph``), or for the so
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -16,6 +16,7 @@ from loader.bundle.graph import Node
 from loader.bundle.manifest import Image
 from loader.bundle.strictjson import loads
 from loader.bundle.verify import Complete, VerifiedBundle
+from loader.distribution.sharing import SharedFrames
 from loader.oci.model import DOCKER_HUB, ImageRef, RegistryTarget, repository_in_airgap, tag_in_airgap
 from loader.site import attachments_of
 
@@ -68,6 +69,7 @@ class Catalogue:
         self._bundle = complete.bundle
         self._bundles = [one.bundle for one in (complete, *more)]
         self._served: dict[str, ServedManifest] = {}
+        self._shared = SharedFrames(lambda digest, start, stop: self.holder(digest).open_blob(digest, start, stop))
         target = RegistryTarget.parse(self._bundle.manifest.registry)
         self._own = target.host
         self._primary: dict[str, Repository] = {}
@@ -115,6 +117,11 @@ class Catalogue:
         if source is not None:
             return source
         return None if found is None else found.of_host(host)
+
+    def open_blob(self, digest: str, start: int, stop: int) -> Iterator[memoryview]:
+        """Yield bytes ``start`` to ``stop`` of a blob, each frame checked before a byte of it is handed on."""
+        bundle = self.holder(digest)
+        return self._shared.part(digest, start, stop, bundle.blob_size(digest))
 
     def read(self, manifest: ServedManifest) -> bytes:
         """Return the bytes of a manifest, checked against its hash."""

@@ -21,8 +21,8 @@ from loader.distribution.answers import Answer, Request, answer, refusal
 from loader.distribution.catalogue import Catalogue
 
 MAX_CONNECTIONS = 256
-MAX_TRANSFERS = 16
-"""Blobs sent at once: each holds one frame of up to 4 MiB, twice where the frame is compressed."""
+MAX_TRANSFERS = 10
+"""Blobs sent at once: each holds a frame of up to 4 MiB and has the next one read."""
 _IDLE = 75  # seconds that a connection may be silent, or a client may take nothing
 _HANDSHAKE = 10
 _DRAINED = 2**20
@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.sendall(found.body)
             return
         with self.server.transfers:
-            blocks = catalogue.holder(part.digest).open_blob(part.digest, part.start, part.stop)
+            blocks = catalogue.open_blob(part.digest, part.start, part.stop)
             # The first frame is checked before a word is said: what is wrong there can still be told.
             first = next(blocks)
             self._head(found)
