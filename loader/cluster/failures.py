@@ -106,6 +106,12 @@ _RULES = (
     _rule(Cause.NOT_FOUND, r"\(NotFound\)|not found", "check that the object's namespace exists on this cluster"),
     _rule(
         Cause.INVALID,
+        r"Too long: (?:must have|may not be)|RequestEntityTooLarge|[Rr]equest entity too large|request is too large"
+        r"|trying to send message larger than",
+        "the object is larger than the API server stores: split it, or leave what is not needed out",
+    ),
+    _rule(
+        Cause.INVALID,
         r"\(Invalid\)|\bis invalid\b|\(BadRequest\)|strict decoding error",
         "the API server's schema refuses the object: see its words above",
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,7 @@ from tests.support.site import IDMS, REPORT, Site
 
 def kill_at(site: Site, line: str, sent: int = signal.SIGKILL) -> str:
     """Run a load and send it a signal as soon as it has printed a line that begins so; return all it printed."""
-    process = subprocess.Popen(
-        site.command("load"),
-        cwd=site.cli.folder,
-        env=site.cli.variables(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = site.start("load")
     assert process.stdout is not None
     said = []
     with process.stdout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,11 +43,22 @@ class Site:
         report = f"reports/{REPORT}"
         return self.cli.loader("rollback", report, "--kubeconfig", self.cluster.kubeconfig, *answer, *where, *args)
 
-    def command(self, verb: str, *args: object) -> list[str]:
+    def command(self, verb: str, *args: object, kubeconfig: Path | None = None) -> list[str]:
         """The same as ``run --yes``, for a test that ends it before its time."""
         access = ["--trust", "builder.pub", "--registry", self.registry.host, "--plain-http"]
-        cluster = ["--kubeconfig", self.cluster.kubeconfig, "--yes", "--report", "reports"]
+        cluster = ["--kubeconfig", kubeconfig or self.cluster.kubeconfig, "--yes", "--report", "reports"]
         return self.cli.command("airgap-loader", verb, self.archive, *access, *cluster, *args)
+
+    def start(self, verb: str, *args: object, kubeconfig: Path | None = None) -> subprocess.Popen[str]:
+        """Start it and return the process, all it prints on its stdout."""
+        return subprocess.Popen(
+            self.command(verb, *args, kubeconfig=kubeconfig),
+            cwd=self.cli.folder,
+            env=self.cli.variables(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     @property
     def report(self) -> dict[str, Any]:
