@@ -67,6 +67,7 @@ def document(bundle: VerifiedBundle, replay: str, now: str) -> dict[str, Any]:
     return {
         **described(bundle.manifest, bundle.head),
         "checkedAt": now,
+        "formatVersion": 1,
         "checks": [{"check": step, "result": text} for step, text in lines if step != "warning"],
         "notChecked": list(_not_checked(bundle.manifest)),
         "replay": replay,

@@ -132,6 +132,67 @@ def import_schema() -> dict[str, Any]:
     }
 
 
+def verify_report_schema() -> dict[str, Any]:
+    """The schema of ``NAME-VERSION.verify.json``: parts of the manifest as they are, and what was found."""
+    manifest = _object(m.BundleManifest)["properties"]
+    same = ("base", "complete", "created", "name", "notAfter", "registry", "sequence", "version")
+    lists = {"attachments": m.Attachment, "documents": m.Document, "mirrors": m.Mirror, "requires": m.Require}
+    image = _object(m.Image)
+    weighed = {**image["properties"], "own": _COUNT, "size": _COUNT}
+    properties = {
+        **{name: manifest[name] for name in same},
+        **{name: {"type": "array", "items": _object(cls)} for name, cls in lists.items()},
+        "builder": _TEXT,
+        "checkedAt": _text(_TIME),
+        "checks": _list(_closed({"check": _TEXT, "result": _TEXT})),
+        "files": _COUNT,
+        "formatVersion": {"const": 1},
+        "healable": {"type": ["boolean", "null"]},
+        "id": _text(_HEX),
+        "images": _list(_closed(weighed)),
+        "media": {**_closed(_MEDIA), "type": ["object", "null"]},
+        "notChecked": _list(_TEXT),
+        "replay": _TEXT,
+        "shared": _list(_closed({"digest": _text(_DIGEST), "images": _list(_TEXT), "size": _COUNT})),
+        "signers": _list(_closed({"algorithm": _TEXT, "fingerprint": _text(_DIGEST), "label": _TEXT, "name": _TEXT})),
+        "size": _COUNT,
+        "threshold": {"type": "integer", "minimum": 1},
+        "verified": {"const": True},
+        "warnings": _list(_TEXT),
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "NAME-VERSION.verify.json, version 1",
+        "description": "What `verify` checked and found; it exists only for a bundle that passed.",
+        **_closed(properties),
+    }
+
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}
+
+
+def _text(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^(?:{pattern})$(?!\\n)"}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": sorted(properties),
+        "additionalProperties": False,
+    }
+
+
+_DISC = {"badChunks": _list(_COUNT), "chunks": _COUNT, "fromParity": _COUNT, "here": {"type": "boolean"}, "name": _TEXT}
+_MEDIA = {"discs": _list(_closed(_DISC)), "notes": _list(_TEXT), "setId": _text(_HEX)}
+
+
 def _object(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     properties = {}
@@ -140,17 +201,13 @@ def _object(cls: type) -> dict[str, Any]:
         extra = STRINGS.get((cls, field.name), {})
         if "pattern" in extra:
             # ECMA's $ is the end; Python's also stands before a last line feed, hence the look-ahead.
-            extra = {"pattern": f"^(?:{extra['pattern']})$(?!\\n)"}
+            extra = _text(extra["pattern"])
+            extra.pop("type")
         if "enum" in extra:
             schema = {}
         properties[json_name(field.name)] = NUMBERS.get((cls, field.name)) or {**schema, **extra}
     properties.update(FREE.get(cls, {}))
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": sorted(properties),
-        "additionalProperties": False,
-    }
+    return _closed(properties)
 
 
 def _value(hint: Any) -> dict[str, Any]:
@@ -179,6 +236,7 @@ FILES = {
     "media-set.v1.json": media_set_schema,
     "load-report.v1.json": load_report_schema,
     "import.v1.json": import_schema,
+    "verify-report.v1.json": verify_report_schema,
 }
 
 if __name__ == "__main__":

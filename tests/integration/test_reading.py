@@ -7,11 +7,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.support import article
-from tests.support.cli import Cli, tree
+from tests.support.bundles import ARCHIVE, full_recipe, make_signer
+from tests.support.cli import ROOT, Cli, tree
+from tests.support.discs import bundle_set
 from tests.support.registry import RegistryServer
+from tests.support.setfolder import write_discs
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +170,19 @@ def test_a_page_of_what_is_no_bundle(cli: Cli) -> None:
     (cli.folder / "page.txt").write_text("nothing\n")
     cli.bundler("report", "page.txt", "-o", "page.html").expect(4)
     assert not (cli.folder / "page.html").exists()
+
+
+def test_the_verdict_has_the_form_of_its_schema(tmp_path: Path) -> None:
+    schema = json.loads((ROOT / "schemas/verify-report.v1.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    (tmp_path / "builder.pub").write_bytes(make_signer("builder").public.pem)
+    (tmp_path / ARCHIVE).write_bytes(full_recipe().archive())
+    write_discs(tmp_path / "set", bundle_set(), "v01", "v03", "p01")
+    for number, source in enumerate([ARCHIVE, "set"]):
+        folder = f"report{number}"
+        ran = Cli(tmp_path).loader("verify", source, "--trust", "builder.pub", "--report", folder, "--json").expect()
+        written = json.loads((tmp_path / folder / "demo-1.verify.json").read_text())
+        assert written == ran.json
+        assert [error.message for error in validator.iter_errors(written)] == []
+        for name in schema["required"]:
+            assert not validator.is_valid({key: value for key, value in written.items() if key != name}), name
