@@ -124,12 +124,14 @@ def load(
     says what was done until then. With ``dry_run`` nothing is written anywhere.
     """
     with open_filled(sources, trust, signatures=signatures, say=ports.say, drive=ports.drive) as filled:
-        state = _verified(filled, options, ports)
         if options.dry_run:
+            state = _verified(filled, options, ports)
             _preflight(state, options, ports)
             _rehearse(state)
             return state
+        # Beside the verification, whose reads it shares: a slow medium is not read once more for it.
         with hashed(filled.bundle.stored) as archive:
+            state = _verified(filled, options, ports)
             try:
                 _preflight(state, options, ports)
             except (ClusterError, RegistryError) as error:

@@ -41,6 +41,7 @@ def test_a_verified_bundle_says_what_it_is(bundle: VerifiedBundle) -> None:
     assert bundle.threshold == 1
     assert [(signer.key, signer.label) for signer in bundle.signers] == [(make_signer("builder").public, "builder")]
     assert list(bundle.graphs) == ["images/0000-app0", "images/0001-app1"]
+    assert bundle.stored.size == bundle.size
 
 
 def test_every_file_reads_as_it_was_packed(bundle: VerifiedBundle) -> None:
