@@ -4,6 +4,7 @@
 # ruff: noqa: FA100
 
 import enum
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -26,9 +27,11 @@ from loader.cli.options import (
     make_trust,
     state_folder,
 )
+from loader.cli.prompt import NoPrompt, can_ask
+from loader.cli.staging import StageOption, staged
 
 if TYPE_CHECKING:
-    from loader.bundle.verify import VerifiedBundle
+    from loader.bundle.verify import Trust, VerifiedBundle
     from loader.filling import Filled
     from loader.picked import Picked
 
@@ -74,6 +77,8 @@ def extract(
     trust: TrustOption = None,
     signature: Signatures = None,
     crypto: CryptoOption = Crypto.auto,
+    no_prompt: NoPrompt = False,
+    stage: StageOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
     quiet: Quiet = False,
@@ -83,21 +88,60 @@ def extract(
 
     def verb() -> None:
         from loader.filling import open_filled
-        from loader.history import History
-        from loader.verdict import replay_line
 
         wish = _Wish(output, tuple(image or ()), documents, registry, kind, platform)
         _require_sense(wish)
-        with open_filled(source, make_trust(trust, crypto), signatures=signature or (), say=console.note) as filled:
-            console.note("replay", replay_line(filled.bundle, History(state_folder(state))))
-            for warning in filled.bundle.warnings:
-                console.note("warning", warning)
+        given = make_trust(trust, crypto)
+        taken = _taken(console, source, given, (stage, output), no_prompt=no_prompt)
+        with open_filled(taken, given, signatures=signature or (), say=console.note) as filled:
+            _tell(console, filled.bundle, state)
             paths = _write(console, filled, wish)
+        _remove_copy(taken, source, output)
         for path in paths:
             console.result("wrote", str(path))
         console.document({"written": [str(path) for path in paths]})
 
     raise typer.Exit(run(console, verb))
+
+
+def _tell(console: Console, bundle: "VerifiedBundle", state: Optional[Path]) -> None:
+    """Say what is no reason to refuse."""
+    from loader.history import History
+    from loader.verdict import replay_line
+
+    console.note("replay", replay_line(bundle, History(state_folder(state))))
+    for warning in bundle.warnings:
+        console.note("warning", warning)
+
+
+def _taken(
+    console: Console,
+    source: list[Path],
+    trust: "Trust",
+    where: tuple[Optional[Path], Path],
+    *,
+    no_prompt: bool,
+) -> list[Path]:
+    """What to read: discs of one drive are copied first, to ``--stage`` or beside what is written."""
+    from loader.media.opendrive import is_enough
+    from loader.media.places import bundle_groups, is_disc
+
+    stage, output = where
+    if stage is None and can_ask(no_prompt=no_prompt):
+        discs = [group for group in bundle_groups(source) if is_disc(group[0])]
+        if discs and not is_enough(discs[0], trust):
+            stage = _copy_folder(output)
+    return staged(console, source, trust, stage, no_prompt=no_prompt)
+
+
+def _copy_folder(output: Path) -> Path:
+    return output.with_name(f".{output.name}.discs")
+
+
+def _remove_copy(taken: list[Path], source: list[Path], output: Path) -> None:
+    """Remove a copy that was made beside the output; one that was asked for by --stage stays."""
+    if taken != source and any(path.parent == _copy_folder(output) for path in taken):
+        shutil.rmtree(_copy_folder(output), ignore_errors=True)
 
 
 def _require_sense(wish: _Wish) -> None:

@@ -53,6 +53,7 @@ from loader.cli.options import (
 )
 from loader.cli.prompt import NoPrompt, drive_options
 from loader.cli.site import Allowed
+from loader.cli.staging import StageOption, staged
 from loader.cli.storing import Place, ToOption, push_to_storage
 from loader.cli.timeouts import Timeout, seconds
 
@@ -96,6 +97,7 @@ class _Run:
     yes: bool = False
     documents_only: bool = False
     no_prompt: bool = False
+    stage: Optional[Path] = None
 
 
 @app.command("load")
@@ -116,6 +118,7 @@ def load_command(
     signature: Signatures = None,
     crypto: CryptoOption = Crypto.auto,
     no_prompt: NoPrompt = False,
+    stage: StageOption = None,
     state: StateOption = None,
     allow_older: AllowOlder = False,
     reason: Reason = None,
@@ -136,18 +139,11 @@ def load_command(
 
     def verb() -> None:
         how = {"only": _only(only), "override": override_reason(allow_older, reason), "timeout": seconds(timeout)}
-        options = _options(
-            registry=registry,
-            apply=not no_apply,
-            dry_run=dry_run,
-            nodes=nodes,
-            jobs=jobs,
-            access=cluster_options(kubeconfig, context, state),
-            **how,
-        )
+        where = {"registry": registry, "nodes": nodes, "access": cluster_options(kubeconfig, context, state)}
+        options = _options(apply=not no_apply, dry_run=dry_run, jobs=jobs, **where, **how)
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
         given = (console, source, trust, signature or [], crypto, state, access, report, options)
-        _carry_out(_Run(audit, *given, kubeconfig, context, yes, documents_only=no_apply, no_prompt=no_prompt))
+        _carry_out(_Run(audit, *given, kubeconfig, context, yes, no_apply, no_prompt, stage))
 
     raise typer.Exit(run(console, verb, audit))
 
@@ -164,6 +160,7 @@ def push_command(
     signature: Signatures = None,
     crypto: CryptoOption = Crypto.auto,
     no_prompt: NoPrompt = False,
+    stage: StageOption = None,
     state: StateOption = None,
     allow_older: AllowOlder = False,
     reason: Reason = None,
@@ -198,7 +195,7 @@ def push_command(
         )
         access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
         given = (console, source, trust, signature or [], crypto, state, access, report, options)
-        _carry_out(_Run(audit, *given, no_prompt=no_prompt))
+        _carry_out(_Run(audit, *given, no_prompt=no_prompt, stage=stage))
 
     raise typer.Exit(run(console, verb, audit))
 
@@ -310,7 +307,8 @@ def _carry_out(given: _Run) -> None:
             drive=drive_options(console, no_prompt=given.no_prompt, folder=folder),
         )
         trust = make_trust(given.trust, given.crypto)
-        state = load(given.source, trust, options, ports, signatures=given.signatures)
+        source = staged(console, given.source, trust, given.stage, no_prompt=given.no_prompt)
+        state = load(source, trust, options, ports, signatures=given.signatures)
     _conclude(given, state, report.record)
 
 

@@ -28,6 +28,7 @@ from loader.cli.options import (
     utc_now,
 )
 from loader.cli.prompt import NoPrompt, can_ask, drive_options
+from loader.cli.staging import StageOption, staged
 
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
@@ -50,6 +51,7 @@ def verify(
         bool, typer.Option("--disc", help="check the discs given, each alone: lists, files, chunks")
     ] = False,
     no_prompt: NoPrompt = False,
+    stage: StageOption = None,
     report: ReportOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -72,7 +74,8 @@ def verify(
             return
         asking = drive_options(console, no_prompt=no_prompt) if can_ask(no_prompt=no_prompt) else None
         given = make_trust(trust, crypto)
-        with open_source(source, given, signatures=signature or (), drive=asking) as opened:
+        taken = staged(console, source, given, stage, no_prompt=no_prompt)
+        with open_source(taken, given, signatures=signature or (), drive=asking) as opened:
             bundle = opened.bundle
             audit.verified(bundle)
             for step, text in (*media_notes(opened.media), *verdict.head_lines(bundle)):
@@ -84,9 +87,8 @@ def verify(
             replay = verdict.replay_line(bundle, History(state_folder(state)))
             console.result("replay", replay)
             found = {**verdict.document(bundle, replay, utc_now()), **media_document(opened)}
-        if report is not None:
-            for path in verdict.write_verdict(report, found):
-                console.result("report", str(path))
+        for path in verdict.write_verdict(report, found) if report is not None else ():
+            console.result("report", str(path))
         console.document(found)
 
     raise typer.Exit(run(console, verb, audit))

@@ -6,33 +6,22 @@ import dataclasses
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Optional
 
 from loader.bundle import mediaset
 from loader.bundle.archive import ByteSource, read_exact
 from loader.bundle.discs import FILE
-from loader.bundle.errors import BundleError, ConfigError, MissingVolume, StorageError, TrustError
+from loader.bundle.errors import ConfigError, MissingVolume, StorageError, TrustError
 from loader.bundle.mediaset import CHUNK, MediaSet
 from loader.bundle.volumes import FileSource, MediaSource, VolumeReader
+from loader.media.drive import Drive, NotInserted, insert_line
+from loader.media.healing import told
 from loader.media.iso9660 import Extent
-from loader.media.opened import OpenedMedia
 from loader.units import human
 
 _BLOCK = 4 * CHUNK
-OpenDiscs = Callable[[], AbstractContextManager[OpenedMedia]]
-
-
-@dataclass(frozen=True)
-class JoinPorts:
-    """What joining needs from outside. ``ask`` shows a line, waits for the drive, and says False if nobody answers."""
-
-    ask: Callable[[str], bool]
-    say: Callable[[str, str], None]
-    on_bytes: Callable[[int], None]
 
 
 class CopiedDisc:
@@ -58,89 +47,56 @@ class CopiedDisc:
         return Extent(self._part, path, offset, size)
 
 
-def join_archive(open_discs: OpenDiscs, target: Path, ports: JoinPorts) -> MediaSet:
+def join_archive(drive: Drive, target: Path, on_bytes: Callable[[int], None]) -> MediaSet:
     """Write the archive to ``target``, which must not exist; it stands there only when its SHA-256 matched.
 
-    ``open_discs`` opens what the drives hold now; where that is not enough, ``ports.ask`` has it changed. A run that
-    is interrupted leaves a hidden file that the next one goes on from. Raises ``ConfigError`` for a target that
+    What the drives hold is copied in any order; where that is not enough, another disc is asked for. A run that is
+    interrupted leaves a hidden file that the next one goes on from. Raises ``ConfigError`` for a target that
     exists, ``StorageError`` for a full disk, ``MissingVolume`` naming every lost disc when nobody can bring more.
     """
     if target.exists() or target.is_symlink():
         raise ConfigError(f"{target} exists", why="a file is never overwritten", hint="name another one with -o")
     part = target.with_name(f".{target.name}.part")
-    joining = _Joining(part, ports)
-    whole = False
-    while not whole:
-        whole = joining.take(open_discs)
-    _finish(joining.require_media(), part, target)
-    return joining.require_media()
+    _check_space(part, drive.media.archive.size)
+    joining = _Joining(part, drive, on_bytes)
+    missing = joining.copy()
+    while missing is not None:
+        wanted = joining.wanted()
+        if not wanted:
+            raise missing
+        try:
+            drive.change(wanted, joining.line(wanted))
+        except NotInserted:
+            raise missing from None
+        missing = joining.copy()
+    _finish(drive.media, part, target)
+    return drive.media
 
 
 class _Joining:
     """The copy, and which of its chunks are right."""
 
-    def __init__(self, part: Path, ports: JoinPorts) -> None:
+    def __init__(self, part: Path, drive: Drive, on_bytes: Callable[[int], None]) -> None:
         self._part = part
-        self._ports = ports
-        self._media: Optional[MediaSet] = None
+        self._drive = drive
+        self._media = drive.media
+        self._on_bytes = on_bytes
         self._done: set[tuple[int, int]] = set()
         self._seen: dict[str, int] = {}
 
-    def require_media(self) -> MediaSet:
-        """The set that is joined."""
-        if self._media is None:
-            raise RuntimeError("no disc was read yet")
-        return self._media
-
-    def take(self, open_discs: OpenDiscs) -> bool:
-        """Copy what the discs at hand have; ask for another one and say False while something is left."""
-        missing: Optional[MissingVolume] = None
-        with ExitStack() as stack:
-            try:
-                opened = stack.enter_context(open_discs())
-            except (BundleError, StorageError) as error:
-                if self._media is None or isinstance(error, TrustError):
-                    raise
-                wrong = str(error)
-            else:
-                wrong = self._wrong(opened)
-                missing = None if wrong else self._copy(opened)
-                for note in opened.discs.notes:
-                    self._ports.say("warning", note)
-        if not wrong and missing is None:
-            return True
-        line = self._wanted()
-        if wrong:
-            self._ports.say("warning", wrong)
-        if line is None or not self._ports.ask(line):
-            raise missing or MissingVolume(wrong, why="it is not the disc that is needed", hint=line or "")
-        return False
-
-    def _wrong(self, opened: OpenedMedia) -> str:
-        media = opened.discs.media
-        if self._media is None:
-            self._media = media
-            _check_space(self._part, media.archive.size)
-            return ""
-        if media.set_id == self._media.set_id:
-            return ""
-        return f"this is a disc of {media.name}, set id {media.set_id[:12]}, not of set {self._media.set_id[:12]}"
-
-    def _copy(self, opened: OpenedMedia) -> Optional[MissingVolume]:
+    def copy(self) -> Optional[MissingVolume]:
         """Copy every chunk that can be read or healed; return the error of what can't be, None when all is there."""
-        media = self.require_media()
+        media, discs = self._media, self._drive.discs
         with self._open_part(media.archive.size) as stream, FileSource(str(self._part)) as copied:
             disc = CopiedDisc(copied, media)
-            copies = {
-                volume.name: (disc, *opened.discs.copies.get(volume.name, ())) for volume in media.volumes[: media.k]
-            }
-            source = MediaSource(dataclasses.replace(opened.discs, copies={**opened.discs.copies, **copies}))
+            copies = {volume.name: (disc, *discs.copies.get(volume.name, ())) for volume in media.volumes[: media.k]}
+            source = MediaSource(dataclasses.replace(discs, copies={**discs.copies, **copies}))
             for number in range(media.k):
                 self._read(source, number, stream.fileno())
             if any(reader.copies for reader in source.parity):
                 self._heal(source, stream.fileno())
             os.fsync(stream.fileno())
-        self._seen.update((name, len(self._done)) for name in opened.discs.copies)
+        self._seen.update((name, len(self._done)) for name in discs.copies)
         left = {name: count for name, count in self._left().items() if count}
         if not left:
             return None
@@ -150,8 +106,8 @@ class _Joining:
         )
         return MissingVolume(
             f"disc {', '.join(left)} of {media.name} is not here or not readable",
-            why="; ".join([*counts, *opened.discs.notes]),
-            hint=self._wanted() or f"get another copy of disc {', '.join(left)}",
+            why="; ".join([*counts, *discs.notes]),
+            hint=self._next_line() or f"get another copy of disc {', '.join(left)}",
         )
 
     def _open_part(self, size: int) -> BinaryIO:
@@ -188,34 +144,33 @@ class _Joining:
         except OSError as error:
             raise StorageError(f"cannot write {self._part}", why=error.strerror or str(error)) from error
         self._done.add(key)
-        self._ports.on_bytes(len(data))
+        self._on_bytes(len(data))
 
     def _left(self) -> dict[str, int]:
         """How many chunks of each data volume are still to come."""
-        media = self.require_media()
+        media = self._media
         counts = [volume.chunks for volume in media.volumes[: media.k]]
         for number, _ in self._done:
             counts[number] -= 1
         return {volume.name: count for volume, count in zip(media.volumes, counts)}
 
-    def _wanted(self) -> Optional[str]:
-        """The line that asks for the next disc, None when no disc is left that could help."""
-        media = self.require_media()
+    def wanted(self) -> list[str]:
+        """The discs that could help, none when there is none: those not seen yet first, then parity."""
         left = self._left()
         fresh = [name for name, count in left.items() if count and name not in self._seen]
         # Parity that came before more was copied may heal now what it could not then.
-        parity = [v.name for v in media.volumes[media.k :] if self._seen.get(v.name, -1) < len(self._done)]
-        if not fresh and not parity:
-            return None
-        names = [volume.name for volume in media.volumes]
-        first = (fresh or parity)[0]
-        told = "; ".join(
-            f"{name}: {count} chunks unreadable" for name, count in left.items() if count and name in self._seen
-        )
-        others = [name for name in (*fresh, *parity) if name != first]
-        line = f"Insert disc {names.index(first) + 1} of {len(names)}, label {mediaset.label(media.bundle, first)}"
-        line += f" (or one of {', '.join(others)})" if others else ""
-        return f"{told}. {line}" if told else line
+        parity = [v.name for v in self._media.volumes[self._media.k :] if self._seen.get(v.name, -1) < len(self._done)]
+        return [*fresh, *parity]
+
+    def line(self, wanted: Sequence[str]) -> str:
+        """The line that asks for the first of ``wanted``, and says what could not be read so far."""
+        counts = {name: count for name, count in self._left().items() if count and name in self._seen}
+        line = insert_line(self._media, wanted[0], wanted[1:])
+        return f"{told(counts)}. {line}" if counts else line
+
+    def _next_line(self) -> str:
+        wanted = self.wanted()
+        return self.line(wanted) if wanted else ""
 
 
 def _try_read(source: MediaSource, offset: int, data: bytearray) -> bool:

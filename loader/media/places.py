@@ -40,7 +40,7 @@ def find_archive(sources: Sequence[Path]) -> Optional[Path]:
 
     Raises ``ConfigError`` for several archives, or archives and discs together; ``StorageError`` for what is not there.
     """
-    archives = [path for path in sources if not _is_disc(path)]
+    archives = [path for path in sources if not is_disc(path)]
     if not archives:
         return None
     if len(sources) > 1:
@@ -54,7 +54,7 @@ def find_archive(sources: Sequence[Path]) -> Optional[Path]:
 
 def bundle_groups(sources: Sequence[Path]) -> list[list[Path]]:
     """Return ``sources`` by bundle: every archive is one, all discs together are another."""
-    discs = [path for path in sources if _is_disc(path)]
+    discs = [path for path in sources if is_disc(path)]
     archives = [[path] for path in sources if path not in discs]
     return [*archives, discs] if discs else archives
 
@@ -112,7 +112,8 @@ def _disc_fingerprint(path: Path) -> Optional[tuple[object, ...]]:
         return (str(path), device.size, bytes(block)) if any(block) else None
 
 
-def _is_disc(path: Path) -> bool:
+def is_disc(path: Path) -> bool:
+    """Tell whether ``path`` is a folder, a device or an ISO image, and not an archive."""
     try:
         mode = path.stat().st_mode
     except OSError as error:

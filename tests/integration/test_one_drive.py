@@ -228,3 +228,37 @@ def test_a_registry_that_forgets_gets_the_blob_again(desk: Desk) -> None:
         ended = desk.push(server.host, answer=answer).expect()
     # The blob that was under way begins on disc 1 and ends on disc 3.
     assert ended.asked == ["v02", "v03", "v01", "v02", "v03", "v04"]
+
+
+def test_staged_in_any_order_with_a_disc_lost_and_then_pushed(desk: Desk, registry: DebianRegistry) -> None:
+    order = iter(["v03", "p01"])
+    options = ("--registry", registry.host, "--plain-http", "--stage", "copy")
+
+    def crash(_: str, __: int) -> bool:
+        desk.tray.put("v04")
+        return False
+
+    desk.tray.put("v01")
+    assert desk.sit_down("push", "cdrom", *options, answer=crash).status < 0
+
+    def answer(_: str, __: int) -> bool:
+        desk.tray.put(next(order))
+        return True
+
+    desk.tray.put("v04")
+    ended = desk.sit_down("push", "cdrom", *options, answer=answer).expect()
+    # Disc 1 was copied before; disc 2 is lost.
+    assert len(ended.asked) == 2
+    assert (desk.folder / "copy" / ARCHIVE).read_bytes() == (desk.folder / ARCHIVE).read_bytes()
+    require_pushed(registry, desk.folder)
+
+
+def test_join_and_extract_ask_as_well(desk: Desk) -> None:
+    joined = desk.sit_down("join", "cdrom", "-o", "joined.tar.zst").expect()
+    assert joined.asked == ["v02", "v03", "v04"]
+    assert (desk.folder / "joined.tar.zst").read_bytes() == (desk.folder / ARCHIVE).read_bytes()
+    desk.tray.put("v01")
+    extracted = desk.sit_down("extract", "cdrom", "-o", "out").expect()
+    assert extracted.asked == ["v02", "v03", "v04"]
+    assert sorted(path.name for path in (desk.folder / "out/images").iterdir()) == ["0000-app0", "0001-app1"]
+    assert [path.name for path in desk.folder.iterdir() if path.name.startswith(".out")] == []

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from loader.bundle.errors import ConfigError, MissingVolume, StorageError, TrustError
-from loader.media.join import JoinPorts, join_archive
-from loader.media.opened import open_media
+from loader.media.drive import Drive, DrivePorts
+from loader.media.join import join_archive
 from tests.support.bundles import full_recipe, make_policy, make_signer, make_trust
 from tests.support.discs import MadeSet, bundle_set, make_set
 from tests.support.refusals import refused
 from tests.support.setfolder import write_disc, write_discs
 
 
-class Drive:
+class Desk:
     """One drive: a folder that shows the disc put in last; ``changes`` are made when a disc is asked for."""
 
     def __init__(self, folder: Path, *changes: Path) -> None:
@@ -32,22 +33,23 @@ class Drive:
         self.tray.unlink(missing_ok=True)
         self.tray.symlink_to(disc)
 
-    def ask(self, line: str) -> bool:
+    def ask(self, line: str, changed: Callable[[], bool]) -> bool:
+        assert not changed()
         self.asked.append(line)
         if not self._changes:
             return False
+        before = self.tray.resolve()
         self.put(self._changes.pop(0))
+        assert changed() == (self.tray.resolve() != before and (self.tray / "set.json").exists())
         return True
 
     def count(self, size: int) -> None:
         self.read += size
 
-    @property
-    def ports(self) -> JoinPorts:
-        return JoinPorts(self.ask, lambda _, text: self.told.append(text), self.count)
-
     def join(self, target: Path) -> None:
-        join_archive(lambda: open_media([self.tray], make_trust()), target, self.ports)
+        ports = DrivePorts(self.ask, lambda _, text: self.told.append(text))
+        with contextlib.closing(Drive([self.tray], make_trust(), ports)) as drive:
+            join_archive(drive, target, self.count)
 
 
 @pytest.fixture
@@ -56,8 +58,13 @@ def discs(tmp_path: Path) -> dict[str, Path]:
 
 
 def join(sources: Sequence[Path], target: Path) -> None:
-    ports = JoinPorts(lambda _: False, lambda _, __: None, lambda _: None)
-    join_archive(lambda: open_media(sources, make_trust()), target, ports)
+    with contextlib.closing(Drive(sources, make_trust(), nobody())) as drive:
+        join_archive(drive, target, lambda _: None)
+
+
+def nobody() -> DrivePorts:
+    """Where nobody can answer."""
+    return DrivePorts(lambda _, __: False, lambda _, __: None)
 
 
 def test_all_discs_at_hand(tmp_path: Path, discs: dict[str, Path]) -> None:
@@ -79,7 +86,7 @@ def test_all_discs_at_hand(tmp_path: Path, discs: dict[str, Path]) -> None:
     ],
 )
 def test_one_drive_takes_any_order(tmp_path: Path, discs: dict[str, Path], order: tuple[str, ...]) -> None:
-    drive = Drive(tmp_path, *(discs[name] for name in order))
+    drive = Desk(tmp_path, *(discs[name] for name in order))
     drive.join(tmp_path / "joined")
     data = full_recipe().archive()
     assert (tmp_path / "joined").read_bytes() == data
@@ -89,26 +96,26 @@ def test_one_drive_takes_any_order(tmp_path: Path, discs: dict[str, Path], order
 
 
 def test_the_question_names_the_disc_and_what_else_helps(tmp_path: Path, discs: dict[str, Path]) -> None:
-    drive = Drive(tmp_path, discs["v01"])
+    drive = Desk(tmp_path, discs["v01"])
     with refused(MissingVolume, "disc v02, v03 of demo-1", "v02: 2 chunks missing"):
         drive.join(tmp_path / "joined")
     stem = f"DEMO_{bundle_set().media.bundle.id[:4].upper()}"
-    assert drive.asked == [f"Insert disc 2 of 4, label {stem}_V02 (or one of v03, p01)"]
+    assert drive.asked == [f"Insert disc 2 of 4, label {stem}_V02 (or one of 3, P1)"]
 
 
 def test_a_scratched_disc_is_healed_by_the_parity_asked_for(tmp_path: Path, discs: dict[str, Path]) -> None:
     (discs["v02"] / "demo-1.v02.s002").write_bytes(b"scratched")
-    drive = Drive(tmp_path, *(discs[name] for name in ("v01", "v02", "v03", "p01")))
+    drive = Desk(tmp_path, *(discs[name] for name in ("v01", "v02", "v03", "p01")))
     drive.join(tmp_path / "joined")
     assert (tmp_path / "joined").read_bytes() == full_recipe().archive()
-    assert drive.asked[-1].startswith("v02: 1 chunks unreadable. Insert disc 4 of 4, label DEMO_")
+    assert drive.asked[-1].startswith("disc 2: 1 chunk unreadable. Insert disc P1 of 4, label DEMO_")
 
 
 def test_what_no_disc_can_heal_ends_it(tmp_path: Path) -> None:
     made: MadeSet = bundle_set(0)
     discs = write_discs(tmp_path / "set", made)
     (discs[1] / "demo-1.v02.s001").unlink()
-    drive = Drive(tmp_path, *discs)
+    drive = Desk(tmp_path, *discs)
     with pytest.raises(MissingVolume) as caught:
         drive.join(tmp_path / "joined")
     assert "v02: 1 chunks unreadable" in caught.value.why
@@ -119,10 +126,10 @@ def test_wrong_discs_are_said_by_name_and_the_right_one_goes_on(tmp_path: Path, 
     other = write_disc(tmp_path / "other", make_set(b"x" * 3_000_000, 2**20, 0, name="other").disc("v01"))
     empty = tmp_path / "empty"
     empty.mkdir()
-    drive = Drive(tmp_path, discs["v01"], other, empty, discs["v01"], discs["v02"], discs["v03"])
+    drive = Desk(tmp_path, discs["v01"], other, empty, discs["v01"], discs["v02"], discs["v03"])
     drive.join(tmp_path / "joined")
     assert (tmp_path / "joined").read_bytes() == full_recipe().archive()
-    assert any("this is a disc of other-1" in text for text in drive.told)
+    assert any("another set: other-1" in text for text in drive.told)
     assert any("holds no discs" in text for text in drive.told)
     assert len(drive.asked) == 5
 
@@ -131,9 +138,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, discs: dict
     target = tmp_path / "out/joined"
     target.parent.mkdir()
     with pytest.raises(MissingVolume):
-        Drive(tmp_path, discs["v01"], discs["v02"]).join(target)
+        Desk(tmp_path, discs["v01"], discs["v02"]).join(target)
     assert not target.exists()
-    drive = Drive(tmp_path, discs["v03"])
+    drive = Desk(tmp_path, discs["v03"])
     drive.join(target)
     assert drive.asked == []
     assert target.read_bytes() == full_recipe().archive()
@@ -142,9 +149,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, discs: dict
 
 def test_an_untrusted_disc_ends_it(tmp_path: Path, discs: dict[str, Path]) -> None:
     trust = make_trust(make_policy(make_signer("approver")))
-    ports = JoinPorts(lambda _: True, lambda _, __: None, lambda _: None)
     with refused(TrustError, "no trusted key signed this media set"):
-        join_archive(lambda: open_media([discs["v01"]], trust), tmp_path / "joined", ports)
+        Drive([discs["v01"]], trust, nobody())
 
 
 def test_no_room_for_it(tmp_path: Path, discs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
