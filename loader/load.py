@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from loader.admission import all_told, ask_registry, begun
 from loader.archivehash import ArchiveHash, hashed
 from loader.bundle.errors import AirgapError, ClusterError, Pending, RegistryError, StorageError
 from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content
@@ -32,9 +33,9 @@ from loader.oci.connect import Registries
 from loader.oci.model import RegistryTarget
 from loader.oci.pushplan import PushReport
 from loader.oci.registry import Registry
-from loader.oci.survey import Survey, missing_manifests, survey_push
+from loader.oci.survey import Survey, missing_manifests
 from loader.opening import DriveOptions, Sources
-from loader.push import push_bundle, require_base, require_complete, require_whole, summary
+from loader.push import push_bundle, require_complete, require_whole, summary
 from loader.pushdrive import push_from_drive
 from loader.report import Report
 from loader.site import PushSet, SiteDocument, pairs, push_set, site_documents
@@ -104,6 +105,7 @@ class State:
     drive: Optional[OneDrive] = None
     scheme: str = "https"
     date: str = ""
+    refused: Mapping[str, RegistryError] = field(default_factory=dict)
     kubectl: Optional[Kubectl] = None
     cluster: Optional[Cluster] = None
     plan: Optional[Plan] = None
@@ -202,15 +204,16 @@ def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:
 
 
 def _preflight_registry(state: State, options: LoadOptions, ports: LoadPorts) -> None:
-    found = state.registry.ping()
-    state.scheme, state.date = found.scheme, found.date
-    state.survey = survey_push(state.push.images, state.push.blobs, state.registry, jobs=options.jobs)
-    require_base(state.survey, state.push, str(state.target))
-    words = [found.scheme, *([found.server] if found.server else [])]
-    if options.push and not options.dry_run and state.survey.send and state.push.images:
-        state.registry.try_push(state.push.images[0].repository)
-        words.append("push allowed")
-    ports.say("preflight", f"registry {state.target} ok ({', '.join(words)})")
+    found = ask_registry(
+        state.registry,
+        state.push,
+        str(state.target),
+        jobs=options.jobs,
+        trial=options.push and not options.dry_run,
+        say=ports.say,
+    )
+    state.scheme, state.date = found.ping.scheme, found.ping.date
+    state.survey, state.refused = found.survey, found.refused
     if not options.push:
         _require_images(state, options)
 
@@ -290,7 +293,7 @@ def _push(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     if not options.push:
         return
     jobs, more = options.jobs, state.more
-    sending = (state.push, state.registry, state.survey)
+    sending = (begun(state.push, state.refused), state.registry, state.survey)
     with ports.progress("push", state.survey.bytes_to_send) as meter:
         if state.drive is not None:
             saved = ports.drive.saved if ports.drive is not None else None
@@ -299,6 +302,7 @@ def _push(state: State, options: LoadOptions, ports: LoadPorts) -> None:
         else:
             complete = require_complete(state.complete)
             state.pushed = push_bundle(complete, *sending, jobs=jobs, meter=meter, more=more)
+    state.pushed = all_told(state.pushed, state.push, state.refused)
     ports.report.pushed(state.pushed)
     ports.say("push", summary(state.pushed))
     require_whole(state.pushed, str(state.target))

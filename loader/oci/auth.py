@@ -76,6 +76,11 @@ class Authorizer:
         self._tokens: dict[_Key, _Token] = {}
         self._locks: dict[_Key, threading.Lock] = {}
 
+    @property
+    def challenge(self) -> Optional[Challenge]:
+        """The challenge that was met last, ``None`` before the first."""
+        return self._challenge
+
     def flow(self, request: Request, scopes: Sequence[str], repository: str = "") -> AuthFlow:
         """Yield ``request`` (with a login where one is known), token requests, and ``request`` again after a 401.
 

@@ -11,6 +11,7 @@ from typing import Callable, Optional
 
 from loader.bundle.errors import RegistryError
 from loader.oci.auth import Authorizer
+from loader.oci.challenge import Challenge
 from loader.oci.credentials import Credential
 from loader.oci.hints import request_hint
 from loader.oci.http import Answer, Transport
@@ -88,6 +89,11 @@ class Exchange:
         self._chosen: Optional[tuple[str, Transport]] = transports[0] if len(transports) == 1 else None
         plain = any(scheme == "http" for scheme, _ in transports)
         self._auth = Authorizer(host, find, clock=clock, plain=plain)
+
+    @property
+    def challenge(self) -> Optional[Challenge]:
+        """The challenge that was met last, ``None`` before the first."""
+        return self._auth.challenge
 
     def url(self, path: str) -> str:
         """Return the URL of ``path``, which starts with ``/v2/``; may ask the host once which scheme it speaks."""
@@ -282,4 +288,7 @@ _HEADERS = (
     "retry-after",
     "server",
     "www-authenticate",
+    "x-artifactory-id",
+    "x-jfrog-version",
+    "x-registry-supports-signatures",
 )

@@ -13,10 +13,14 @@ _DOCKER_TYPES = frozenset({DOCKER_LIST, DOCKER_MANIFEST})
 _WRITES = frozenset({"POST", "PUT", "PATCH"})
 _REFUSED = frozenset({400, 404, 415, 500})
 # openshift/enhancements#1014
-_NO_LISTS = (
-    "it may take no manifest lists and nothing by digest (OpenShift's own registry before 4.13): "
-    "build with --platform linux/amd64 --rewrite-index"
+NO_LISTS = (
+    "it may take no manifest lists and nothing by digest (OpenShift's own registry before 4.13): build with "
+    "--platform linux/amd64 --rewrite-index, which takes that platform's own manifest, and names it everywhere"
 )
+# Harbor and distribution up to 2.8 take no sparse index; distribution 3 and Quay where it is configured.
+NO_SPARSE = "it wants every child of an index: build with all platforms, or with --rewrite-index for those you need"
+# project-zot/zot#724
+NO_DOCKER_TYPES = 'it may take OCI types only: in zot set "http": {"compat": ["docker2s2"]}'
 
 
 def request_hint(method: str, status: int, codes: Collection[str]) -> str:
@@ -50,21 +54,16 @@ def manifest_hint(status: int, codes: Collection[str], media_type: str, *, unkno
     is_index = media_type in INDEX_TYPES
     refused = status in _REFUSED
     known = (
-        (
-            # Harbor and distribution up to 2.8 take no sparse index; distribution 3 and Quay where it is configured.
-            unknown and is_index,
-            "it wants every child of an index: build with all platforms, or with --rewrite-index for those you need",
-        ),
+        (unknown and is_index, NO_SPARSE),
         (unknown, "the registry does not have what it said it has"),
         (
             status == 413 or "MANIFEST_SIZE_INVALID" in codes,
             "registries take manifests of 4 MiB at most, some less: this image has too many layers or annotations",
         ),
         (
-            # project-zot/zot#724
             media_type in _DOCKER_TYPES and (status == 415 or (refused and "MANIFEST_INVALID" in codes)),
-            'it may take OCI types only: in zot set "http": {"compat": ["docker2s2"]}',
+            NO_DOCKER_TYPES,
         ),
-        (refused and (is_index or "UNSUPPORTED" in codes), _NO_LISTS),
+        (refused and (is_index or "UNSUPPORTED" in codes), NO_LISTS),
     )
     return next((hint for applies, hint in known if applies), "")

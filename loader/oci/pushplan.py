@@ -160,6 +160,11 @@ class ImageReport:
         return f"{self.repository}:{self.tag}" if self.tag else f"{self.repository}@{self.digest}"
 
 
+def not_begun(image: PushImage, error: AirgapError) -> ImageReport:
+    """Return the report of an image of which nothing was sent."""
+    return ImageReport(image.repository, image.tag, image.top.digest, 0, 0, 0, 0, 0, tag_moved=False, error=error)
+
+
 @dataclass(frozen=True)
 class PushReport:
     """All images in the order given, and the totals of the blobs."""

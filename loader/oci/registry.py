@@ -6,6 +6,7 @@ are for their reader to hash. Every failure is a ``RegistryError`` that names me
 
 from __future__ import annotations
 
+import contextlib
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from loader.oci.blobs import BlobReader, position, range_request
 from loader.oci.exchange import Exchange, Reply
 from loader.oci.hints import manifest_hint
 from loader.oci.http import Answer
+from loader.oci.kinds import kind_of
 from loader.oci.messages import OpenBody, Request, Upload, registry_words
 from loader.oci.parts import send_parts
 from loader.oci.rate import PacedReader
@@ -32,7 +34,7 @@ _UNKNOWN = frozenset({"MANIFEST_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN
 class Ping:
     """What a registry says of itself: ``scheme`` it was reached by, its ``Server`` header, whether the login holds.
 
-    ``date`` is its clock as the header of that name has it, empty without one.
+    ``date`` is its clock as the header of that name has it, empty without one; ``kind`` the product it seems to be.
     """
 
     scheme: str
@@ -40,6 +42,7 @@ class Ping:
     server: str
     authorized: bool
     date: str = ""
+    kind: str = ""
 
 
 class ManifestBytes(NamedTuple):
@@ -88,7 +91,9 @@ class Registry:
                 why=f"GET /v2/ gave HTTP {reply.status} {words}".strip(),
                 hint="it wants https: leave --plain-http away" if spoken_to else "check host and port",
             )
-        return Ping(url.partition(":")[0], version, reply.header("Server"), reply.status == 200, reply.header("Date"))
+        kind = kind_of(reply.headers, self._exchange.challenge, reply.body)
+        authorized, date = reply.status == 200, reply.header("Date")
+        return Ping(url.partition(":")[0], version, reply.header("Server"), authorized, date, kind)
 
     def manifest(self, repository: str, reference: str) -> ManifestBytes:
         """Return the manifest at a tag or digest, at most 4 MiB.
@@ -239,13 +244,36 @@ class Registry:
         session = upload.Session(self._exchange, _push(repository), repository, digest)
         session.require_stored(send_parts(session, self._exchange, parts, open_body, what=session.what))
 
-    def try_push(self, repository: str) -> None:
-        """Open an upload and cancel it: ``RegistryError`` when this login may not push to ``repository``."""
+    def try_push(self, repository: str) -> Optional[bool]:
+        """Open an upload and cancel it: ``RegistryError`` when this login may not push to ``repository``.
+
+        Returns whether it says how far an upload is, as one in pieces needs, ``None`` where that does not show.
+        """
         request = Request("POST", self._exchange.url(f"/v2/{repository}/blobs/uploads/"), _NO_BODY, b"")
         reply = self._exchange.call(request, _push(repository), repository)
         if reply.status != 202:
             raise reply.failure(f"cannot push to {self.host}/{repository}")
-        upload.cancel(self._exchange, reply, _push(repository), repository)
+        return upload.ask_status(self._exchange, reply, _push(repository), repository)
+
+    def try_manifest(self, repository: str, data: bytes, media_type: str) -> Reply:
+        """Put ``data``, whose parts are nowhere, by its digest, and take it back where it was stored for all that."""
+        url = self._manifest_url(repository, digest_of(data))
+        request = Request("PUT", url, {"Content-Type": media_type}, data)
+        reply = self._exchange.call(request, _push(repository), repository)
+        if 200 <= reply.status < 300:
+            scopes = (f"repository:{repository}:pull,push,delete",)
+            with contextlib.suppress(RegistryError):
+                self._exchange.call(Request("DELETE", url), scopes, repository)
+        return reply
+
+    def answers(self, path: str, repository: str = "") -> Optional[bytes]:
+        """Return what GET ``path`` (it starts with ``/v2/``) gives, ``None`` for anything but 200."""
+        scopes = _pull(repository) if repository else ()
+        try:
+            reply = self._exchange.call(Request("GET", self._exchange.url(path)), scopes, repository)
+        except RegistryError:
+            return None
+        return reply.body if reply.status == 200 else None
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -9,6 +9,7 @@ or name another host (then no login goes along) or the wrong scheme (a TLS proxy
 
 from __future__ import annotations
 
+import contextlib
 import re
 import urllib.parse
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,21 @@ def cancel(exchange: Exchange, reply: Reply, scopes: Sequence[str], repository: 
     except RegistryError:
         # Registries drop idle sessions themselves; the upload that follows shows whether this one works.
         return
+
+
+def ask_status(exchange: Exchange, reply: Reply, scopes: Sequence[str], repository: str) -> Optional[bool]:
+    """Ask the session that ``reply`` opened how far it is, and end it.
+
+    Returns ``True`` if it says so, which is what an upload in pieces goes by, and ``None`` if it says nothing of use.
+    """
+    known = None
+    with contextlib.suppress(RegistryError):
+        url = _location(exchange, reply)
+        if exchange.is_ours(url):
+            said = finished(exchange.once(Request("GET", url), scopes, repository), MAX_ERROR_BODY)
+            known = True if 200 <= said.status < 300 and said.header("Range") else None
+    cancel(exchange, reply, scopes, repository)
+    return known
 
 
 class Session:

@@ -106,6 +106,12 @@ class BlobStore:
                 self.incomplete.append(f"{repository}:{reference} lacks {self._gap(repository, digest)}")
         return digest
 
+    def delete_manifest(self, repository: str, digest: str) -> bool:
+        """Forget a manifest, and that it was ever stored."""
+        with self.lock:
+            self.stored = [one for one in self.stored if one != (repository, digest)]
+            return self.manifests.pop((repository, digest), None) is not None
+
     def _gap(self, repository: str, digest: str) -> str | None:
         data, media_type = self.manifests[repository, digest]
         missing = self.unknown(repository, data, media_type)

@@ -133,6 +133,9 @@ class Handler(BaseHTTPRequestHandler):
     def _manifest(self, name: str, reference: str) -> None:
         if self.command == "PUT":
             return self._put_manifest(name, reference)
+        if self.command == "DELETE":
+            gone = self.store.delete_manifest(name, reference)
+            return self._reply(202, b"", {}) if gone else self._error(404, "MANIFEST_UNKNOWN", "manifest unknown")
         if self.command == "HEAD" and not self.rules.head_manifests:
             return self._error(405, "UNSUPPORTED", "")
         found = self.store.manifest(name, reference)

@@ -8,8 +8,8 @@ from tests.support.registry import RegistryServer
 
 
 def test_a_trial_leaves_nothing_behind(server: RegistryServer, registry: Registry) -> None:
-    registry.try_push("app")
-    assert [one.method for one in server.requests] == ["POST", "DELETE"]
+    assert registry.try_push("app")
+    assert [one.method for one in server.requests] == ["POST", "GET", "DELETE"]
     assert server.uploads == {}
 
 

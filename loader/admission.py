@@ -1,0 +1,77 @@
+"""Before the first byte is sent: what the registry is and can do, what it has, and which images it will not take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from loader.bundle.errors import RegistryError
+from loader.oci.pushplan import PushImage, PushReport, not_begun
+from loader.oci.registry import Ping, Registry
+from loader.oci.survey import Survey, survey_push
+from loader.oci.trial import try_registry
+from loader.push import require_base
+from loader.site import PushSet
+
+
+@dataclass(frozen=True)
+class Admission:
+    """``refused``: images by name that are not even begun, each with its cause."""
+
+    ping: Ping
+    survey: Survey
+    refused: Mapping[str, RegistryError] = field(default_factory=dict)
+
+
+def ask_registry(
+    registry: Registry, what: PushSet, target: str, *, jobs: int, trial: bool, say: Callable[[str, str], None]
+) -> Admission:
+    """Ask what there is to ask. With ``trial`` try what has to be sent, too; else nothing is written.
+
+    ``RegistryError`` if it takes none of the images, if a delta lacks what it builds on, and without a trial if
+    it refuses any of them.
+    """
+    found = registry.ping()
+    survey = survey_push(what.images, what.blobs, registry, jobs=jobs)
+    barred = survey.barred
+    refused = {str(image): barred[image.repository] for image in what.images if image.repository in barred}
+    if barred and (not trial or len(refused) == len(what.images)):
+        raise next(iter(barred.values()))
+    require_base(survey, what, target)
+    words = [found.scheme, *([found.kind or found.server] if found.kind or found.server else [])]
+    abilities = ""
+    if trial and _has_work(survey):
+        left = [image for image in what.images if str(image) not in refused]
+        tried = try_registry(registry, found.kind, left, survey.known)
+        refused.update(tried.refused)
+        words = [found.scheme, *([tried.kind or found.server] if tried.kind or found.server else []), "push allowed"]
+        abilities = tried.words()
+    say("preflight", f"registry {target} ok ({', '.join(words)})")
+    if abilities:
+        say("preflight", f"registry {abilities}")
+    _tell(refused, what.images, say)
+    return Admission(found, survey.only(begun(what, refused).images) if refused else survey, refused)
+
+
+def begun(what: PushSet, refused: Mapping[str, RegistryError]) -> PushSet:
+    """Return the images of ``what`` that are not ``refused``; blobs that none of them needs are left alone."""
+    return PushSet(tuple(image for image in what.images if str(image) not in refused), what.blobs)
+
+
+def all_told(report: PushReport, what: PushSet, refused: Mapping[str, RegistryError]) -> PushReport:
+    """Return the report of a push with the ``refused`` images in their places."""
+    done = iter(report.images)
+    images = (not_begun(image, refused[str(image)]) if str(image) in refused else next(done) for image in what.images)
+    return replace(report, images=tuple(images))
+
+
+def _has_work(survey: Survey) -> bool:
+    return bool(survey.send) or any(move.before != move.after for move in survey.tags)
+
+
+def _tell(refused: Mapping[str, RegistryError], images: tuple[PushImage, ...], say: Callable[[str, str], None]) -> None:
+    """Warn of each image that is left out; if that is all of them, the first cause is the error."""
+    if refused and len(refused) == len({str(image) for image in images}):
+        raise next(iter(refused.values()))
+    for name, error in refused.items():
+        say("warning", f"{name} is not begun: {error}")
