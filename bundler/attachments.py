@@ -47,7 +47,7 @@ def attach(resolved: Sequence[ResolvedImage], *, jobs: int) -> tuple[ResolvedIma
 
 def _subjects(image: ResolvedImage) -> list[str]:
     """The digests that are in the bundle: an index that was rewritten is not the one that was signed."""
-    top = [image.digest] if image.digest == image.upstream else []
+    top = [image.digest] if image.digest == image.upstream or not image.parsed.is_index else []
     return [*top, *(child.descriptor.digest for child in image.children)]
 
 

@@ -175,7 +175,7 @@ def _resolve(image: ConfigImage, locked: Optional[Locked], open_source: OpenSour
         digest_of(data),
         offered,
     )
-    return _rewritten(whole) if image.rewrite and whole.left_out else whole
+    return _rewritten(whole) if image.rewrite else whole
 
 
 def _require_platform(image: ConfigImage, offered: Sequence[str], *, found: bool) -> None:
@@ -189,7 +189,15 @@ def _require_platform(image: ConfigImage, offered: Sequence[str], *, found: bool
 
 
 def _rewritten(whole: ResolvedImage) -> ResolvedImage:
-    """Replace the index by one of the children that are taken; signatures of the rest would sign nothing."""
+    """Replace an index that loses children: by one of those that are taken, or by the manifest of the one platform.
+
+    Signatures of the rest would sign nothing.
+    """
+    named = [child for child in whole.children if child.descriptor.platform not in {None, _UNKNOWN}]
+    if whole.config.platforms and len(named) == 1:
+        return _one_platform(whole, named[0])
+    if not whole.left_out:
+        return whole
     kept = {child.descriptor.digest for child in whole.children}
     data = rewritten_index(whole.data, frozenset(kept))
     return dataclasses.replace(
@@ -200,6 +208,21 @@ def _rewritten(whole: ResolvedImage) -> ResolvedImage:
         signatures={
             name: text for name, text in whole.signatures.items() if f"sha256:{name.partition('.')[0]}" in kept
         },
+        left_out=(),
+    )
+
+
+def _one_platform(whole: ResolvedImage, child: Child) -> ResolvedImage:
+    """Take the platform's own manifest, with its own digest: registries that know no index take it too."""
+    digest = child.descriptor.digest
+    own = f"{digest[7:]}."
+    return dataclasses.replace(
+        whole,
+        digest=digest,
+        data=child.data,
+        parsed=child.parsed,
+        children=(),
+        signatures={name[len(own) :]: text for name, text in whole.signatures.items() if name.startswith(own)},
         left_out=(),
     )
 

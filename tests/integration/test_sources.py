@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from loader.bundle.ocimanifest import INDEX_TYPES
 from tests.support.cli import Cli
 from tests.support.images import MadeImage, make_image
 from tests.support.programs import docker_registry, skopeo
@@ -138,10 +139,11 @@ def test_a_rewritten_index_is_ours_everywhere(cli: Cli, source: RegistryServer) 
     pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [{name: c, image: IMAGE}]}\n"
     (cli.folder / "pod.yaml").write_text(pod.replace("IMAGE", f'"{source.host}/app@{image.digest}"'))
     text = config(f"{source.host}/app:1", extra="manifests: [{path: pod.yaml, phase: after-rook, pin: true}]\n")
-    found = build(cli, text, "--platform", "linux/amd64", "--rewrite-index")
+    two = ("--platform", "linux/amd64", "--platform", "linux/arm64", "--rewrite-index")
+    found = build(cli, text, *two)
     assert found["app"] != image.digest
     (listed,) = images(cli)
-    assert (listed["platforms"], listed["omitted"]) == (["linux/amd64"], [])
+    assert (listed["platforms"], listed["omitted"]) == (["linux/amd64", "linux/arm64"], [])
     documents = cli.loader("inspect", "out/s-1.tar.zst", "--trust", "builder.pub", "--documents").expect().out
     assert f"app@{found['app']}" in documents
     assert image.digest not in documents
@@ -150,12 +152,37 @@ def test_a_rewritten_index_is_ours_everywhere(cli: Cli, source: RegistryServer) 
     assert [item["covered"] for item in planned["references"]] == ["digest"]
     # The lock holds what is upstream, so the next build finds it.
     assert image.digest in (cli.folder / "bundle.lock").read_text()
-    assert build(cli, text, "--platform", "linux/amd64", "--rewrite-index", "--locked") == found
+    assert build(cli, text, *two, "--locked") == found
     with docker_registry(cli.folder / "registry") as inside:
         push = ("push", "out/s-1.tar.zst", "--trust", "builder.pub", "--registry", inside.host, "--plain-http")
         cli.loader(*push).expect()
         raw = skopeo(cli.home, "inspect", "--raw", "--tls-verify=false", f"docker://{inside.host}/app:1")
-        assert len(json.loads(raw)["manifests"]) == 1
+        assert len(json.loads(raw)["manifests"]) == 2
+
+
+def test_one_platform_for_a_registry_that_takes_no_list(cli: Cli, source: RegistryServer) -> None:
+    """OpenShift's own registry before 4.13: no list, nothing by digest, the project has to exist."""
+    image = make_image(platforms=PLATFORMS).put(source.store, "team/app", "1")
+    child = image.manifests[0][0]
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [{name: c, image: IMAGE}]}\n"
+    (cli.folder / "pod.yaml").write_text(pod.replace("IMAGE", f'"{source.host}/team/app@{image.digest}"'))
+    text = config(f"{source.host}/team/app:1", extra="manifests: [{path: pod.yaml, phase: after-rook, pin: true}]\n")
+    access = ("--trust", "builder.pub", "--plain-http")
+    rules = Rules(by_digest=False, refused_types=INDEX_TYPES, projects=frozenset({"team"}), depth=2)
+    with RegistryServer(rules=rules) as inside:
+        build(cli, text)
+        refused = cli.loader("push", "out/s-1.tar.zst", *access, "--registry", inside.host).expect(6)
+        assert "--platform linux/amd64 --rewrite-index" in refused.three_lines[-1]
+        assert not inside.seen("PUT", "/blobs/")
+        shutil.rmtree(cli.folder / "out")
+        assert build(cli, text, "--platform", "linux/amd64", "--rewrite-index") == {"team/app": child}
+        (listed,) = images(cli)
+        assert (listed["digest"], listed["rewritten"], listed["omitted"]) == (child, image.digest, [])
+        documents = cli.loader("inspect", "out/s-1.tar.zst", "--trust", "builder.pub", "--documents").expect().out
+        assert f"app@{child}" in documents
+        assert image.digest not in documents
+        cli.loader("push", "out/s-1.tar.zst", *access, "--registry", inside.host).expect()
+        assert inside.store.tags["team/app", "1"] == child
 
 
 def test_platforms_that_are_not_there(cli: Cli, source: RegistryServer) -> None:

@@ -186,11 +186,22 @@ def test_no_platform_that_is_asked_for() -> None:
 
 
 def test_an_index_rewritten_to_what_is_taken() -> None:
-    image = replace(config_image(NAME, ("linux/arm64",)), rewrite=True)
-    arm = APP.manifests[1][0][7:]
-    source = MemoryImage(APP, {"signature-1": b"of the whole", f"{arm}.signature-1": b"of the child"})
+    whole = make_image(platforms=("linux/amd64", "linux/arm64", "linux/s390x"))
+    image = replace(config_image(NAME, ("linux/arm64", "linux/s390x")), rewrite=True)
+    arm, other = (digest[7:] for digest, _, _ in whole.manifests[1:3])
+    source = MemoryImage(whole, {"signature-1": b"of the whole", f"{arm}.signature-1": b"of the child"})
     (found,) = run(Outside({NAME: source}), image)
-    assert found.upstream == APP.digest != found.digest == digest_of(found.data)
-    assert [child.digest for child in found.parsed.children] == [f"sha256:{arm}"]
+    assert found.upstream == whole.digest != found.digest == digest_of(found.data)
+    assert [child.digest for child in found.parsed.children] == [f"sha256:{arm}", f"sha256:{other}"]
     assert found.left_out == ()
     assert found.signatures == {f"{arm}.signature-1": b"of the child"}
+
+
+def test_an_index_rewritten_to_one_platform_is_its_manifest() -> None:
+    image = replace(config_image(NAME, ("linux/arm64",)), rewrite=True)
+    arm = APP.manifests[1][0]
+    source = MemoryImage(APP, {"signature-1": b"of the whole", f"{arm[7:]}.signature-1": b"of the child"})
+    (found,) = run(Outside({NAME: source}), image)
+    assert (found.upstream, found.digest, found.data) == (APP.digest, arm, APP.manifests[1][2])
+    assert (found.children, found.left_out, found.platforms) == ((), (), ("linux/arm64",))
+    assert found.signatures == {"signature-1": b"of the child"}
