@@ -59,7 +59,7 @@ def ask_status(exchange: Exchange, reply: Reply, scopes: Sequence[str], reposito
     """
     known = None
     with contextlib.suppress(RegistryError):
-        url = _location(exchange, reply)
+        url = location(exchange, reply)
         if exchange.is_ours(url):
             said = finished(exchange.once(Request("GET", url), scopes, repository), MAX_ERROR_BODY)
             known = True if 200 <= said.status < 300 and said.header("Range") else None
