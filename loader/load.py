@@ -28,7 +28,7 @@ from loader.history import History
 from loader.imports import ImportLog
 from loader.media.onedrive import OneDrive
 from loader.meter import Progress
-from loader.nodes import NodeOptions, asked_of_nodes, question, words_for
+from loader.nodes import NodeOptions, asked_of_nodes, clock_warnings, question, words_for
 from loader.oci.connect import Registries
 from loader.oci.model import RegistryTarget
 from loader.oci.pushplan import PushReport
@@ -214,6 +214,9 @@ def _preflight_registry(state: State, options: LoadOptions, ports: LoadPorts) ->
     )
     state.scheme, state.date = found.ping.scheme, found.ping.date
     state.survey, state.refused = found.survey, found.refused
+    if not options.apply:  # else a finding among the others
+        for warning in clock_warnings(state.date, ports.now()):
+            ports.say("warning", warning)
     if not options.push:
         _require_images(state, options)
 

@@ -15,7 +15,7 @@ from loader.cluster.imageconfig import MAX_FILE, authority_in, login_in
 from loader.cluster.mirrorsets import MirrorWay
 from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.prediction import effect_words
-from loader.cluster.preflight import Pulls
+from loader.cluster.preflight import Pulls, clock_findings
 from loader.cluster.prepare import Asked
 from loader.cluster.rookauto import parse_place
 from loader.cluster.rookeffect import RookEffect, rook_words
@@ -71,8 +71,16 @@ def asked_of_nodes(
     private_ca = scheme == "https" and registries.trusts_more_than_system(target.host)
     pulls = Pulls(images, target, scheme, private_ca, registries.answers_anyone(target.host))
     way = MirrorWay(options.mirrors, migrate=options.migrate_icsp, prune=options.prune_mirrors)
-    clock = datetime.datetime.strptime(now, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
-    return Asked(way, pulls, authority, login, clock, _parsed(date), options.place)
+    return Asked(way, pulls, authority, login, _utc(now), _parsed(date), options.place)
+
+
+def clock_warnings(date: str, now: str) -> list[str]:
+    """What to say where the registry's clock (a Date header) and this host's (``…T…Z``) are minutes apart."""
+    return [f"{one.text} ({one.hint})" for one in clock_findings(_utc(now), "registry", _parsed(date))]
+
+
+def _utc(now: str) -> datetime.datetime:
+    return datetime.datetime.strptime(now, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
 
 
 def _parsed(date: str) -> Optional[datetime.datetime]:

@@ -20,6 +20,7 @@ from urllib3 import exceptions as foreign
 
 from loader import __version__
 from loader.bundle.errors import RegistryError, StorageError
+from loader.oci.clock import TIME_CODES, clock_error
 from loader.oci.messages import Request, Upload, printable, shown_url
 
 USER_AGENT = f"airgap-bundler/{__version__}"
@@ -280,6 +281,9 @@ def _tls_error(tls: ssl.SSLError, words: str, host: str) -> RegistryError:
             why=why,
             hint="if it is a plain http registry, say so: --plain-http, or insecure = true in registries.conf",
         )
+    code = getattr(tls, "verify_code", 0)  # OpenSSL's, where it is the certificate that was refused
+    if code in TIME_CODES:
+        return clock_error(host, code)
     if isinstance(tls, ssl.SSLCertVerificationError):
         return RegistryError(
             f"the certificate of {host} is not trusted",

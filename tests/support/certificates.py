@@ -36,11 +36,11 @@ class PrivateAuthority:
         self.certificate = directory / "ca.crt"
         self.certificate.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def pair(self, name: str = "server") -> Pair:
-        """A certificate for 127.0.0.1 and localhost."""
+    def pair(self, name: str = "server", *, hours: int = 0) -> Pair:
+        """A certificate for 127.0.0.1 and localhost; its two days begin an hour before now, moved by ``hours``."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        builder = _builder(_name(name), self._name, key).add_extension(
+        builder = _builder(_name(name), self._name, key, hours).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
         made = builder.sign(self._key, hashes.SHA256())
@@ -68,8 +68,10 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.timezone.utc)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, hours: int = 0
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
