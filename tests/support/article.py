@@ -33,10 +33,10 @@ def put_images(store: BlobStore, layer_size: int = 2000) -> dict[str, MadeImage]
 
 
 def registries_conf(host: str) -> str:
-    """A registries.conf that sends the three public registries to the one at ``host``, by http."""
+    """A registries.conf that sends the public registries to the one at ``host``, by http."""
     return "".join(
         f'[[registry]]\nprefix = "{source}"\nlocation = "{host}/{source}"\ninsecure = true\n'
-        for source in ("docker.io", "quay.io", "k8s.gcr.io")
+        for source in ("docker.io", "quay.io", "k8s.gcr.io", "registry.k8s.io")
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,17 +91,22 @@ class Site:
 
 
 @contextmanager
-def made_site(api_server: ApiServer, archive: Path, folder: Path) -> Iterator[Site]:
-    """Install Rook v1.5 in ``rook-ceph``, with nobody to act on it, and clean up at the end."""
+def made_site(
+    api_server: ApiServer, archive: Path, folder: Path, installed: Sequence[dict[str, Any]] = ()
+) -> Iterator[Site]:
+    """Install Rook in ``rook-ceph``, v1.5 or ``installed``, with nobody to act on it, and clean up at the end."""
     (folder / "builder.pub").write_bytes((archive.parent.parent / "builder.pub").read_bytes())
     path = f"{api_server.program.parent}:{os.defpath}"
     api_server.kubectl("create", "namespace", "rook-ceph")
-    for item in (makers.deployment(), makers.config_map(), makers.ceph_cluster()):
+    items = installed or (makers.deployment(), makers.config_map(), makers.ceph_cluster())
+    for item in items:
         api_server.kubectl("create", "-f", "-", input=json.dumps(item))
     try:
         with RegistryServer() as registry:
             yield Site(Cli(folder, path=path), archive, registry, api_server)
     finally:
+        for item in installed:
+            api_server.kubectl("delete", "-f", "-", "--wait=false", "--ignore-not-found", input=json.dumps(item))
         _clean(api_server)
 
 
