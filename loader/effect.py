@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loader.load import State
+from loader.loadstate import State
 
 
 def effect_document(state: State) -> dict[str, Any]:

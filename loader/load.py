@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
 from loader.admission import all_told, ask_registry, begun
 from loader.archivehash import ArchiveHash, hashed
 from loader.bundle.errors import AirgapError, ClusterError, Pending, RegistryError, StorageError
-from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content
+from loader.bundle.verify import Trust, verify_content
 from loader.charts import helm_finding, helm_lines, helm_pending, values_of
 from loader.cluster.apply import Applied, apply_plan, rehearse
 from loader.cluster.kubectl import Kubectl
@@ -20,101 +19,22 @@ from loader.cluster.owners import Release
 from loader.cluster.plan import Plan
 from loader.cluster.prepare import prepare
 from loader.cluster.stages import Stage
-from loader.cluster.survey import Survey as Cluster
-from loader.cluster.waits import Clock, Patience, await_done
+from loader.cluster.waits import Patience, await_done
 from loader.extract import write_documents
 from loader.filling import Filled, open_filled
-from loader.history import History
-from loader.imports import ImportLog
-from loader.media.onedrive import OneDrive
-from loader.meter import Progress
+from loader.loadstate import LoadOptions, LoadPorts, State
 from loader.nodes import NodeOptions, asked_of_nodes, clock_warnings, question, words_for
-from loader.oci.connect import Registries
 from loader.oci.model import RegistryTarget
-from loader.oci.pushplan import PushReport
-from loader.oci.registry import Registry
 from loader.oci.survey import Survey, missing_manifests
-from loader.opening import DriveOptions, Sources
+from loader.opening import Sources
 from loader.push import push_bundle, require_complete, require_whole, summary
 from loader.pushdrive import push_from_drive
 from loader.report import Report
-from loader.site import PushSet, SiteDocument, pairs, push_set, site_documents
+from loader.site import pairs, push_set, site_documents
 from loader.units import counted, duration, human
 from loader.verdict import signature_line
 
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """What was asked for. ``push`` and ``apply`` choose the halves; ``nodes`` is what nodes shall get.
-
-    ``timeout`` is in seconds for each wait, None for each one's own; ``access`` are the options a rollback needs again.
-    """
-
-    registry: Optional[str] = None
-    push: bool = True
-    apply: bool = True
-    dry_run: bool = False
-    only: tuple[str, ...] = ()
-    nodes: Optional[NodeOptions] = None
-    jobs: int = 3
-    images: tuple[str, ...] = ()
-    override: Optional[str] = None
-    timeout: Optional[float] = None
-    access: str = ""
-
-    @property
-    def verb(self) -> str:
-        """What the user typed: ``push`` does not apply, ``apply`` does not push."""
-        return "apply" if not self.push else "load" if self.apply else "push"
-
-
-@dataclass(frozen=True)
-class LoadPorts:
-    """What a load needs from outside; ``now`` gives UTC as text. ``drive`` asks for discs that are not at hand."""
-
-    registries: Registries
-    kubectl: Callable[[], Kubectl]
-    history: History
-    say: Callable[[str, str], None]
-    note: Callable[[str, str], None]
-    progress: Progress
-    confirm: Callable[[str], None]
-    now: Callable[[], str]
-    report: Report
-    imports: ImportLog
-    verified: Callable[[VerifiedBundle], None]
-    clock: Clock
-    drive: Optional[DriveOptions] = None
-
-
 _PAST = {"create": "created", "patch": "patched", "unchanged": "unchanged", "skip": "skipped"}
-
-
-@dataclass
-class State:
-    """What the run knows so far; each verb of the story adds to it."""
-
-    bundle: VerifiedBundle
-    complete: Optional[Complete]
-    target: RegistryTarget
-    documents: tuple[SiteDocument, ...]
-    push: PushSet
-    registry: Registry
-    survey: Survey
-    more: tuple[VerifiedBundle, ...] = ()
-    drive: Optional[OneDrive] = None
-    scheme: str = "https"
-    date: str = ""
-    refused: Mapping[str, RegistryError] = field(default_factory=dict)
-    kubectl: Optional[Kubectl] = None
-    cluster: Optional[Cluster] = None
-    plan: Optional[Plan] = None
-    pushed: Optional[PushReport] = None
-
-    @property
-    def name(self) -> str:
-        """``NAME-VERSION``."""
-        return f"{self.bundle.manifest.name}-{self.bundle.manifest.version}"
 
 
 def load(
@@ -178,6 +98,10 @@ def _report_refusal(error: AirgapError, state: State, ports: LoadPorts, archive:
         ports.report.failed(error)
         ports.report.finish(ports.now(), archive.row())
         ports.note("report", str(ports.report.path))
+        if state.plan is not None and state.plan.by_hand:
+            folder = ports.report.folder / f"{state.name}.documents"
+            write_documents(state.documents, folder)
+            ports.note("documents", f"for this registry, in {folder}")
     except StorageError as unwritten:
         ports.note("report", str(unwritten))
 

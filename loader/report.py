@@ -66,6 +66,11 @@ class Report:
         return self._path
 
     @property
+    def folder(self) -> Path:
+        """Where the report is written."""
+        return self._directory
+
+    @property
     def changed(self) -> bool:
         """Tell whether there is anything in the cluster to put back."""
         return any(row["action"] in {"create", "patch"} and not row["restored"] for row in self._record["objects"])

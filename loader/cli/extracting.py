@@ -96,10 +96,14 @@ def extract(
         with open_filled(taken, given, signatures=signature or (), say=console.note) as filled:
             _tell(console, filled.bundle, state)
             paths = _write(console, filled, wish)
+            lines = _lines(filled.bundle) if wish.documents else ()
         _remove_copy(taken, source, output)
         for path in paths:
             console.result("wrote", str(path))
-        console.document({"written": [str(path) for path in paths]})
+        if lines:
+            console.result("apply", f"by hand, in {output}:")
+            console.text("\n".join(lines))
+        console.document({"lines": list(lines), "written": [str(path) for path in paths]})
 
     raise typer.Exit(run(console, verb))
 
@@ -187,6 +191,13 @@ def _write(console: Console, filled: "Filled", wish: _Wish) -> list[Path]:
         path = write_archive(work, picked, _archive_path(bundle, picked, wish.output))
         _tell_import(console, path, takes_all=len(picked) == 1 or bool(docker_manifest(bundle, picked)))
         return [path]
+
+
+def _lines(bundle: "VerifiedBundle") -> tuple[str, ...]:
+    """What a person types to apply the documents, in their order."""
+    from loader.cluster.oclines import oc_lines
+
+    return oc_lines(bundle.manifest.documents)
 
 
 def _tell_import(console: Console, path: Path, *, takes_all: bool) -> None:

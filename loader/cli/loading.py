@@ -59,7 +59,7 @@ from loader.cli.timeouts import Timeout, seconds
 
 if TYPE_CHECKING:
     from loader.cluster.kubectl import Call, Kubectl
-    from loader.load import LoadOptions, State
+    from loader.loadstate import LoadOptions, State
     from loader.nodes import NodeOptions
     from loader.systemlog import Audit
 
@@ -252,7 +252,7 @@ def apply_command(
 
 
 def _options(**given: Any) -> "LoadOptions":
-    from loader.load import LoadOptions
+    from loader.loadstate import LoadOptions
 
     options = LoadOptions(**given)
     if options.nodes is not None:
@@ -280,7 +280,8 @@ def _carry_out(given: _Run) -> None:
     from loader.cluster.waits import Clock
     from loader.history import History
     from loader.imports import ImportLog
-    from loader.load import LoadPorts, load
+    from loader.load import load
+    from loader.loadstate import LoadPorts
     from loader.report import Report
     from loader.vault import Vault
 

@@ -28,6 +28,7 @@ from loader.cluster.objects import (
 )
 from loader.cluster.owners import Release, RookOwners
 from loader.cluster.patches import overlaid, patched
+from loader.cluster.platforms import FOLDER
 from loader.cluster.rookeffect import RookEffect
 from loader.cluster.rookrange import in_range, parse_version
 from loader.cluster.survey import Survey
@@ -89,6 +90,11 @@ class Plan:
     def writes(self) -> tuple[Change, ...]:
         """Return the changes that would be sent."""
         return tuple(change for change in self.changes if change.writes)
+
+    @property
+    def by_hand(self) -> bool:
+        """Tell whether a blocker asks for a node file of the bundle to be put in place."""
+        return any(finding.level == "blocker" and FOLDER in finding.hint for finding in self.findings)
 
     def require_clear(self) -> None:
         """Raise one ``ClusterError`` with every blocker, if there is any."""

@@ -152,6 +152,36 @@ def test_a_kind_that_is_not_served_is_a_blocker(quiet_site: Site) -> None:
     assert "ceph.rook.io/v1 CephCluster is not served" in json.dumps(found)
 
 
+@pytest.fixture
+def hosted(quiet_site: Site) -> Iterator[Site]:
+    """A cluster of HyperShift: its control plane runs elsewhere."""
+    api, name = "config.openshift.io", "infrastructures.config.openshift.io"
+    names = {"kind": "Infrastructure", "listKind": "InfrastructureList", "plural": "infrastructures"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    spec = {"group": api, "scope": "Cluster", "names": {**names, "singular": "infrastructure"}, "versions": [version]}
+    metadata = {"name": name, "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"}}
+    crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": metadata}
+    quiet_site.cluster.kubectl("create", "-f", "-", input=json.dumps({**crd, "spec": spec}))
+    quiet_site.cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=60s")
+    item = {"apiVersion": f"{api}/v1", "kind": "Infrastructure", "metadata": {"name": "cluster"}}
+    external = {**item, "status": {"controlPlaneTopology": "External"}}
+    quiet_site.cluster.kubectl("create", "-f", "-", input=json.dumps(external))
+    yield quiet_site
+    quiet_site.cluster.kubectl("delete", "crd", name)
+
+
+def test_a_hosted_cluster_is_named_and_gets_its_snippet(hosted: Site) -> None:
+    ran = hosted.run("load").expect(7)
+    assert "this cluster is HyperShift" in ran.three_lines[1]
+    assert "documents/nodes/hypershift.yaml" in ran.three_lines[2]
+    folder = hosted.cli.folder / f"reports/{REPORT.replace('.load.json', '.documents')}"
+    assert f'- "{hosted.registry.host}/ceph"' in (folder / "documents/nodes/hypershift.yaml").read_text()
+    assert not hosted.tags("ceph/ceph")
+    hosted.run("load", "--mirrors", "manual", "--only", "mirrors").expect()
+    assert not hosted.cluster.kubectl("get", IDMS, "-o", "name")
+
+
 def test_an_object_over_the_api_servers_limit_is_named(quiet_site: Site) -> None:
     with RegistryServer() as source:
         article.put_images(source.store)
