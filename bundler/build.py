@@ -40,6 +40,8 @@ from loader.units import counted, duration, human
 from loader.zstd import find_decoder
 
 Say = Callable[[str, str], None]
+# Manifests asked for at once: they are small, and what they cost is the way to the registry and back.
+_QUESTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def build(
     """
     started = ports.clock()
     before, lock = locks
-    jobs = max(ports.jobs, 6)
+    jobs = max(ports.jobs, _QUESTIONS)
     resolved = gather(config.images, lock, ports.open_source, jobs=jobs)
     path = output / f"{config.name}-{config.version}.tar.zst"
     there = _there(path) or _there(hidden_name(path))

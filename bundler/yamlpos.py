@@ -6,9 +6,10 @@ nodes (aliases counted in full) than the caps allow. Anchors and merge keys work
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Union
 
@@ -138,13 +139,22 @@ class _Open:
     items: list[Node] = field(default_factory=list)
 
 
+# Both parsers share the rules of YAML 1.1 for plain scalars.
+_RESOLVER = yaml.resolver.Resolver()
+
+
+@functools.lru_cache(maxsize=8192)
+def _tag_of(text: str) -> str:
+    """Return the tag that a plain scalar has by its form; the words of manifests repeat."""
+    return str(_RESOLVER.resolve(yaml.ScalarNode, text, (True, False)))  # type: ignore[no-untyped-call] # not in its stubs
+
+
 class _Builder:
     """Builds one document from events with a stack of its own: no input can exhaust Python's."""
 
     def __init__(self, loader: yaml.SafeLoader, caps: Caps, faults: list[Fault]) -> None:
         self.root: Node | None = None
         self._loader = loader
-        self._resolve: Callable[[type, str, tuple[bool, bool]], str] = loader.resolve
         self._caps = caps
         self._faults = faults
         self._stack: list[_Open] = []
@@ -154,19 +164,24 @@ class _Builder:
 
     def take(self, event: yaml.Event) -> None:
         line = event.start_mark.line + 1 if event.start_mark else 1
-        if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag is not None:
-            self._fault(line, f"tag {event.tag!a} is not allowed; write the value without it, in quotes if need be")
+        # The most frequent first: a manifest of thousands of objects is a million events.
         if isinstance(event, yaml.ScalarEvent):
+            self._refuse_tag(event, line)
             node = self._scalar(event, line)
             if event.anchor:
                 self._anchors[event.anchor] = node
             self._add(node, node.line)
-        elif isinstance(event, yaml.CollectionStartEvent):
-            self._open(event, line)
         elif isinstance(event, yaml.CollectionEndEvent):
             self._close()
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self._refuse_tag(event, line)
+            self._open(event, line)
         elif isinstance(event, yaml.AliasEvent) and event.anchor:
             self._alias(event.anchor, line)
+
+    def _refuse_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent, line: int) -> None:
+        if event.tag is not None:
+            self._fault(line, f"tag {event.tag!a} is not allowed; write the value without it, in quotes if need be")
 
     def _open(self, event: yaml.CollectionStartEvent, line: int) -> None:
         if len(self._stack) >= self._caps.depth:
@@ -212,7 +227,7 @@ class _Builder:
         # The first flag says plain; the style differs between the two parsers.
         if not event.implicit[0]:
             return Node(event.value, line, text=event.value)
-        tag = self._resolve(yaml.ScalarNode, event.value, (True, False))
+        tag = _tag_of(event.value)
         if tag in _AS_TEXT or tag in (_STR, _MERGE):
             return Node(event.value, line, text=event.value, plain=True)
         try:

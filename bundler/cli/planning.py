@@ -44,7 +44,7 @@ def plan_command(
     update_all: Annotated[bool, typer.Option("--update-all", help="resolve every image anew")] = False,
     platform: PlatformOption = None,
     rewrite_index: RewriteIndex = False,
-    jobs: Jobs = 6,
+    jobs: Jobs = 16,
     authfile: Authfile = None,
     cert_dir: CertDir = None,
     tls_verify: TlsVerify = None,
