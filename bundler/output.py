@@ -13,6 +13,7 @@ from typing import Optional
 
 from loader.bundle.errors import StorageError
 from loader.bundle.limits import MIB
+from loader.durable import write_whole
 
 _WRITE_BACK = 32 * MIB  # smaller steps cost more flushes of the disk's cache, larger ones leave it idle
 
@@ -124,18 +125,4 @@ class WriteBack:
 
 def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a small file whole or not at all. Raises ``StorageError``."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        # What a killed run left must lend a private key neither its mode nor, as a link, its place.
-        temporary.unlink(missing_ok=True)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            with os.fdopen(fd, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error
+    write_whole(path, data, mode=mode, folders=None)

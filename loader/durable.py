@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Optional
 
 from loader.bundle.errors import StorageError
 
 
-def write_whole(path: Path, data: bytes, *, mode: int = 0o644, hint: str = "") -> None:
-    """Put ``data`` at ``path``: temporary name beside it, fsync, rename. Missing folders are made for their owner.
+def write_whole(path: Path, data: bytes, *, mode: int = 0o644, folders: Optional[int] = 0o700, hint: str = "") -> None:
+    """Put ``data`` at ``path``: temporary name beside it, fsync, rename, fsync of the folder.
 
-    Raises ``StorageError`` with ``hint`` as what to do next.
+    Missing folders are made with the mode ``folders``; with None they are an error. Who may write the same path at the
+    same time holds a lock. Raises ``StorageError`` with ``hint`` as what to do next.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folders is not None:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=folders)
+        # What a killed run left must lend a private file neither its mode nor, as a link, its place.
+        temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
             with os.fdopen(descriptor, "wb") as stream:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Optional
 from loader.bundle import strictjson
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, StorageError, TrustError
 from loader.bundle.verify import VerifiedBundle
+from loader.durable import write_whole
 from loader.signing import read_small_file
 
 _MAX_STATE = 16 * 2**20
@@ -137,15 +137,7 @@ class History:
         )
 
     def _store(self, state: _State) -> None:
-        temporary = self._file.with_suffix(".tmp")
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(strictjson.encode(state))
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(self._file)
-        except OSError as error:
-            raise StorageError(f"cannot write {self._file}", why=error.strerror or str(error)) from error
+        write_whole(self._file, strictjson.encode(state), hint="--state DIR names another folder")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

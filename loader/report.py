@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
@@ -14,12 +13,15 @@ from loader.bundle.verify import VerifiedBundle
 from loader.cluster.failures import printable
 from loader.cluster.survey import Survey
 from loader.cluster.waits import Waited
+from loader.durable import write_whole
 from loader.journal import ObjectJournal
 from loader.loadpage import load_page
 from loader.oci.pushplan import PushReport
 from loader.record import MAX_REPORT, Change, Record, decode, identity
 from loader.signing import read_small_file
 from loader.vault import Vault
+
+_ELSEWHERE = "--report DIR names another folder"
 
 
 class Report:
@@ -252,29 +254,8 @@ def _cluster_row(cluster: Optional[Survey]) -> Optional[dict[str, str]]:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a report file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name last: after a power cut the report must not be older than what it is the report of."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(path, data, folders=0o777, hint=_ELSEWHERE)
 
 
 def _unwritable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"cannot write the report {path}", why=error.strerror or str(error), hint="--report DIR names another folder"
-    )
+    return StorageError(f"cannot write the report {path}", why=error.strerror or str(error), hint=_ELSEWHERE)

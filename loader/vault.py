@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +11,13 @@ from typing import Any
 
 from loader.bundle.errors import AirgapError, StorageError
 from loader.bundle.strictjson import loads
+from loader.durable import write_whole
 from loader.signing import read_small_file
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 MAX_SECRET = 2 * 2**20  # etcd takes no object over 1.5 MiB
 _KEPT_SEALS = 2
+_ELSEWHERE = "--state DIR names another folder"
 
 
 class Vault:
@@ -31,7 +32,7 @@ class Vault:
         data = json.dumps(item, sort_keys=True, separators=(",", ":")).encode()
         digest = hashlib.sha256(data).hexdigest()
         if not (self._secrets / digest).exists():
-            _write(self._secrets / digest, data)
+            write_whole(self._secrets / digest, data, mode=0o600, hint=_ELSEWHERE)
         return digest
 
     def kept(self, digest: str) -> dict[str, Any]:
@@ -52,7 +53,7 @@ class Vault:
         """
         path = self._seal_path(identity)
         digests = [hashlib.sha256(data).hexdigest(), *self._sealed(path)][:_KEPT_SEALS]
-        _write(path, ("\n".join(digests) + "\n").encode())
+        write_whole(path, ("\n".join(digests) + "\n").encode(), mode=0o600, hint=_ELSEWHERE)
 
     def sealed(self, identity: str, data: bytes) -> bool:
         """Tell whether ``data`` is the last report of ``identity`` that this state folder saw, unchanged."""
@@ -67,20 +68,3 @@ class Vault:
         except AirgapError:
             return []
         return [line for line in lines if _HEX.fullmatch(line)]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write ``path`` whole or not at all, readable by its owner alone."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}", why=error.strerror or str(error), hint="--state DIR names another folder"
-        ) from error

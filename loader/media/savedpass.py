@@ -6,17 +6,18 @@ beside them are checked against the signed index when they are read back, as fro
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from loader.bundle import strictjson
-from loader.bundle.errors import AirgapError
+from loader.bundle.errors import AirgapError, StorageError
 from loader.bundle.limits import MAX_HEAD_FILE
 from loader.bundle.mediaset import HASH, MediaSet
 from loader.bundle.verify import OnePass
+from loader.durable import write_whole
 from loader.media.chunkstore import ChunkStore
 from loader.media.drivesource import MAX_KEPT
 from loader.signing import read_small_file
@@ -104,17 +105,9 @@ class SavedPass:
         return self._folder / f"{media.bundle.name}.{suffix}"
 
     def _write(self, path: Path, data: bytes) -> None:
-        temporary = path.with_suffix(".tmp")
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with temporary.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        except OSError:
-            # A full disk here means that a later run reads a disc again, not that this one fails.
-            temporary.unlink(missing_ok=True)
+        # A full disk here means that a later run reads a disc again, not that this one fails.
+        with contextlib.suppress(StorageError):
+            write_whole(path, data)
 
 
 def _runs(numbers: list[int]) -> list[_Run]:

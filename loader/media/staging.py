@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loader.bundle.errors import StorageError
+from loader.durable import write_whole
 from loader.media.drive import Drive
 from loader.media.join import join_archive
-from loader.report import replace_file
 
 
 def stage(drive: Drive, signatures: Sequence[tuple[str, bytes]], folder: Path, on_bytes: Callable[[int], None]) -> Path:
@@ -33,5 +33,5 @@ def stage(drive: Drive, signatures: Sequence[tuple[str, bytes]], folder: Path, o
             hint="remove it, or name another folder with --stage",
         )
     for label, data in signatures:
-        replace_file(target.with_name(f"{target.name}.{label}.sig"), data)
+        write_whole(target.with_name(f"{target.name}.{label}.sig"), data)
     return target
