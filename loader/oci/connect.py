@@ -48,7 +48,12 @@ class Registries:
         self._trace = trace
         self._limit = limit
         self._clock = clock
-        self._credentials = Credentials(environment, run_helper, authfile=options.authfile)
+        self._credentials = Credentials(
+            environment,
+            run_helper,
+            authfile=options.authfile,
+            helpers=lambda: self._registries_conf().credential_helpers,
+        )
         self._lock = threading.Lock()
         self._conf: RegistriesConf | None = None
         self._made: dict[tuple[str, bool], Registry] = {}

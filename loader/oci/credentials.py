@@ -1,7 +1,8 @@
 """Finding the login for a repository: auth.json, Docker's config and credential helpers.
 
 Order and matching are containers-auth.json(5)'s: an explicit file is the only one read, else the
-first file that knows the repository or one of its parents wins.
+first file that knows the repository or one of its parents wins. ``credential-helpers`` of
+containers-registries.conf(5) may put helpers before the files, behind them or in their place.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 from loader.bundle.errors import ConfigError
 from loader.oci.environment import Environment
 from loader.oci.model import DOCKER_HUB
+from loader.oci.registriesconf import AUTH_FILES
 
 MAX_AUTHFILE = 2**20
 """An auth file of one pull secret is a few KiB; a mistaken --authfile must not be read into memory."""
@@ -61,8 +63,16 @@ def run_helper(argv: Sequence[str], stdin: bytes) -> tuple[int, bytes]:
 class Credentials:
     """All logins of one user; files are read when first asked, once."""
 
-    def __init__(self, environment: Environment, run: HelperRunner, *, authfile: Optional[Path] = None) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        run: HelperRunner,
+        *,
+        authfile: Optional[Path] = None,
+        helpers: Callable[[], Sequence[str]] = lambda: (AUTH_FILES,),
+    ) -> None:
         self._run = run
+        self._helpers = helpers
         explicit = authfile or environment.registry_auth_file
         if explicit is not None and not explicit.is_file():
             raise ConfigError(f"the auth file {explicit} is not there", hint="log in first, or correct --authfile")
@@ -83,6 +93,21 @@ class Credentials:
             return self._found[key]
 
     def _search(self, host: str, repository: str) -> Optional[Credential]:
+        failed: list[ConfigError] = []
+        for helper in self._helpers():
+            try:
+                found = self._in_files(host, repository) if helper == AUTH_FILES else self._ask(helper, host)
+            except ConfigError as error:
+                # The next one may know the host; if none does, the first failure is what has to be mended.
+                failed.append(error)
+                continue
+            if found is not None:
+                return found
+        if failed:
+            raise failed[0]
+        return None
+
+    def _in_files(self, host: str, repository: str) -> Optional[Credential]:
         if self._files is None:
             self._files = [found for path in self._paths if (found := _AuthFile.load(path)) is not None]
         for file in self._files:
@@ -90,6 +115,9 @@ class Credentials:
             if credential is not None:
                 return credential
         return None
+
+    def _ask(self, helper: str, host: str) -> Optional[Credential]:
+        return ask_helper(helper, host, self._run, named_in="registries.conf")
 
 
 def _default_paths(environment: Environment) -> tuple[Path, ...]:
@@ -137,7 +165,7 @@ class _AuthFile:
     def find(self, host: str, repository: str, run: HelperRunner) -> Optional[Credential]:
         helper = self.helpers.get(host)
         if isinstance(helper, str) and helper:
-            return self._ask(helper, host, run)
+            return ask_helper(helper, host, run, named_in=f"the auth file {self.path}")
         for key in _keys(host, repository):
             entry = self.auths.get(key)
             if isinstance(entry, dict):
@@ -145,7 +173,8 @@ class _AuthFile:
                 if credential is not None:
                     return credential
         if self.store:
-            return self._ask(self.store, _HUB_KEYS[0] if host == DOCKER_HUB else host, run)
+            server = _HUB_KEYS[0] if host == DOCKER_HUB else host
+            return ask_helper(self.store, server, run, named_in=f"the auth file {self.path}")
         return None
 
     def _decode(self, key: str, entry: dict[str, Any]) -> Optional[Credential]:
@@ -165,31 +194,31 @@ class _AuthFile:
         token = token if isinstance(token, str) else ""
         return Credential(username, password, token) if token or (username and password) else None
 
-    def _ask(self, helper: str, server: str, run: HelperRunner) -> Optional[Credential]:
-        if _HELPER_NAME.fullmatch(helper) is None:
-            raise ConfigError(
-                f"the auth file {self.path} names an impossible credential helper", why=ascii(helper[:80])
-            )
-        program = f"docker-credential-{helper}"
-        try:
-            status, out = run([program, "get"], server.encode())
-        except (OSError, subprocess.SubprocessError) as error:
-            raise ConfigError(
-                f"cannot run {program} for {server}", why=type(error).__name__, hint=f"it is named in {self.path}"
-            ) from error
-        if status != 0:
-            # The helpers' protocol: this text on stdout means "no login", every other failure is one.
-            if b"credentials not found" in out:
-                return None
-            raise ConfigError(f"{program} gave no login for {server}", why=f"exit status {status}")
-        try:
-            answer = json.loads(out)
-            username, secret = answer["Username"], answer["Secret"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ConfigError(f"{program} gave no login for {server}", why="its answer is not understood") from error
-        if not isinstance(username, str) or not isinstance(secret, str):
-            raise ConfigError(f"{program} gave no login for {server}", why="its answer is not understood")
-        return Credential("", "", secret) if username == _TOKEN_USER else Credential(username, secret)
+
+def ask_helper(helper: str, server: str, run: HelperRunner, *, named_in: str) -> Optional[Credential]:
+    """Ask ``docker-credential-HELPER`` for the login at ``server``; ``ConfigError`` when it fails, without a secret."""
+    if _HELPER_NAME.fullmatch(helper) is None:
+        raise ConfigError(f"{named_in} names an impossible credential helper", why=ascii(helper[:80]))
+    program = f"docker-credential-{helper}"
+    try:
+        status, out = run([program, "get"], server.encode())
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigError(
+            f"cannot run {program} for {server}", why=type(error).__name__, hint=f"it is named in {named_in}"
+        ) from error
+    if status != 0:
+        # The helpers' protocol: this text on stdout means "no login", every other failure is one.
+        if b"credentials not found" in out:
+            return None
+        raise ConfigError(f"{program} gave no login for {server}", why=f"exit status {status}")
+    try:
+        answer = json.loads(out)
+        username, secret = answer["Username"], answer["Secret"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{program} gave no login for {server}", why="its answer is not understood") from error
+    if not isinstance(username, str) or not isinstance(secret, str):
+        raise ConfigError(f"{program} gave no login for {server}", why="its answer is not understood")
+    return Credential("", "", secret) if username == _TOKEN_USER else Credential(username, secret)
 
 
 def _object(plain: dict[str, Any], name: str) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ never goes to a mirror.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -25,6 +25,8 @@ else:
 
 MAX_FILE = 4 * 2**20
 """OpenShift renders some thousand mirrors into a few hundred KiB."""
+AUTH_FILES = "containers-auth.json"
+"""The credential helper that is none: the auth files."""
 _PULL_FROM = {"all", "digest-only", "tag-only"}
 
 
@@ -59,9 +61,10 @@ class PullEndpoint:
 
 @dataclass(frozen=True)
 class RegistriesConf:
-    """All entries, one per prefix."""
+    """All entries, one per prefix; ``credential_helpers`` in the order to ask, ``AUTH_FILES`` being one of them."""
 
     entries: tuple[RegistryEntry, ...] = ()
+    credential_helpers: tuple[str, ...] = (AUTH_FILES,)
 
     def find(self, name: str) -> Optional[RegistryEntry]:
         """Return the entry with the longest prefix that matches ``host/repository``."""
@@ -81,14 +84,14 @@ class RegistriesConf:
         if not entry.blocked:
             places.append((entry.location, entry.insecure))
         if not places:
-            raise _blocked(ref.name)
+            raise _blocked(ref.name, entry)
         return tuple(_rewrite(ref.name, entry, location, insecure) for location, insecure in places)
 
     def push_is_insecure(self, host: str, repository: str) -> bool:
         """Tell whether a push to ``host/repository`` may be insecure; ``ConfigError`` when it is blocked."""
         entry = self.find(f"{host}/{repository}" if repository else host)
         if entry is not None and entry.blocked:
-            raise _blocked(f"{host}/{repository}")
+            raise _blocked(f"{host}/{repository}" if repository else host, entry)
         return entry is not None and entry.insecure
 
 
@@ -111,24 +114,39 @@ def load_registries_conf(environment: Environment) -> RegistriesConf:
     for folder in folders:
         paths += sorted((folder / "registries.conf.d").glob("*.conf"))
     entries: dict[str, RegistryEntry] = {}
+    helpers: tuple[str, ...] = (AUTH_FILES,)
     for path in paths:
-        entries.update((entry.prefix, entry) for entry in _read(path))
-    return RegistriesConf(tuple(entries.values()))
+        data = _read(path)
+        entries.update((entry.prefix, entry) for entry in parse_registries_conf(data, str(path)))
+        helpers = parse_credential_helpers(data, str(path)) or helpers
+    return RegistriesConf(tuple(entries.values()), helpers)
 
 
 def parse_registries_conf(data: bytes, what: str) -> tuple[RegistryEntry, ...]:
     """Parse one file; ``what`` names it in the ``ConfigError`` for anything that does not fit."""
-    try:
-        plain = tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{what} is not TOML", why=str(error)) from error
+    plain = _toml(data, what)
     if "registries" in plain:
         raise ConfigError(f"{what} has the old version 1 form", hint="write [[registry]] tables (version 2)")
     tables = plain.get("registry", [])
     return tuple(_entry(table, f"{what}: registry {number}") for number, table in enumerate(_tables(tables, what), 1))
 
 
-def _read(path: Path) -> Iterable[RegistryEntry]:
+def parse_credential_helpers(data: bytes, what: str) -> tuple[str, ...]:
+    """Return ``credential-helpers`` of one file, nothing where it has none; ``ConfigError`` as for the entries."""
+    names = _toml(data, what).get("credential-helpers", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"{what}: credential-helpers is not a list of names")
+    return tuple(names)
+
+
+def _toml(data: bytes, what: str) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{what} is not TOML", why=str(error)) from error
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
@@ -136,7 +154,7 @@ def _read(path: Path) -> Iterable[RegistryEntry]:
         raise ConfigError(f"cannot read {path}", why=error.strerror or "") from error
     if len(data) > MAX_FILE:
         raise ConfigError(f"{path} is too large", why=f"more than {MAX_FILE} bytes")
-    return parse_registries_conf(data, str(path))
+    return data
 
 
 def _entry(table: Mapping[str, Any], where: str) -> RegistryEntry:
@@ -202,7 +220,9 @@ def _rewrite(name: str, entry: RegistryEntry, location: str, insecure: bool) -> 
     return PullEndpoint(host, repository, insecure)
 
 
-def _blocked(name: str) -> ConfigError:
+def _blocked(name: str, entry: RegistryEntry) -> ConfigError:
     return ConfigError(
-        f"{name} is blocked by registries.conf", hint="change the entry whose prefix matches, or use another registry"
+        f"{name} is blocked by registries.conf",
+        why=f"its entry {entry.prefix} has blocked = true, and no mirror for it",
+        hint="change that entry, or use another registry",
     )

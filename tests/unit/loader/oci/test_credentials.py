@@ -11,6 +11,7 @@ import pytest
 from loader.bundle.errors import ConfigError
 from loader.oci.credentials import MAX_AUTHFILE, Credential, Credentials, run_helper
 from loader.oci.environment import Environment
+from loader.oci.registriesconf import AUTH_FILES
 from tests.support.clients import no_helper
 
 
@@ -210,3 +211,43 @@ def test_a_real_helper_gets_the_server_on_stdin(tmp_path: Path, monkeypatch: pyt
 def test_a_credential_is_never_shown() -> None:
     assert "pw" not in repr(Credential("user", "pw", "token"))
     assert "token" not in repr(Credential("user", "pw", "token"))
+
+
+def answering(**users: str) -> Any:
+    """Helpers by name that know every host (``-`` for none), or fail."""
+
+    def run(argv: Sequence[str], stdin: bytes) -> tuple[int, bytes]:
+        user = users[argv[0].removeprefix("docker-credential-")]
+        if user == "broken":
+            return 1, b"no keyring"
+        known = json.dumps({"Username": user, "Secret": "pw"}).encode()
+        return (1, b"credentials not found in native keychain") if user == "-" else (0, known)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("helpers", "user"),
+    [
+        (("one", AUTH_FILES), "first"),
+        ((AUTH_FILES, "one"), "file"),
+        (("none", "one"), "first"),
+        (("none",), None),
+        (("broken", AUTH_FILES), "file"),
+        ((), None),
+    ],
+)
+def test_helpers_of_registries_conf_in_their_order(tmp_path: Path, helpers: Sequence[str], user: str | None) -> None:
+    file = write(tmp_path / "a.json", {"auths": {"r": packed("file")}})
+    run = answering(one="first", none="-", broken="broken")
+    credentials = Credentials(environment(tmp_path), run, authfile=file, helpers=lambda: helpers)
+    assert user_of(credentials, "r", "a") == user
+
+
+def test_a_broken_helper_is_told_where_nobody_else_knows_the_host(tmp_path: Path) -> None:
+    run = answering(broken="broken", none="-")
+    credentials = Credentials(environment(tmp_path), run, helpers=lambda: ("broken", "none", AUTH_FILES))
+    with pytest.raises(ConfigError, match="docker-credential-broken gave no login for r"):
+        credentials.find("r", "a")
+    with pytest.raises(ConfigError, match=r"registries\.conf names an impossible"):
+        Credentials(environment(tmp_path), run, helpers=lambda: ("../x",)).find("r", "a")

@@ -7,7 +7,7 @@ import pytest
 from loader.bundle.errors import ConfigError
 from loader.oci.environment import Environment
 from loader.oci.model import ImageRef
-from loader.oci.registriesconf import MAX_FILE, RegistriesConf, load_registries_conf, parse_registries_conf
+from loader.oci.registriesconf import AUTH_FILES, MAX_FILE, RegistriesConf, load_registries_conf, parse_registries_conf
 
 DIGEST = "@sha256:" + "a" * 64
 
@@ -171,3 +171,19 @@ def test_a_huge_file_is_not_parsed(tmp_path: Path) -> None:
     path.write_bytes(b"#" * (MAX_FILE + 1))
     with pytest.raises(ConfigError, match="too large"):
         load_registries_conf(Environment(home=tmp_path, uid=0, etc=tmp_path, registries_conf=path))
+
+
+def test_credential_helpers_of_the_last_file_that_names_some(tmp_path: Path) -> None:
+    environment = Environment(home=tmp_path / "home", uid=1000, etc=tmp_path / "etc", run=tmp_path / "run")
+    assert load_registries_conf(environment).credential_helpers == (AUTH_FILES,)
+    folder = tmp_path / "etc/containers/registries.conf.d"
+    folder.mkdir(parents=True)
+    (tmp_path / "etc/containers/registries.conf").write_text(f'credential-helpers = ["pass", "{AUTH_FILES}"]\n')
+    (folder / "50-none.conf").write_text("")
+    assert load_registries_conf(environment).credential_helpers == ("pass", AUTH_FILES)
+    (folder / "60-other.conf").write_text('credential-helpers = ["secretservice"]\n')
+    assert load_registries_conf(environment).credential_helpers == ("secretservice",)
+    for wrong in ('"pass"', "[1]", '[""]'):
+        (folder / "70-wrong.conf").write_text(f"credential-helpers = {wrong}\n")
+        with pytest.raises(ConfigError, match=r"70-wrong\.conf: credential-helpers"):
+            load_registries_conf(environment)
