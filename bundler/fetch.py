@@ -2,7 +2,8 @@
 
 A blob is cut into ranges of 16 MiB (with 4 MiB the server takes 1.8 times the processor), a range into
 chunks of 4 MiB, each of which becomes one frame; chunks of uncompressed layers are compressed in the
-thread that fetched them. Output order is the order of the blobs whatever arrives first.
+thread that fetched them. Output order is the order of the blobs whatever arrives first. A server that
+ignores Range is found out by a blob's first range, which then becomes all of it: nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class BlobBody(Protocol):
         """Fill ``view`` with what is there, 0 at the end."""
         ...
 
+    def take_whole(self) -> bool:
+        """Go on to the blob's end where the server sends all of it whatever was asked; tell whether it does."""
+        ...
+
 
 class BlobSource(Protocol):
     """Where blobs come from: a repository of a registry, a dir layout."""
@@ -88,6 +93,7 @@ class _Range:
         self.frames = -(-length // FRAME)
         self.ready: deque[Chunk] = deque()
         self.done = False
+        self.claimed = self.frames
 
 
 class Fetcher:
@@ -107,6 +113,7 @@ class Fetcher:
         self._waiting = deque(part for parts in self._ranges for part in parts)
         self._changed = threading.Condition()
         self._free = WINDOW
+        self._in_parts: set[int] = set()
         self._error: Optional[BaseException] = None
         self._closed = False
         self._buffers = _Buffers()
@@ -159,7 +166,9 @@ class Fetcher:
         with self._changed:
             while self._waiting and not self._closed and self._error is None:
                 part = self._waiting[0]
-                if self._free >= part.frames:
+                # Later ranges of a source's first blob wait until it is known that it has ranges.
+                known = not part.start or id(part.request.source) in self._in_parts
+                if known and self._free >= part.frames:
                     self._free -= part.frames
                     return self._waiting.popleft()
                 self._changed.wait()
@@ -181,8 +190,10 @@ class Fetcher:
     def _fetch(self, part: _Range, engine: Any) -> None:
         request = part.request
         with request.source.open_blob(request.digest, request.size, start=part.start, length=part.length) as body:
+            self._learn(part, body)
             left = part.length
             while left and not self._closed:
+                self._claim(part)
                 content = self._buffers.take(min(FRAME, left))
                 _fill(body, content, request.digest)
                 left -= len(content)
@@ -193,6 +204,33 @@ class Fetcher:
         with self._changed:
             part.done = True
             self._changed.notify_all()
+
+    def _learn(self, part: _Range, body: BlobBody) -> None:
+        """See whether the source of ``part`` has ranges; one that sends the whole blob gets the whole blob taken."""
+        if part.start or part.length == part.request.size or id(part.request.source) in self._in_parts:
+            return
+        whole = body.take_whole()
+        with self._changed:
+            if whole:
+                part.length = part.request.size
+                while self._waiting and self._waiting[0].request is part.request:
+                    self._waiting.popleft().done = True
+            else:
+                self._in_parts.add(id(part.request.source))
+            self._changed.notify_all()
+
+    def _claim(self, part: _Range) -> None:
+        """Claim a buffer for the next chunk: of those the range came with, or a free one.
+
+        The one chunk that a reader waits for is fetched even where later ranges hold the whole window.
+        """
+        with self._changed:
+            if part.claimed:
+                part.claimed -= 1
+                return
+            while self._free <= 0 and part.ready and not self._closed and self._error is None:
+                self._changed.wait()
+            self._free -= 1
 
 
 def _fill(body: BlobBody, view: memoryview, digest: str) -> None:

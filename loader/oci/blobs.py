@@ -96,6 +96,13 @@ class BlobReader:
             self._position += got
             return got
 
+    def take_whole(self) -> bool:
+        """Go on to the end of the blob if the server ignored Range and sends all of it; tell whether it does."""
+        if self._answer is None or self._answer.status != 200 or self._end == self._size:
+            return False
+        self._end = self._size
+        return True
+
     def close(self) -> None:
         """Give up what is not read yet; a connection on which nothing is left is kept for the next request."""
         if self._answer is None:

@@ -134,6 +134,10 @@ class FilePart:
         buffer[: len(data)] = data
         return len(data)
 
+    def take_whole(self) -> bool:
+        """Tell that a file keeps to the part asked for."""
+        return False
+
     def __enter__(self) -> FilePart:
         return self
 

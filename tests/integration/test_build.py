@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 
 from tests.support import article
 from tests.support.cli import Cli
-from tests.support.images import make_image
+from tests.support.images import make_image, make_layer
 from tests.support.registry import RegistryServer
 from tests.support.registryrules import Rules
 
@@ -181,3 +184,50 @@ def test_a_key_from_the_environment_is_not_shown(cli: Cli, source: RegistryServe
     broken = Cli(cli.folder, {"SIGNING": pem[:60] + pem[80:]})
     ran = broken.bundler("build", "bundle.yaml", "-o", "out", "--plain-http", "--key", "env:SIGNING").expect(2)
     assert pem.splitlines()[1][:20] not in ran.out + ran.err
+
+
+def test_the_same_bytes_for_any_number_of_jobs_and_any_order_of_arrival(cli: Cli, source: RegistryServer) -> None:
+    layers = [make_layer(f"layer-{number}", 18 * 2**20) for number in range(2)]
+    make_image(platforms=["linux/amd64"], layers=layers, oci_types=True).put(source.store, "big/app", "v1")
+    prepare(cli, simple(source, "big/app:v1"))
+    archive = cli.folder / "out" / "simple-1.tar.zst"
+    built = set()
+    for jobs, unruly in ((1, False), (3, True), (16, True)):
+        if unruly:
+            dice = random.Random(jobs)
+            source.on_request = lambda _, dice=dice: time.sleep(dice.random() / 10)  # type: ignore[misc]
+        cli.bundler(*BUILD, "--jobs", str(jobs)).expect()
+        built.add(archive.read_bytes())
+        archive.unlink()
+    assert len(built) == 1
+
+
+def test_a_server_without_ranges_sends_each_blob_once(cli: Cli, source: RegistryServer) -> None:
+    layer = make_layer("layer", 40 * 2**20)
+    image = make_image(platforms=["linux/amd64"], layers=[layer]).put(source.store, "big/app", "v1")
+    source.fail("no-range", path="/blobs/", times=999)
+    prepare(cli, simple(source, "big/app:v1"))
+    cli.bundler(*BUILD, "--jobs", "8").expect()
+    asked = [one.path.rpartition("/")[2] for one in source.seen("GET", "/blobs/")]
+    assert sorted(asked) == sorted(image.blobs)
+
+
+def test_a_server_that_wants_fewer_requests_is_waited_for(cli: Cli, source: RegistryServer) -> None:
+    image = make_image(platforms=["linux/amd64"], layers=[make_layer("layer", 18 * 2**20)])
+    image.put(source.store, "big/app", "v1")
+    source.fail("status", path="/blobs/", status=429, times=3, headers={"Retry-After": "0"})
+    prepare(cli, simple(source, "big/app:v1"))
+    cli.bundler(*BUILD, "--jobs", "2").expect()
+    assert len(source.seen("GET", "/blobs/")) == 3 + len(image.blobs) + 1
+
+
+def test_a_token_that_expires_midway_is_asked_for_again(cli: Cli, source: RegistryServer) -> None:
+    image = make_image(platforms=["linux/amd64"], layers=[make_layer("layer", 18 * 2**20)])
+    image.put(source.store, "big/app", "v1")
+    source.rules = Rules(auth="bearer")
+    login = base64.b64encode(":".join(source.rules.login).encode()).decode()
+    (cli.folder / "auth.json").write_text(json.dumps({"auths": {source.host: {"auth": login}}}))
+    prepare(cli, simple(source, "big/app:v1"))
+    source.on_request = lambda count: source.tokens.clear() if count % 4 == 0 else None
+    cli.bundler(*BUILD, "--authfile", "auth.json").expect()
+    assert len(source.seen("GET", "^/token")) > 1

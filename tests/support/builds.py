@@ -23,9 +23,15 @@ START = 1_700_000_000
 class MemoryBody:
     """An open range of a blob that hands out ``step`` bytes at a time."""
 
-    def __init__(self, data: bytes, step: int) -> None:
+    def __init__(self, data: bytes, step: int, rest: bytes = b"") -> None:
         self._data = memoryview(data)
         self._step = step
+        self._rest = rest
+
+    def take_whole(self) -> bool:
+        if self._rest:
+            self._data = memoryview(bytes(self._data) + self._rest)
+        return bool(self._rest)
 
     def readinto(self, view: memoryview, /) -> int:
         part = self._data[: min(len(view), self._step)]
@@ -36,7 +42,10 @@ class MemoryBody:
 
 @dataclass
 class MemoryImage:
-    """An image as a source; ``read`` lists what was opened: (digest, start, length)."""
+    """An image as a source; ``read`` lists what was opened: (digest, start, length).
+
+    Without ``ranges`` it sends the whole of a blob, as a server does that ignores Range.
+    """
 
     image: MadeImage
     signed: Mapping[str, bytes] = field(default_factory=dict)
@@ -44,6 +53,7 @@ class MemoryImage:
     spoil: Callable[[str, bytes], bytes] = lambda _, data: data
     before: Callable[[str], None] = lambda _: None
     read: list[tuple[str, int, int]] = field(default_factory=list)
+    ranges: bool = True
 
     def manifest(self, digest: Optional[str] = None) -> tuple[bytes, str]:
         for known, media_type, data in self.image.manifests:
@@ -59,7 +69,7 @@ class MemoryImage:
         self.read.append((digest, start, wanted))
         self.before(digest)
         data = self.spoil(digest, self.image.blobs[digest])
-        yield MemoryBody(data[start : start + wanted], self.step)
+        yield MemoryBody(data[start : start + wanted], self.step, b"" if self.ranges else data[start + wanted :])
 
     def signatures(self) -> Mapping[str, bytes]:
         return self.signed

@@ -127,6 +127,36 @@ def failing(digest: str) -> None:
     raise RegistryError(f"GET {digest}", status=500, why="internal error", retryable=True)
 
 
+@pytest.mark.parametrize("jobs", [1, 3, 16])
+def test_a_source_without_ranges_sends_each_blob_once(jobs: int) -> None:
+    blobs = [blob("small", 5), blob("large", WINDOW * FRAME + RANGE + 1), blob("other", 3 * RANGE), blob("last", FRAME)]
+    image = source(*blobs, ranges=False)
+    assert [digest_of(got) for got in fetched([request(image, data) for data in blobs], jobs)] == [
+        digest_of(data) for data in blobs
+    ]
+    assert [(digest, start) for digest, start, _ in sorted(image.read)] == sorted(
+        (digest_of(data), 0) for data in blobs
+    )
+
+
+def test_a_source_without_ranges_stays_in_the_window_too() -> None:
+    data, held, going = blob("large", WINDOW * FRAME + RANGE + 1), [], threading.Event()
+    first = blob("first", FRAME)
+    image, slow = source(data, ranges=False), source(first, before=lambda _: held.append(going.wait(30)))
+    with Fetcher([request(slow, first), request(image, data)], jobs=2) as fetcher:
+        parts = [part for of_blob in fetcher._ranges for part in of_blob]
+        until = time.monotonic() + 30
+        while sum(len(part.ready) for part in parts) < WINDOW - 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        most = sum(len(part.ready) for part in parts)
+        going.set()
+        got = [b"".join(bytes(chunk.content) for chunk in chunks) for _, chunks in fetcher.blobs()]
+    # The first blob's buffer is claimed, all others are full.
+    assert most == WINDOW - 1
+    assert got == [first, data]
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_an_error_in_any_worker_reaches_the_reader(number: int) -> None:
     blobs = [blob(str(n), 1000) for n in range(4)]

@@ -146,6 +146,18 @@ def test_parts_of_a_blob(
     assert server.seen("GET")[0].headers.get("range") == asked
 
 
+def test_a_server_that_ignores_range_is_read_on_to_the_end(registry: Registry, server: RegistryServer) -> None:
+    digest = server.store.add_blob("a", DATA)
+    with registry.open_blob("a", digest, len(DATA), 0, 1000) as part:
+        assert not part.take_whole()
+    server.fail("no-range", path="blobs", times=1)
+    before = len(server.requests)
+    with registry.open_blob("a", digest, len(DATA), 0, 1000) as part:
+        assert part.take_whole()
+        assert b"".join(iter(lambda: part.read(100_000), b"")) == DATA
+    assert len(server.requests) == before + 1
+
+
 def test_an_empty_blob_and_an_empty_part(registry: Registry, server: RegistryServer) -> None:
     digest = server.store.add_blob("a", b"")
     with registry.open_blob("a", digest, 0) as reader:
