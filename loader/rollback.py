@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from loader.bundle.errors import AirgapError, ClusterError, FormatError
+from loader.bundle.errors import AirgapError, ClusterError, ConfigError, FormatError, TrustError
 from loader.cluster.apply import read_current
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.nodeeffect import PoolEffect
@@ -21,7 +21,7 @@ from loader.cluster.undoeffect import nodes_after, rook_after
 from loader.cluster.undowaits import needs_restart, waits_after
 from loader.cluster.waits import Clock, Patience, await_done
 from loader.nodes import question, words_for
-from loader.record import MAX_REPORT, Change, Record, decode, identity
+from loader.record import HEX, MAX_REPORT, Change, Record, decode, identity
 from loader.report import Report
 from loader.signing import read_small_file
 from loader.units import counted, duration
@@ -72,7 +72,8 @@ class _State:
 def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None:
     """Put back what the load with the report at ``path`` changed, the last change first.
 
-    Raises ``FormatError`` for a report that cannot be ours, ``ClusterError`` where someone changed an object since
+    Raises ``ConfigError`` for what is no report, ``TrustError`` for one that cannot be ours, ``ClusterError`` where
+    someone changed an object since
     (nothing is written then) or where Ceph had to stay as it is. ``ports.document`` gets the effect of a dry run, and
     of any other run what became of each object, however it ends.
     """
@@ -129,9 +130,9 @@ def _document(path: Path, state: _State, options: RollbackOptions) -> dict[str, 
 
 def _read(path: Path, ports: RollbackPorts) -> _State:
     data = read_small_file(path, MAX_REPORT)
-    record, changes = decode(data, str(path))
+    record, changes = _decoded(data, path)
     if record.cluster is None:
-        raise FormatError(
+        raise ConfigError(
             f"{path} changed no cluster", why="its load only pushed images", hint="nothing is to put back"
         )
     trusted = ports.vault.sealed(identity(record.bundle.id, record.cluster.server), data)
@@ -146,6 +147,14 @@ def _read(path: Path, ports: RollbackPorts) -> _State:
             hint="--kubeconfig and --context choose the cluster",
         )
     return _State(record, changes, trusted, ordered, found)
+
+
+def _decoded(data: bytes, path: Path) -> tuple[Record, tuple[Change, ...]]:
+    try:
+        return decode(data, str(path))
+    except FormatError as error:
+        hint = "give NAME-VERSION.load.json as `load` left it; the state folder has a copy of each under loads/"
+        raise ConfigError(f"{path} is not the report of a load", why=error.why or error.message, hint=hint) from error
 
 
 def _is_open(change: Change) -> bool:
@@ -163,7 +172,11 @@ def _secret(item: Optional[dict[str, Any]], kind: str, vault: Vault) -> Optional
     """Return a state of an object; of a Secret the report has the hash alone."""
     if item is None or kind != "Secret":
         return item
-    return vault.kept(str(item.get("sha256")))
+    digest = item.get("sha256")
+    if not isinstance(digest, str) or HEX.fullmatch(digest) is None:
+        why = "a report has only the SHA-256 of a Secret"
+        raise TrustError("the report is not one of this loader's: a Secret", why=why, hint="nothing was changed")
+    return vault.kept(digest)
 
 
 def _present(state: _State, ports: RollbackPorts) -> Mapping[Key, JsonObject]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from loader.bundle.errors import FormatError
+from loader.bundle.errors import TrustError
 from loader.cluster.csiwait import IMAGE_SET, ROLES
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.objects import MANAGED_BY, JsonObject, Key, field, key_of, labels_of, text
@@ -72,7 +72,7 @@ class Undo:
 def undos(written: Sequence[Written]) -> tuple[Undo, ...]:
     """Return the objects in the order to put them back: the last written first.
 
-    Raises ``FormatError`` for a write that no document of ours makes. Drivers follow the images they are to take.
+    Raises ``TrustError`` for a write that no document of ours makes. Drivers follow the images they are to take.
     """
     found: dict[Key, Undo] = {}
     for write in written:
@@ -93,7 +93,7 @@ def undos(written: Sequence[Written]) -> tuple[Undo, ...]:
 
 
 def check_ours(write: Written) -> None:
-    """Raise ``FormatError`` unless a document of ours can have made ``write``.
+    """Raise ``TrustError`` unless a document of ours can have made ``write``.
 
     A manifest may hold any object; what the builder renders itself has few kinds and fewer fields.
     """
@@ -132,8 +132,8 @@ def _fits(path: tuple[str, ...], rule: tuple[str, ...]) -> bool:
     return path[: len(rule)] == rule
 
 
-def _foreign(write: Written, why: str) -> FormatError:
-    return FormatError(
+def _foreign(write: Written, why: str) -> TrustError:
+    return TrustError(
         f"the report is not one of this loader's: {write.key} of {write.document[:80]!a}",
         why=why,
         hint="find out who wrote it; nothing was changed",

@@ -7,6 +7,7 @@ import shlex
 
 import yaml
 
+from tests.support.controllers import Controllers
 from tests.support.site import REPORT, Site
 
 HELM = {
@@ -50,6 +51,21 @@ def test_helm_is_left_its_rook_and_the_same_command_goes_on(site: Site) -> None:
     assert "ConfigMap/rook-ceph-operator-config in rook-ceph patched" in done.out
     assert "CephCluster/rook-ceph in rook-ceph patched" in done.out
     assert (site.cli.folder / "reports" / REPORT).exists()
+
+
+def test_an_owner_that_hides_and_puts_the_image_back_is_found_out(site: Site, controllers: Controllers) -> None:
+    controllers.ignoring.add("reverting")
+    before = site.states()
+    # 7 where it is put back at once, 8 where the wait for the roll-out sees it.
+    ran = site.run("load", "--timeout", "5s")
+    assert ran.status in {7, 8}
+    assert any(word in " ".join(ran.three_lines) for word in ("puts it back", "changes it back"))
+    assert "@" not in image_of(site)
+    assert site.report["state"] in {"failed", "pending"}
+    ceph = site.object("cephcluster/rook-ceph")["spec"]["cephVersion"]["image"]
+    assert "@" not in ceph, "Ceph waits for an operator that holds"
+    site.rollback("--timeout", "60s").expect()
+    assert site.states() == before
 
 
 def test_odf_is_updated_by_its_catalog(site: Site) -> None:

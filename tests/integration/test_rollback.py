@@ -134,13 +134,15 @@ def test_a_report_that_this_state_folder_did_not_see_is_asked_for_one_by_one(sit
     data = path.read_text()
     path.write_text(data.replace('"ROOK_LOG_LEVEL": "INFO"', '"ROOK_LOG_LEVEL": "DEBUG"'))
     assert site.rollback().expect(2)
-    for old, new in (
-        ('"rook-ceph-operator-config"', '"kube-root-ca.crt"'),
-        ('"INFO"', "INFO"),
-        ('"waits"', '"waites"'),
+    for old, new, status in (
+        ('"rook-ceph-operator-config"', '"kube-root-ca.crt"', 3),
+        ('"dataDirHostPath"', '"dataDirHostpath"', 3),
+        ('"INFO"', "INFO", 2),
+        ('"waits"', '"waites"', 2),
     ):
-        path.write_text(data.replace(old, new))
-        site.rollback().expect(4)
+        path.write_text(data.replace(old, new, 1))
+        ran = site.rollback().expect(status)
+        assert len(ran.three_lines) == 3
     assert site.states() == loaded
     path.write_text(data)
     site.rollback().expect()

@@ -2,8 +2,9 @@
 
 The machine-config operator renders registries.conf from the mirror objects, late and with pools that still say
 ``Updated``; the workload controllers roll out; Rook copies the CSI images and reports Ceph's phases. Faults are set
-by name: a pool in ``degraded``, a workload in ``stuck``, a controller in ``ignoring``. ``ceph`` are the versions in
-the images named by tag (as installed) and by digest (as in a bundle).
+by name: a pool in ``degraded``, a workload in ``stuck``, a controller in ``ignoring``; ``reverting`` there puts the
+operator's image back. ``ceph`` are the versions in the images named by tag (as installed) and by digest (as in a
+bundle).
 """
 
 from __future__ import annotations
@@ -144,6 +145,8 @@ class Controllers:
             self._mco()
         if "rook" not in self.ignoring:
             self._csi()
+        if "reverting" in self.ignoring:
+            self._revert()
         self._roll_out()
         if "ceph" not in self.ignoring:
             self._ceph()
@@ -236,6 +239,15 @@ class Controllers:
             "conditions": conditions,
         }
         self.api("PATCH", f"{POOLS}/{pool['metadata']['name']}/status", {"status": status})
+
+    def _revert(self) -> None:
+        """Put the operator's image back, as OLM does with what a ClusterServiceVersion says."""
+        path = f"{self._workloads('Deployment')}/rook-ceph-operator"
+        item = self.api("GET", path)
+        containers = item["spec"]["template"]["spec"]["containers"] if item else []
+        if any("@" in each["image"] for each in containers):
+            changed = [{**each, "image": "rook/ceph:v1.5.0"} for each in containers]
+            self.api("PATCH", path, {"spec": {"template": {"spec": {"containers": changed}}}})
 
     def _workloads(self, kind: str) -> str:
         return f"/apis/apps/v1/namespaces/{self.namespace}/{kind.lower()}s"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from loader.bundle.errors import FormatError
+from loader.bundle.errors import TrustError
 from loader.cluster.mirrorsets import labelled
 from loader.cluster.objects import Key, key_of
 from loader.cluster.rookdrivers import POKE
@@ -95,7 +95,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_what_no_document_writes_is_refused(name: str) -> None:
-    with pytest.raises(FormatError, match="not one of this loader's"):
+    with pytest.raises(TrustError, match="not one of this loader's"):
         check_ours(FOREIGN[name])
 
 
