@@ -45,7 +45,10 @@ def load(
     Returns what the run found and did. Raises the error of the first step that fails; ``ports.report``
     says what was done until then. With ``dry_run`` nothing is written anywhere.
     """
-    with open_filled(sources, trust, signatures=signatures, say=ports.say, drive=ports.drive) as filled:
+    drive = ports.drive
+    if drive is not None and (options.dry_run or not options.push):
+        drive = dataclasses.replace(drive, any_disc=True)
+    with open_filled(sources, trust, signatures=signatures, say=ports.say, drive=drive) as filled:
         if options.dry_run:
             state = _verified(filled, options, ports)
             _preflight(state, options, ports)
@@ -109,19 +112,21 @@ def _report_refusal(error: AirgapError, state: State, ports: LoadPorts, archive:
 def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:
     bundle = filled.bundle
     complete = None
-    if filled.drive is None:
+    if filled.drive is None and not filled.listed:
         with ports.progress("verify", bundle.size) as on_bytes:
             complete = verify_content(bundle, on_bytes=on_bytes)
     ports.verified(bundle)
     before = ports.history.newest(bundle) if options.override else ports.history.check(bundle)
     ports.say("verify", signature_line(bundle, before))
-    if complete is None:
+    if filled.listed:
+        ports.say("verify", "one disc: its list and documents are checked, images are compared by their digests alone")
+    elif complete is None:
         ports.say("verify", "one drive: every byte is checked while it is sent, disc by disc; manifests and tags last")
     for warning in bundle.warnings:
         ports.say("warning", warning)
     target = RegistryTarget.parse(options.registry or bundle.manifest.registry)
     documents = site_documents(bundle, str(target), only=options.only)
-    images = push_set(bundle, target, options.images, filled.more)
+    images = push_set(bundle, target, options.images, filled.more, listed=filled.listed)
     registry = ports.registries.push(target.host)
     nothing = Survey(0, 0, 0, ())
     return State(bundle, complete, target, documents, images, registry, nothing, filled.more, filled.drive)

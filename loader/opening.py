@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Optional, Union
 
 from loader.bundle.archive import read_exact
-from loader.bundle.discs import DiscSet, bundle_head
+from loader.bundle.discs import DiscSet, bundle_head, read_common
 from loader.bundle.errors import FormatError, MissingVolume, StorageError, TrustError
 from loader.bundle.head import LABEL
 from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
-from loader.bundle.verify import Trust, VerifiedBundle, verify_head
+from loader.bundle.listed import Nowhere
+from loader.bundle.verify import Trust, VerifiedBundle, verify_head, verify_listed
 from loader.bundle.volumes import FileSource
 from loader.media.drive import DrivePorts
 from loader.media.onedrive import OneDrive
@@ -32,19 +33,27 @@ _MAX_BESIDE = 4 * MAX_SIGNATURES  # counted before the first is read
 
 @dataclass(frozen=True)
 class Opened:
-    """A bundle that passed steps 1 to 5, and the media set it came on, if it did: at hand, or in one drive."""
+    """A bundle that passed steps 1 to 5, and the media set it came on, if it did: at hand, or in one drive.
+
+    ``listed``: of a set too few discs are at hand, and its documents alone can be read.
+    """
 
     bundle: VerifiedBundle
     media: Optional[OpenedMedia] = None
     drive: Optional[OneDrive] = None
+    listed: bool = False
 
 
 @dataclass(frozen=True)
 class DriveOptions:
-    """How further discs are asked for, and where the progress is kept of a set that is read disc by disc."""
+    """How further discs are asked for, and where the progress is kept of a set that is read disc by disc.
+
+    ``any_disc``: the list and the documents, which stand on every disc, are enough.
+    """
 
     ports: DrivePorts
     saved: Optional[SavedPass] = None
+    any_disc: bool = False
 
 
 def signatures_beside(archive: Path, extra: Sequence[Path] = ()) -> list[tuple[str, bytes]]:
@@ -137,6 +146,10 @@ def open_source(
             beside = signatures_beside(archive, signatures)
             yield Opened(verify_head(source, trust, find_decoder(), beside=beside))
         return
+    if drive is not None and drive.any_disc and not is_enough(_listed(sources), trust):
+        with open_media(_listed(sources), trust) as found:
+            yield Opened(_listed_bundle(found.discs, sources, trust, signatures), listed=True)
+        return
     if drive is not None and not is_enough(_listed(sources), trust):
         ours = partial(all_signatures, sources=sources, extra=signatures)
         with open_drive(_listed(sources), trust, drive.ports, signatures=ours, saved=drive.saved) as one:
@@ -156,6 +169,24 @@ def open_source(
                 why=f"bundle id {bundle.id}, not {media.discs.media.bundle.id}",
             )
         yield Opened(bundle, media)
+
+
+def _listed_bundle(discs: DiscSet, sources: Sources, trust: Trust, extra: Sequence[Path]) -> VerifiedBundle:
+    common = {file.path: file for file in discs.media.files}
+
+    def read(path: str) -> bytes:
+        if path not in common:
+            raise MissingVolume(f"{path} of {discs.media.name} is not at hand", hint="give the set's discs")
+        return read_common(discs.discs, common[path])
+
+    source = Nowhere(discs.media.archive.name, discs.media.archive.size)
+    bundle = verify_listed(bundle_head(discs), trust, source, read, beside=all_signatures(discs, sources, extra))
+    if bundle.id != discs.media.bundle.id:
+        raise TrustError(
+            "the bundle's list on the discs is not the one their set names",
+            why=f"bundle id {bundle.id}, not {discs.media.bundle.id}",
+        )
+    return bundle
 
 
 def all_signatures(discs: DiscSet, sources: Sources, extra: Sequence[Path]) -> list[tuple[str, bytes]]:

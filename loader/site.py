@@ -68,13 +68,22 @@ class BundleBodies:
 
 
 def push_set(
-    bundle: VerifiedBundle, target: RegistryTarget, globs: Sequence[str] = (), more: Sequence[VerifiedBundle] = ()
+    bundle: VerifiedBundle,
+    target: RegistryTarget,
+    globs: Sequence[str] = (),
+    more: Sequence[VerifiedBundle] = (),
+    *,
+    listed: bool = False,
 ) -> PushSet:
     """Return what to push where: every image under ``target``, its children before it.
 
     With ``globs`` only the images whose name one of them matches; ``ConfigError`` when none does.
-    ``more`` are bundles that fill a delta up.
+    ``more`` are bundles that fill a delta up. ``listed``: without the bytes of manifests, to compare and not to push.
     """
+
+    def body(path: str) -> bytes:
+        return b"" if listed else bundle.read(path)
+
     images = []
     bodies = BundleBodies(bundle, *more)
     blobs: dict[str, PushBlob] = {}
@@ -83,7 +92,7 @@ def push_set(
     everything: list[Union[Image, Attachment]] = [*chosen, *attachments_of(bundle, chosen)]
     for image in everything:
         nodes = bundle.graphs[image.path].nodes
-        manifests = tuple(PushManifest(node.digest, node.media_type, bundle.read(node.path)) for node in nodes)
+        manifests = tuple(PushManifest(node.digest, node.media_type, body(node.path)) for node in nodes)
         named = [blob for node in nodes for blob in node.blobs]
         images.append(
             PushImage(

@@ -23,6 +23,7 @@ from loader.bundle.graph import ImageGraph, check_graph
 from loader.bundle.head import Head, read_head
 from loader.bundle.keys import PublicKey, SignatureCheck
 from loader.bundle.limits import BIG_MEMBER, MAX_MANIFEST
+from loader.bundle.listed import ListedFiles, Nowhere, listed_graphs
 from loader.bundle.manifest import BundleManifest, File
 from loader.bundle.policy import TrustPolicy
 from loader.bundle.rules import check_manifest
@@ -154,7 +155,33 @@ def verify_head(
     manifest, files = decode_manifest(head)  # step 4
     archive = open_archive(source, head, manifest, decoder, told)
     graphs = _walk_graph(archive, manifest, files)  # step 4b
-    rule = trust.policy.judge(manifest.name, [signer.key for signer in signers])  # step 5
+    return _judged(head, manifest, trust, files=files, archive=archive, graphs=graphs, signers=signers)  # step 5
+
+
+def verify_listed(
+    head: Head, trust: Trust, source: Nowhere, read: Callable[[str], bytes], *, beside: Sequence[tuple[str, bytes]]
+) -> VerifiedBundle:
+    """Do steps 3 to 5 but 4b on the ``head`` that stands on every disc; ``read`` gives its documents by path.
+
+    Nothing but the documents can be read from what is returned; its graphs are what the signed list names.
+    """
+    signers = verify_signatures(head, trust, beside)
+    manifest, files = decode_manifest(head)
+    archive, graphs = ListedFiles(source, manifest, read), listed_graphs(manifest)
+    return _judged(head, manifest, trust, files=files, archive=archive, graphs=graphs, signers=signers)
+
+
+def _judged(
+    head: Head,
+    manifest: BundleManifest,
+    trust: Trust,
+    *,
+    files: Mapping[str, File],
+    archive: Archive,
+    graphs: Mapping[str, ImageGraph],
+    signers: Sequence[Signer],
+) -> VerifiedBundle:
+    rule = trust.policy.judge(manifest.name, [signer.key for signer in signers])
     warning = trust.policy.judge_not_after(manifest.not_after, trust.now)
     return VerifiedBundle(
         _SEAL,
@@ -349,7 +376,7 @@ class OnePass:
             def tell(index: int, content: bytes) -> None:
                 on_small("sha256:" + self._archive.expected[index].sha256, content)
 
-            self._archive.check_span(self._archive.layout.spans[number], on_bytes, _never, tell)
+            self._archive.check_span(self._archive.layout.spans[number], on_bytes, bool, tell)
         self._left.pop(number, None)
 
     def content(self, number: int) -> Iterator[memoryview]:
@@ -366,10 +393,6 @@ class OnePass:
         if self._left:
             raise RuntimeError(f"{len(self._left)} spans were not checked")
         return Complete(_SEAL, self.bundle)
-
-
-def _never() -> bool:
-    return False
 
 
 def _ignore(_: int) -> None:

@@ -103,8 +103,21 @@ class OneDrive:
         if number == self.one.end:
             return self.one.start(number), self._source.size
         if not all(sure for _, _, sure in self.one.frames(number)):
-            self.one.consult_table()
+            self._consult_table()
         return self.one.start(number), self.one.start(number + 1)
+
+    def _consult_table(self) -> None:
+        try:
+            self.one.consult_table()
+        except NotInserted:
+            raise
+        except MissingVolume:
+            # The table stands at the end: what is known to be bad last is what hides it.
+            bad = self._bad(0, self._source.size)[-MAX_HEALED:]
+            if not bad:
+                raise
+            self._healing.heal(bad)
+            self._consult_table()
 
     def _bad(self, start: int, stop: int) -> list[Key]:
         """The bad chunks in a range of the archive that were not rebuilt yet."""

@@ -262,3 +262,35 @@ def test_join_and_extract_ask_as_well(desk: Desk) -> None:
     assert extracted.asked == ["v02", "v03", "v04"]
     assert sorted(path.name for path in (desk.folder / "out/images").iterdir()) == ["0000-app0", "0001-app1"]
     assert [path.name for path in desk.folder.iterdir() if path.name.startswith(".out")] == []
+
+
+def test_what_a_push_would_do_is_told_from_any_one_disc(desk: Desk, registry: DebianRegistry) -> None:
+    def planned() -> dict[str, object]:
+        where = ("--registry", registry.host, "--plain-http", "--trust", "builder.pub")
+        found = desk.cli.loader("push", "cdrom", *where, "--dry-run", "--json").expect().json
+        assert isinstance(found, dict)
+        return found
+
+    desk.tray.put("v03")
+    before = planned()
+    assert before["blobs"] == {"bytes": 22_000_000, "send": 10, "skip": 0} | {"bytes": before["blobs"]["bytes"]}  # type: ignore[index]
+    assert len(before["tags"]) == 2  # type: ignore[arg-type]
+    desk.tray.put("v01")
+    whole = desk.cli.loader(
+        "push", "set", "--registry", registry.host, "--plain-http", "--trust", "builder.pub", "--dry-run", "--json"
+    )
+    assert whole.expect().json == before
+    desk.push(registry.host).expect()
+    desk.tray.put("p01")
+    after = planned()
+    assert after["blobs"] == {"bytes": 0, "send": 0, "skip": 10}
+    assert after["tags"] == []
+
+
+def test_a_frame_whose_end_is_scratched_away(desk: Desk, registry: DebianRegistry) -> None:
+    # The layer that was never compressed is the last; without its frame's end the table on disc 4 tells.
+    blocks = desk.folder / "set/v04/demo-1.v04.s001"
+    desk.scratch("v04", *range(blocks.stat().st_size // CHUNK))
+    ended = desk.push(registry.host).expect()
+    assert re.search(r"disc 4: \d+ chunks? unreadable; to heal insert P1, 1, 2, 3 once more", ended.text)
+    require_pushed(registry, desk.folder)
