@@ -69,10 +69,10 @@ def load(
 
 def _carry_out(state: State, trust: Trust, options: LoadOptions, ports: LoadPorts, archive: ArchiveHash) -> None:
     """Push and apply, with a report that is true at every moment; where it cannot be written nothing is pushed."""
-    ports.history.record(state.bundle, when=ports.now(), reason=options.override)
     _begin_report(state, ports)
     ports.imports.begin(state.bundle, trust, ports.report.record, verb=options.verb, reason=options.override)
     try:
+        ports.history.record(state.bundle, when=ports.now(), reason=options.override)
         _push(state, options, ports)
         _apply(state, options, ports)
         ports.report.succeeded()
@@ -125,7 +125,8 @@ def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:
     for warning in bundle.warnings:
         ports.say("warning", warning)
     target = RegistryTarget.parse(options.registry or bundle.manifest.registry)
-    documents = site_documents(bundle, str(target), only=options.only)
+    by_repository = options.nodes is not None and options.nodes.by_repository
+    documents = site_documents(bundle, str(target), only=options.only, by_repository=by_repository)
     images = push_set(bundle, target, options.images, filled.more, listed=filled.listed)
     registry = ports.registries.push(target.host)
     nothing = Survey(0, 0, 0, ())

@@ -35,10 +35,16 @@ class NodeOptions:
     authority: Optional[Path] = None
     login: Optional[Path] = None
     ceph_cluster: Optional[str] = None
+    mirror_scope: Optional[str] = None
 
     def check(self) -> None:
         """Raise ``ConfigError`` for a value that cannot be meant, before anything else happens."""
         parse_place(self.ceph_cluster or "ns/name", "--ceph-cluster")
+
+    @property
+    def by_repository(self) -> bool:
+        """Tell whether mirror objects shall have a source for each repository."""
+        return self.mirror_scope == "repository"
 
     @property
     def place(self) -> Optional[tuple[str, str]]:

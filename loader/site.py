@@ -13,7 +13,7 @@ from loader.bundle.manifest import Attachment, Document, Image, Mirror
 from loader.bundle.strictjson import loads
 from loader.bundle.verify import VerifiedBundle
 from loader.cluster.wishes import Pair
-from loader.mirrors import MirrorDocument, render_mirrors, retarget
+from loader.mirrors import MirrorDocument, render_mirrors, retarget, scopes_of
 from loader.nodefiles import render_node_files
 from loader.oci.model import RegistryTarget, tag_in_airgap
 from loader.oci.pushplan import PushBlob, PushImage, PushManifest
@@ -138,16 +138,38 @@ def site_mirrors(bundle: VerifiedBundle, registry: str) -> tuple[Mirror, ...]:
     return retarget(bundle.manifest.mirrors, bundle.manifest.registry, registry)
 
 
-def site_documents(bundle: VerifiedBundle, registry: str, *, only: Sequence[str] = ()) -> tuple[SiteDocument, ...]:
+def narrowed(table: Sequence[Mirror], images: Sequence[Image]) -> tuple[Mirror, ...]:
+    """Return ``table`` with one source for each repository of ``images``, their mirrors as before.
+
+    A node takes the longest source that fits a name: narrow ones are not shadowed by narrow ones of others.
+    """
+    rows: dict[Mirror, None] = {}
+    for image in images:
+        scope = next((s for s in scopes_of(image.source) if any(row.source == s for row in table)), None)
+        for row in table:
+            if row.source == scope:
+                # A wildcard stands for the host alone.
+                covered = image.source.partition("/")[0] if scope.startswith("*.") else scope
+                rest = image.source[len(covered) :]
+                rows[Mirror(image.source, row.mirror + rest, row.policy)] = None
+    return tuple(rows)
+
+
+def site_documents(
+    bundle: VerifiedBundle, registry: str, *, only: Sequence[str] = (), by_repository: bool = False
+) -> tuple[SiteDocument, ...]:
     """Return the bundle's documents for ``registry``, those of ``only`` if it is not empty.
 
     Mirror documents are rendered from the signed table with the builder's own code; for the bundle's own
-    registry they must say what the signed bytes say (comments aside), else ``FormatError``.
+    registry they must say what the signed bytes say (comments aside), else ``FormatError``. ``by_repository``: the
+    cluster's mirror objects get a source for each repository.
     """
     phases = {phase for name in only for phase in ONLY[name]}
     name = _policy_name(bundle)
     rendered = _rendered(bundle, registry, name)
     own = registry == bundle.manifest.registry
+    table = narrowed(site_mirrors(bundle, registry), bundle.manifest.images) if by_repository and name else ()
+    narrow = {item.path: item for item in render_mirrors(table, name=name or "") if item.object is not None}
     documents = []
     for document in bundle.manifest.documents:
         if phases and document.phase not in phases:
@@ -161,7 +183,13 @@ def site_documents(bundle: VerifiedBundle, registry: str, *, only: Sequence[str]
                     why="the signed document and the signed table differ",
                     hint="what an officer read would not be what is applied: have the bundle built again",
                 )
-            documents.append(SiteDocument(document, signed if own else mirror.content, mirror.object))
+            own_words = signed if own else mirror.content
+            chosen = narrow.get(document.path)
+            documents.append(
+                SiteDocument(document, chosen.content, chosen.object)
+                if chosen
+                else SiteDocument(document, own_words, mirror.object)
+            )
         elif document.path.startswith(f"{POLICIES}/") and document.action == "file":
             documents.append(SiteDocument(document, signed, None))
         elif document.phase == "nodes" and not own:

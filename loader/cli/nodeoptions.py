@@ -20,6 +20,12 @@ class Mirrors(str, Enum):
     none = "none"
 
 
+class Scope(str, Enum):
+    """How wide a mirror's source is made here."""
+
+    repository = "repository"
+
+
 MirrorsOption = Annotated[
     Mirrors, typer.Option("--mirrors", help="cluster: by a cluster object; manual: they are on every node; none")
 ]
@@ -42,6 +48,10 @@ CephCluster = Annotated[
         "--ceph-cluster", metavar="NS/NAME", help="the CephCluster to change, if not the bundle's or the only one"
     ),
 ]
+MirrorScope = Annotated[
+    Optional[Scope],
+    typer.Option("--mirror-scope", help="a source for each repository, where older narrow mirrors shadow the bundle's"),
+]
 
 
 _PARAMETERS = (
@@ -51,6 +61,7 @@ _PARAMETERS = (
     ("cluster_ca", ClusterCa, None),
     ("cluster_auth", ClusterAuth, None),
     ("ceph_cluster", CephCluster, None),
+    ("mirror_scope", MirrorScope, None),
 )
 
 
@@ -67,8 +78,17 @@ def takes_node_options(command: Callable[..., None]) -> Callable[..., None]:
     def taking(**given: Any) -> None:
         from loader.nodes import NodeOptions
 
-        mirrors, *rest = [given.pop(name) for name, _, _ in _PARAMETERS]
-        command(**given, nodes=NodeOptions(mirrors.value, *rest))
+        one = {name: given.pop(name) for name, _, _ in _PARAMETERS}
+        nodes = NodeOptions(
+            mirrors=one["mirrors"].value,
+            migrate_icsp=one["migrate_icsp"],
+            prune_mirrors=one["prune_mirrors"],
+            authority=one["cluster_ca"],
+            login=one["cluster_auth"],
+            ceph_cluster=one["ceph_cluster"],
+            mirror_scope=one["mirror_scope"] and one["mirror_scope"].value,
+        )
+        command(**given, nodes=nodes)
 
     # typer reads both: the signature for the order and defaults, the annotations for the types.
     taking.__dict__["__signature__"] = signature.replace(parameters=spread)

@@ -119,7 +119,10 @@ def _resolution(resolver: Resolver, pulls: Pulls) -> Iterator[Finding]:
             shadowed.append(f"{ref.name} ({places[0]})")
     if missing:
         text = f"nodes would not ask {pulls.target} for {_some(missing)}"
-        hint = "a longer source of another mirror object wins, or the registry is blocked: oc get idms,itms,icsp"
+        hint = (
+            "a longer source of another mirror object wins (--mirror-scope repository makes ours as long), or the "
+            "registry is blocked: oc get idms,itms,icsp"
+        )
         yield Finding("blocker", text, hint)
     if shadowed:
         text = f"nodes would ask another registry before {pulls.target} for {_some(shadowed)}"

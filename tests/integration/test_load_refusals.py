@@ -182,6 +182,45 @@ def test_a_hosted_cluster_is_named_and_gets_its_snippet(hosted: Site) -> None:
     assert not hosted.cluster.kubectl("get", IDMS, "-o", "name")
 
 
+def test_microshift_is_told_by_its_own_config_map(quiet_site: Site) -> None:
+    quiet_site.cluster.kubectl("create", "configmap", "microshift-version", "-n", "kube-public")
+    try:
+        ran = quiet_site.run("load").expect(7)
+    finally:
+        quiet_site.cluster.kubectl("delete", "configmap", "microshift-version", "-n", "kube-public")
+    assert "this cluster is MicroShift" in ran.three_lines[1]
+    assert "documents/nodes/microshift.conf" in ran.three_lines[2]
+
+
+def test_where_the_report_cannot_be_written_nothing_is_pushed(quiet_site: Site) -> None:
+    (quiet_site.cli.folder / "reports").write_text("a file")
+    before = quiet_site.states()
+    ran = quiet_site.run("load").expect(1)
+    assert "cannot write the report" in ran.three_lines[0]
+    assert not quiet_site.tags("ceph/ceph")
+    assert quiet_site.states() == before
+    assert not (quiet_site.cli.home / ".local/state/airgap-loader/sequences.json").exists()
+
+
+def test_an_older_mirror_of_a_repository_shadows_ours(quiet_site: Site) -> None:
+    spec = {"repositoryDigestMirrors": [{"source": "quay.io/cephcsi/cephcsi", "mirrors": ["10.0.0.1:5000/cephcsi"]}]}
+    item = {"apiVersion": "operator.openshift.io/v1alpha1", "kind": "ImageContentSourcePolicy", "spec": spec}
+    quiet_site.cluster.kubectl("create", "-f", "-", input=json.dumps({**item, "metadata": {"name": "older"}}))
+    ran = quiet_site.run("load").expect(7)
+    assert "would not ask" in ran.three_lines[1]
+    assert "quay.io/cephcsi/cephcsi (10.0.0.1:5000/cephcsi, quay.io/cephcsi/cephcsi)" in ran.three_lines[1]
+    assert "--mirror-scope repository" in ran.three_lines[2]
+    found = quiet_site.run("load", "--dry-run", "--json", "--mirror-scope", "repository").expect().json
+    assert [finding["level"] for finding in found["findings"]] == ["warning"]
+    assert "another registry before" in found["findings"][0]["text"]
+    asked = {image["repository"]: image["endpoints"] for image in found["images"]}
+    assert asked["cephcsi/cephcsi"] == [
+        "10.0.0.1:5000/cephcsi",
+        f"{quiet_site.registry.host}/cephcsi/cephcsi",
+        "quay.io/cephcsi/cephcsi",
+    ]
+
+
 def test_an_object_over_the_api_servers_limit_is_named(quiet_site: Site) -> None:
     with RegistryServer() as source:
         article.put_images(source.store)

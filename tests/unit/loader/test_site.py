@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from loader.bundle.errors import ConfigError, FormatError
-from loader.bundle.manifest import Require
+from loader.bundle.manifest import Image, Mirror, Require
 from loader.bundle.verify import VerifiedBundle
 from loader.oci.model import RegistryTarget
-from loader.site import BundleBodies, chosen_images, pairs, push_set, site_documents, site_mirrors
+from loader.site import BundleBodies, chosen_images, narrowed, pairs, push_set, site_documents, site_mirrors
 from tests.support.builds import MemoryImage, Outside, run_build
 from tests.support.bundles import Recipe, make_document, make_signer, open_head, verify
 from tests.support.images import make_image, make_layer
@@ -114,6 +114,40 @@ def test_documents_for_another_registry_name_it_and_no_other(bundle: VerifiedBun
         assert b"registry.example" not in item.content
     assert {row.mirror.startswith(OTHER + "/") for row in site_mirrors(bundle, OTHER)} == {True}
     assert site_mirrors(bundle, OWN) == bundle.manifest.mirrors
+
+
+def test_sources_are_narrowed_to_repositories() -> None:
+    never = "NeverContactSource"
+    table = (
+        Mirror("quay.io/a", "r/a", never),
+        Mirror("quay.io/a", "s/x", never),
+        Mirror("quay.io", "r/all", "AllowContactingSource"),
+        Mirror("*.red.io", "r/red", "AllowContactingSource"),
+    )
+    images = [made_image(name) for name in ("quay.io/a/b", "quay.io/a/b", "quay.io/c", "x.red.io/y/z", "docker.io/q")]
+    assert [(row.source, row.mirror, row.policy == never) for row in narrowed(table, images)] == [
+        ("quay.io/a/b", "r/a/b", True),
+        ("quay.io/a/b", "s/x/b", True),
+        ("quay.io/c", "r/all/c", False),
+        ("x.red.io/y/z", "r/red/y/z", False),
+    ]
+
+
+def test_a_source_for_each_repository_is_rendered_from_the_signed_table(bundle: VerifiedBundle) -> None:
+    narrow = site_documents(bundle, OTHER, by_repository=True)
+    (found,) = [item for item in narrow if item.document.path == "documents/mirrors/idms.yaml"]
+    sources = {image.source for image in bundle.manifest.images}
+    assert isinstance(found.parsed, dict)
+    rows = found.parsed["spec"]["imageDigestMirrors"]
+    assert {row["source"] for row in rows} == sources
+    assert all(mirror.startswith(f"{OTHER}/") for row in rows for mirror in row["mirrors"])
+    wide = {item.document.path: item for item in site_documents(bundle, OTHER)}
+    nodes = [item for item in narrow if item.document.phase == "nodes"]
+    assert nodes == [wide[item.document.path] for item in nodes]
+
+
+def made_image(source: str) -> Image:
+    return Image(source, "v1", "sha256:" + "0" * 64, "m", (), "images/0001-x", source, (), None)
 
 
 def with_document(recipe: Recipe, path: str, content: bytes, **fields: Any) -> Recipe:
