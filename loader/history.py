@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,36 @@ class History:
         write_whole(self._file, strictjson.encode(state), hint="--state DIR names another folder")
 
     @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Keep a second run off this state folder while one changes a registry or a cluster."""
+        path = self._directory / "run.lock"
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise StorageError(
+                f"another run uses the state folder {self._directory}",
+                why="it is pushing or applying; two at once would write over each other's reports",
+                hint="wait for it to end, then run the same command; another site needs another --state DIR",
+            ) from error
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unusable(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"cannot use the state folder {self._directory}",
+            why=error.strerror or str(error),
+            hint="--state DIR names another one",
+        )
+
+    @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -147,11 +178,7 @@ class History:
                 fcntl.flock(stream, fcntl.LOCK_EX)
                 yield
         except OSError as error:
-            raise StorageError(
-                f"cannot use the state folder {self._directory}",
-                why=error.strerror or str(error),
-                hint="--state DIR names another one",
-            ) from error
+            raise self._unusable(error) from error
 
 
 def _printable(text: str) -> str:

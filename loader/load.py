@@ -63,7 +63,8 @@ def load(
                 _report_refusal(error, state, ports, archive)
                 raise
             _ask(state, ports)
-            _carry_out(state, trust, options, ports, archive)
+            with ports.history.running():
+                _carry_out(state, trust, options, ports, archive)
         return state
 
 

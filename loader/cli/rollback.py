@@ -2,6 +2,7 @@
 
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -44,6 +45,7 @@ def rollback_command(
 
     def verb() -> None:
         from loader.cluster.waits import Clock
+        from loader.history import History
         from loader.report import Report
         from loader.rollback import RollbackOptions, RollbackPorts, rollback
         from loader.vault import Vault
@@ -52,7 +54,8 @@ def rollback_command(
         vault = Vault(state_folder(state))
         if not dry_run:
             console.open_log(state_folder(state) / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log")
-        with scratch_folder() as scratch:
+        history = History(state_folder(state))
+        with scratch_folder() as scratch, contextlib.nullcontext() if dry_run else history.running():
             ports = RollbackPorts(
                 kubectl=make_kubectl(console, kubeconfig, context, scratch),
                 vault=vault,

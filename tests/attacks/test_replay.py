@@ -156,6 +156,21 @@ def test_a_state_folder_that_is_a_file(tmp_path: Path) -> None:
         History(tmp_path / "state").check(bundle(7))
 
 
+def test_a_second_run_on_one_state_is_turned_away_and_the_first_goes_on(tmp_path: Path) -> None:
+    history = History(tmp_path / "state")
+    with history.running():
+        history.record(bundle(7), when=NOW)
+        with refused(StorageError, "another run uses the state folder"), History(tmp_path / "state").running():
+            pass
+        with History(tmp_path / "other").running():
+            pass
+    with history.running():
+        pass
+    (tmp_path / "file").write_bytes(b"")
+    with refused(StorageError, "cannot use the state folder"), History(tmp_path / "file").running():
+        pass
+
+
 def test_two_loads_at_once_cannot_both_win(tmp_path: Path) -> None:
     one, other = bundle(7), bundle(7, created="2025-12-02T00:00:00Z")
     outcomes: list[str] = []
