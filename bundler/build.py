@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from loader.bundle.volumes import FileSource
 from loader.meter import Progress
 from loader.nodefiles import render_node_files
 from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair
+from loader.space import require_space
 from loader.units import counted, duration, human
 from loader.zstd import find_decoder
 
@@ -178,16 +178,9 @@ def _is_there(path: Path, head: Head, signers: Sequence[Signer]) -> bool:
 
 
 def _check_space(partial: Partial, planned: Composition) -> None:
-    output = partial.path.parent
     layout = Layout(layout_members(planned.head, planned.manifest.files))
     needed = sum(frames.raw_size(frame.size) for frame in layout.frames) + frames.seek_table_size(len(layout.frames))
-    free = shutil.disk_usage(output).free + os.fstat(partial.fd).st_size
-    if free < needed:
-        raise StorageError(
-            f"not enough space in {output}",
-            why=f"needed {human(needed)}, free {human(free)}",
-            hint="free some, or name another folder with -o",
-        )
+    require_space(partial.path.parent, needed, have=os.fstat(partial.fd).st_size)
 
 
 def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedImage], ports: BuildPorts) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,7 @@ from loader.bundle.verify import decode_manifest, open_archive
 from loader.bundle.volumes import FileSource
 from loader.opening import signatures_beside
 from loader.signing import Signer, read_small_file
+from loader.space import require_space
 from loader.units import human
 from loader.zstd import find_decoder
 
@@ -155,13 +155,7 @@ def _check_space(work: _Work, geometry: Geometry) -> None:
     if work.options.xorriso is not None:
         data += geometry.m * geometry.share  # parity is written once as files, once into its images
     needed = data + len(geometry.names) * (sum(map(len, work.common.values())) + 2**20)
-    free = shutil.disk_usage(work.output).free
-    if free < needed:
-        raise StorageError(
-            f"not enough space in {work.output}",
-            why=f"needed {human(needed)}, free {human(free)}",
-            hint="free some, or name another folder with -o",
-        )
+    require_space(work.output, needed)
 
 
 def _compare_sidecar(archive: Path, sha256: str) -> None:

@@ -14,7 +14,7 @@ from bundler.imagelist import ConfigImage
 from bundler.origin import NEW_DIGEST, TRANSPORTS, SkopeoOrigin
 from loader.bundle.errors import ClusterError, ConfigError, StorageError
 from loader.cluster.process import Runner
-from loader.units import human
+from loader.space import require_space
 
 # A copy is local; an image of 100 GB on a slow disk ends well before this.
 _TIMEOUT = 6 * 3600.0
@@ -80,16 +80,7 @@ def new_digests(images: Iterable[ConfigImage]) -> list[str]:
 def _check_space(origins: Iterable[SkopeoOrigin], temporary: Path) -> None:
     archives = [Path(origin.location.partition(":")[0]) for origin in origins if TRANSPORTS[origin.transport]]
     needed = sum(path.stat().st_size for path in archives if path.is_file())
-    try:
-        free = shutil.disk_usage(temporary).free
-    except OSError as error:
-        raise StorageError(f"cannot use {temporary}", why=error.strerror or str(error)) from error
-    if free < needed:
-        raise StorageError(
-            f"not enough space in {temporary}",
-            why=f"needed {human(needed)}, free {human(free)}",
-            hint="free some, or name another folder in TMPDIR",
-        )
+    require_space(temporary, needed, option="in TMPDIR")
 
 
 def _copy(image: ConfigImage, origin: SkopeoOrigin, target: Path, skopeo: Skopeo) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Optional
@@ -19,7 +18,7 @@ from loader.bundle.volumes import FileSource, MediaSource, VolumeReader
 from loader.media.drive import Drive, NotInserted, insert_line
 from loader.media.healing import told
 from loader.media.iso9660 import Extent
-from loader.units import human
+from loader.space import require_space
 
 _BLOCK = 4 * CHUNK
 
@@ -57,7 +56,7 @@ def join_archive(drive: Drive, target: Path, on_bytes: Callable[[int], None]) ->
     if target.exists() or target.is_symlink():
         raise ConfigError(f"{target} exists", why="a file is never overwritten", hint="name another one with -o")
     part = target.with_name(f".{target.name}.part")
-    _check_space(part, drive.media.archive.size)
+    require_space(part.parent, drive.media.archive.size, have=part.stat().st_blocks * 512 if part.exists() else 0)
     joining = _Joining(part, drive, on_bytes)
     missing = joining.copy()
     while missing is not None:
@@ -194,17 +193,3 @@ def _finish(media: MediaSet, part: Path, target: Path) -> None:
             why=f"expected {media.archive.sha256}, got {running.hexdigest()}",
         )
     part.replace(target)
-
-
-def _check_space(part: Path, size: int) -> None:
-    try:
-        there = part.stat().st_blocks * 512 if part.exists() else 0
-        free = shutil.disk_usage(part.parent).free + there
-    except OSError as error:
-        raise StorageError(f"cannot write {part.parent}", why=error.strerror or str(error)) from error
-    if free < size:
-        raise StorageError(
-            f"not enough space in {part.parent}",
-            why=f"needed {human(size)}, free {human(free)}",
-            hint="free some, or name another file with -o",
-        )
