@@ -296,7 +296,10 @@ class Kubectl:
         if finished.status == 0:
             return finished, None, None
         cause, hint = diagnose(stderr)
-        why = f"`{line}` ended with status {finished.status}: {last_words(stderr)}"
+        end = (
+            f"ended with status {finished.status}" if finished.status > 0 else f"was ended by signal {-finished.status}"
+        )
+        why = f"`{line}` {end}: {last_words(stderr)}"
         return finished, cause, ClusterError(f"{what} failed", why=why, hint=hint, retryable=cause in RETRYABLE)
 
 

@@ -95,6 +95,7 @@ class _Loop:
         self._patience = patience
         self._started = patience.clock.now()
         self._bad_since: Optional[float] = None
+        self._let_in = False
         self._last = Verdict(WAITING, "not looked at yet")
 
     def run(self) -> Waited:
@@ -114,11 +115,16 @@ class _Loop:
     def _looked(self) -> Verdict:
         try:
             verdict = self._wait.look(self._kubectl, self._waited())
+            self._let_in = True
         except ClusterError as error:
-            if not error.retryable:
+            if error.retryable:
+                verdict = Verdict(WAITING, f"the API server does not answer ({error.why})", error.hint)
+            elif self._let_in:
+                # One that has just come back knows neither logins nor roles for a while.
+                verdict = Verdict(FAILING, f"the API server refuses ({error.why or error.message})", error.hint)
+            else:
                 self._ended(FAILED)
                 raise
-            verdict = Verdict(WAITING, f"the API server does not answer ({error.why})", error.hint)
         verdict = Verdict(verdict.state, printable(verdict.text), verdict.hint)
         # Kept before it is told: Ctrl-C at that very line must find it in the report.
         last, self._last = self._last, verdict

@@ -258,3 +258,11 @@ def test_another_server_than_the_site_s_is_not_asked_anything(tmp_path: Path) ->
     assert [call.argv[-5:] for call in fake.calls()] == [("config", "view", "--minify", "-o", "json")]
     oc, _ = client(tmp_path / "8", Reply(stdout=json.dumps(config)), only_server="https://api.site8:6443")
     oc.config()
+
+
+def test_a_client_that_was_killed_is_told_so(tmp_path: Path) -> None:
+    oc, fake = client(tmp_path, Reply())
+    fake.path.write_text("#!/bin/sh\nkill -9 $$\n")
+    with pytest.raises(ClusterError) as caught:
+        oc.config()
+    assert "was ended by signal 9" in caught.value.why

@@ -66,6 +66,17 @@ def test_an_api_server_that_goes_away_is_waited_for() -> None:
     assert ended[0].state == DONE
 
 
+def test_an_api_server_that_came_back_may_refuse_for_a_while() -> None:
+    refused = ClusterError("reading failed", why="Unauthorized")
+    _, notes, ended = wait(Verdict(WAITING, "1 of 2"), refused, refused, Verdict(DONE, "all"))
+    assert "refuses (Unauthorized)" in notes[1]
+    assert ended[0].state == DONE
+    with pytest.raises(ClusterError, match="thing failed") as caught:
+        wait(Verdict(WAITING, "1 of 2"), refused)
+    assert "Unauthorized" in caught.value.why
+    assert not isinstance(caught.value, Pending)
+
+
 def test_any_other_error_ends_the_wait() -> None:
     with pytest.raises(ClusterError, match="not allowed") as caught:
         wait(ClusterError("not allowed"))
