@@ -154,10 +154,11 @@ def test_foreign_layers_stay_in_the_manifest_and_are_listed(cli: Cli, source: Re
         assert not target.store.has_blob("app", away)
 
 
-def test_ten_thousand_tags_are_nobodys_business(cli: Cli, source: RegistryServer) -> None:
+def test_ten_thousand_tags_cost_one_page_of_their_list(cli: Cli, source: RegistryServer) -> None:
     SINGLE.put(source.store, "app", "1")
     for number in range(10_000):
         source.store.tags["app", f"v{number}"] = SINGLE.digest
     build(cli, source)
-    assert not source.seen("GET", "/tags/")
-    assert len(source.requests) < 10
+    # Whether there are signatures: a list that goes on is left, and the tags wanted are asked for by name.
+    assert len(source.seen("GET", "/tags/")) == 1
+    assert len(source.requests) < 20
