@@ -45,7 +45,6 @@ def rollback_command(
 
     def verb() -> None:
         from loader.cluster.waits import Clock
-        from loader.history import History
         from loader.report import Report
         from loader.rollback import RollbackOptions, RollbackPorts, rollback
         from loader.vault import Vault
@@ -54,8 +53,7 @@ def rollback_command(
         vault = Vault(state_folder(state))
         if not dry_run:
             console.open_log(state_folder(state) / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log")
-        history = History(state_folder(state))
-        with scratch_folder() as scratch, contextlib.nullcontext() if dry_run else history.running():
+        with scratch_folder() as scratch, _alone(state_folder(state), dry_run):
             ports = RollbackPorts(
                 kubectl=make_kubectl(console, kubeconfig, context, scratch),
                 vault=vault,
@@ -73,6 +71,13 @@ def rollback_command(
             console.held()
 
     raise typer.Exit(run(console, verb))
+
+
+def _alone(folder: Path, dry_run: bool) -> contextlib.AbstractContextManager[None]:
+    """Keep other runs off the state folder, unless nothing is written."""
+    from loader.history import History
+
+    return contextlib.nullcontext() if dry_run else History(folder).running()
 
 
 def _ask(console: Console, question: str) -> None:
