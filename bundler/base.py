@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from bundler.pack import PackedImage, head_tar
 from loader.bundle.archive import read_exact
 from loader.bundle.digest import is_hex
-from loader.bundle.errors import ConfigError, FormatError
-from loader.bundle.head import Head, read_head, read_head_tar
+from loader.bundle.errors import ConfigError, FormatError, StorageError
+from loader.bundle.head import MANIFEST, SUMS, Head, read_head, read_head_tar, signature_label
+from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES
 from loader.bundle.manifest import BundleManifest, Require
 from loader.bundle.verify import Trust, decode_manifest, verify_signatures
 from loader.bundle.volumes import FileSource
@@ -29,10 +31,21 @@ class Base:
 
 
 def open_base(path: Path, trust: Trust) -> Base:
-    """Read ``path``, an archive or its ``.head.tar``, and check its signatures, form and policy.
+    """Read an archive, its ``.head.tar``, or a folder with its head, and check signatures, form and policy.
 
-    Signatures beside the archive count for either. Raises ``TrustError`` or ``FormatError``.
+    Such a folder has ``SHA256SUMS``, its signatures and ``bundle.json``, or is a disc of a media set; one of the files
+    may be named as well. Signatures beside an archive count for its ``.head.tar`` too. Raises ``TrustError``,
+    ``FormatError`` or ``StorageError``.
     """
+    folder = _folder(path)
+    head, beside = _read_file(path) if folder is None else (_read_folder(folder), [])
+    signers = verify_signatures(head, trust, beside)
+    manifest, _ = decode_manifest(head)
+    trust.policy.judge(manifest.name, [signer.key for signer in signers])
+    return Base(head.id, f"{manifest.name} {manifest.version}", base_blobs(manifest))
+
+
+def _read_file(path: Path) -> tuple[Head, list[tuple[str, bytes]]]:
     stem = path.name[: -len(HEAD_TAR)] if path.name.endswith(HEAD_TAR) else None
     archive = path if stem is None else path.with_name(f"{stem}.tar.zst")
     with FileSource(str(path)) as source:
@@ -41,10 +54,39 @@ def open_base(path: Path, trust: Trust) -> Base:
         else:
             head = read_head_tar(source)
             _require_whole(head, source)
-    signers = verify_signatures(head, trust, signatures_beside(archive))
-    manifest, _ = decode_manifest(head)
-    trust.policy.judge(manifest.name, [signer.key for signer in signers])
-    return Base(head.id, f"{manifest.name} {manifest.version}", base_blobs(manifest))
+    return head, signatures_beside(archive)
+
+
+def _folder(path: Path) -> Optional[Path]:
+    """Return the folder that holds the head, ``None`` where ``path`` is a file with all of it."""
+    if path.is_dir():
+        return path / "bundle" if not (path / MANIFEST).exists() and (path / "bundle" / MANIFEST).exists() else path
+    return path.parent if path.name in {SUMS, MANIFEST} else None
+
+
+def _read_folder(folder: Path) -> Head:
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        raise StorageError(f"cannot read {folder}", why=error.strerror or str(error)) from error
+    labels = [label for name in names if (label := signature_label(name)) is not None]
+    if len(labels) > MAX_SIGNATURES:
+        raise FormatError(f"too many signatures in {folder}", why=f"{len(labels)}; at most {MAX_SIGNATURES}")
+    if SUMS not in names or MANIFEST not in names:
+        raise ConfigError(
+            f"{folder} is no bundle to build on",
+            why=f"it has no {SUMS if SUMS not in names else MANIFEST}",
+            hint=f"an archive, its {HEAD_TAR}, or a folder with {SUMS}, its signatures and {MANIFEST}",
+        )
+    signatures = tuple((label, _read(folder / f"{SUMS}.{label}.sig", MAX_SIGNATURE)) for label in labels)
+    return Head(_read(folder / SUMS, MAX_HEAD_FILE), signatures, _read(folder / MANIFEST, MAX_HEAD_FILE))
+
+
+def _read(path: Path, cap: int) -> bytes:
+    with FileSource(str(path)) as source:
+        if source.size > cap:
+            raise FormatError(f"{path} is too large", why=f"{source.size} bytes; at most {cap}")
+        return bytes(read_exact(source, 0, source.size))
 
 
 def _require_whole(head: Head, source: FileSource) -> None:

@@ -49,8 +49,7 @@ def build_command(
     ] = None,
     update_all: Annotated[bool, typer.Option("--update-all", help="resolve every image anew")] = False,
     base: Annotated[
-        Optional[Path],
-        typer.Option("--base", metavar="PREVIOUS", help="an earlier archive or .head.tar: leave out what it has"),
+        Optional[Path], typer.Option("--base", metavar="PREVIOUS", help="a bundle or its head: leave out what it has")
     ] = None,
     trust: TrustOption = None,
     platform: PlatformOption = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,38 @@ def test_a_copy_that_is_not_what_it_says_is_refused(pair: tuple[Carried, Carried
         text = " ".join(renamed.push(registry).expect(6).three_lines)
         assert digest_of(BASE) in text
         assert ("other/one", "v1") not in registry.store.tags
+
+
+def test_a_base_as_its_two_files_and_their_signature(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
+    old, delta = pair
+    head, disc = tmp_path / "head", tmp_path / "v01"
+    head.mkdir()
+    subprocess.run(["tar", "-xf", old.archive.with_name("carried-1.head.tar"), "-C", head], check=True)
+    assert sorted(one.name for one in head.iterdir()) == ["SHA256SUMS", "SHA256SUMS.builder.sig", "bundle.json"]
+    (disc / "bundle").mkdir(parents=True)
+    for one in head.iterdir():
+        (disc / "bundle" / one.name).write_bytes(one.read_bytes())
+    cli = delta.cli
+    config = (cli.folder / "bundle.yaml").read_text()
+    planned = ("build", "bundle.yaml", "--key", "builder.key", "--plain-http", "--json", "--trust", "builder.pub")
+    with RegistryServer() as source:
+        for name, image in NEW.items():
+            repository, _, tag = name.rpartition(":")
+            image.put(source.store, repository, tag)
+        listed = "".join(f"- {source.host}/{name}\n" for name in NEW)
+        (cli.folder / "bundle.yaml").write_text(f'name: f\nversion: "1"\nregistry: r:5000\nimages:\n{listed}')
+        ids: set[str] = set()
+        for base in (head, disc, head / "bundle.json", old.archive):
+            out = tmp_path / f"out-{len(ids)}-{base.name}"
+            cli.bundler(*planned, "-o", out, "--base", base).expect()
+            found = cli.loader("inspect", out / "f-1.tar.zst", "--trust", "builder.pub", "--json").expect().json
+            ids.add(found["base"])
+        assert ids == {cli.loader("inspect", old.archive, "--trust", "builder.pub", "--json").expect().json["id"]}
+        (head / "SHA256SUMS.builder.sig").unlink()
+        assert "no trusted key" in cli.bundler(*planned, "-o", out, "--base", head).expect(3).three_lines[0]
+        (head / "bundle.json").unlink()
+        assert "bundle.json" in cli.bundler(*planned, "-o", out, "--base", head).expect(2).three_lines[1]
+    (cli.folder / "bundle.yaml").write_text(config)
 
 
 @pytest.mark.parametrize("suffix", [".tar.zst", ".head.tar"])
