@@ -18,7 +18,7 @@ from loader.bundle.digest import sha256_hex
 from loader.bundle.discs import DiscSet, bundle_head, open_set
 from loader.bundle.errors import ConfigError, TrustError
 from loader.bundle.head import SUMS, signature_label
-from loader.bundle.keys import PublicKey, parse_public_key
+from loader.bundle.keys import HASHES, PublicKey, parse_public_key
 from loader.bundle.limits import MAX_SIGNATURE
 from loader.bundle.manifest import BundleManifest, decode
 from loader.media.folder import FolderDisc
@@ -77,7 +77,7 @@ def attach_set_signature(path: Path, *, label: str, public_key: Path, signature:
         raise TrustError(
             f"{signature} is not {public_key}'s signature over this set",
             why=f"it does not verify over {SUMS} of its discs",
-            hint=f"openssl dgst -sha256 -sign KEY -out SIG {found.folders[0] / SUMS}",
+            hint=f"openssl dgst -{HASHES[key.algorithm]} -sign KEY -out SIG {found.folders[0] / SUMS}",
         )
     return _attach(found, label, data, key)
 

@@ -10,7 +10,7 @@ from typing import Optional
 from loader.bundle.discs import bundle_head
 from loader.bundle.errors import ConfigError, StorageError, TrustError
 from loader.bundle.head import LABEL, SUMS, read_head
-from loader.bundle.keys import PublicKey, SignatureCheck, parse_public_key
+from loader.bundle.keys import HASHES, PublicKey, SignatureCheck, parse_public_key
 from loader.bundle.limits import MAX_SIGNATURE
 from loader.bundle.volumes import FileSource
 from loader.durable import write_whole
@@ -19,7 +19,6 @@ from loader.media.places import disc_paths, find_archive
 from loader.signing import read_small_file
 
 _ELSEWHERE = "airgap-loader attach-signature -o DIR stores it elsewhere; --signature FILE gives it then"
-_HINT = "openssl dgst -sha256 -sign KEY -out SIG SHA256SUMS (of the .head.tar, or bundle/SHA256SUMS on a disc)"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,8 @@ def attach_signature(
     raise TrustError(
         f"{given.file} is not {given.public_key}'s signature over this bundle",
         why=f"it verifies neither over {SUMS} nor over the .sha256 beside the archive",
-        hint=_HINT,
+        hint=f"openssl dgst -{HASHES[key.algorithm]} -sign KEY -out SIG SHA256SUMS "
+        "(of the .head.tar, or bundle/SHA256SUMS on a disc)",
     )
 
 

@@ -68,7 +68,11 @@ def signatures_by_discs(sources: Sequence[Path], archive: str, extra: Sequence[P
     Beside a disc is the folder it stands in; of a folder of discs that is the folder itself.
     """
     folders = dict.fromkeys(path.parent for source in sources for path in disc_paths(source))
-    found = [(label, path) for folder in folders for label, path in _signature_files(folder, archive)]
+    found: list[tuple[str, Path]] = []
+    for folder in folders:
+        # Where discs are mounted is not always ours to list; a signature that is missed there counts for nothing.
+        with contextlib.suppress(StorageError):
+            found += _signature_files(folder, archive)
     return _read_signatures([*found, *((path.name, path) for path in extra)], archive)
 
 

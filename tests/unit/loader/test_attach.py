@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,14 @@ def test_a_signature_that_does_not_verify_is_not_stored(signature: bytes, archiv
     assert not list(archive.parent.glob("*.approver.sig"))
 
 
+def test_what_to_type_names_the_hash_of_the_key(archive: Path) -> None:
+    given = mailed(archive.parent.parent, b"")
+    given.public_key.write_bytes(make_signer("large", "P-384").public.pem)
+    with pytest.raises(TrustError) as caught:
+        attach_signature([archive], given, CHECK)
+    assert "openssl dgst -sha384 -sign" in caught.value.hint
+
+
 def test_a_signature_under_a_label_that_leads_elsewhere(archive: Path) -> None:
     with refused(ConfigError, "can't name a signature"):
         attach(archive, APPROVER.sign(SUMS), "../../approver")
@@ -105,6 +114,22 @@ def test_a_signature_beside_the_discs_of_a_set_counts(tmp_path: Path) -> None:
     for sources in (discs, [tmp_path / "set"]):
         with open_bundle(sources, make_trust(_third())) as bundle:
             assert "third" in {signer.key.name for signer in bundle.signers}
+
+
+def test_a_folder_of_mounts_that_cannot_be_listed_costs_its_signatures_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discs = write_discs(tmp_path / "set", bundle_set(), "v01", "v02", "v03")
+    listed = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path == tmp_path / "set":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with open_bundle(discs, make_trust()) as bundle:
+        assert [signer.key.name for signer in bundle.signers] == ["builder"]
 
 
 def _third() -> TrustPolicy:
