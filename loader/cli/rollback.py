@@ -18,6 +18,14 @@ from loader.cli.options import JsonOption, Quiet, StateOption, Verbose, state_fo
 from loader.cli.timeouts import Timeout, seconds
 
 ReportFile = Annotated[Path, typer.Argument(metavar="REPORT.json", help="NAME-VERSION.load.json of the load")]
+Force = Annotated[bool, typer.Option("--force", help="put back what someone else changed since, too")]
+KeepMirrors = Annotated[
+    bool, typer.Option("--keep-mirrors", help="leave the mirror objects, and so the nodes, as they are")
+]
+ForceCephDowngrade = Annotated[
+    bool, typer.Option("--force-ceph-downgrade", help="put back an older Ceph: its data may be lost")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print what would be put back, write nothing")]
 
 
 @app.command("rollback")
@@ -25,15 +33,11 @@ def rollback_command(
     report: ReportFile,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be put back, write nothing")] = False,
+    dry_run: DryRun = False,
     yes: Yes = False,
-    force: Annotated[bool, typer.Option("--force", help="put back what someone else changed since, too")] = False,
-    keep_mirrors: Annotated[
-        bool, typer.Option("--keep-mirrors", help="leave the mirror objects, and so the nodes, as they are")
-    ] = False,
-    force_ceph_downgrade: Annotated[
-        bool, typer.Option("--force-ceph-downgrade", help="put back an older Ceph: its data may be lost")
-    ] = False,
+    force: Force = False,
+    keep_mirrors: KeepMirrors = False,
+    force_ceph_downgrade: ForceCephDowngrade = False,
     timeout: Timeout = None,
     state: StateOption = None,
     as_json: JsonOption = False,

@@ -13,6 +13,8 @@ from typing import Optional
 from loader.cluster.failures import printable
 from loader.cluster.finding import Finding
 from loader.cluster.objects import MANAGED_BY, JsonObject, Key, field, labels_of, objects_in, text
+from loader.cluster.rollout import images_of
+from loader.cluster.rookrange import parse_version
 
 _RELEASE = "meta.helm.sh/release-"
 _CHART = re.compile(r"([a-z-]+)-(v[0-9].*)")
@@ -63,6 +65,14 @@ class RookOwners:
         self._operator = found[0] if len(found) == 1 else None
         self.releases: list[Release] = []
         self.findings: list[Finding] = []
+
+    @property
+    def operator_version(self) -> str:
+        """The version in the operator's tag; empty where it has none. Before any daemon runs nothing else tells."""
+        if self._operator is None:
+            return ""
+        tag = images_of(self._operator[1]).get("rook-ceph-operator", "").rpartition("/")[2].partition(":")[2]
+        return tag if parse_version(tag) else ""
 
     def reason_against(self, key: Key, present: Optional[JsonObject], body: JsonObject) -> str:
         """Return why the change ``body`` of ``key`` is not made here, an empty string where it may be."""

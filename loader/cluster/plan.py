@@ -166,7 +166,8 @@ class _Planner:
         api, wanted = document.when.api, document.when.rook
         if api and not self._found.serves(api):
             return self._skip_or_block(document, f"{api} is not served by this cluster", "install its operator first")
-        running = [version for version in self._found.rook_versions if wanted and _outside(version, wanted)]
+        said = self._found.rook_versions or (self._owners.operator_version,)
+        running = [version for version in said if wanted and _outside(version, wanted)]
         if running:
             text_ = f"{document.path} is for Rook {wanted}, the cluster runs {', '.join(running)}"
             return self._skip_or_block(document, text_, "use a bundle built for the running Rook version")

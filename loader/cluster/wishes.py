@@ -99,9 +99,9 @@ def group_versions(documents: Iterable[Pair]) -> frozenset[str]:
 
 
 def rook_namespaces(documents: Iterable[Pair]) -> frozenset[str]:
-    """Return the namespaces of the CephClusters that the documents change: their daemons tell Rook's version."""
-    targets = [document.target for document, _ in documents if document.target is not None]
-    return frozenset(t.namespace for t in targets if t.kind == "CephCluster" and t.namespace)
+    """Return the namespaces of the Rook objects that the documents change: the daemons there tell Rook's version."""
+    targets = [document.target for document, _ in documents if document.target and document.phase == "rook"]
+    return frozenset(target.namespace for target in targets if target.namespace)
 
 
 def keys_to_read(documents: Iterable[Pair], found: Survey) -> tuple[Key, ...]:

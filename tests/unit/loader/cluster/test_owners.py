@@ -92,3 +92,21 @@ def test_what_a_catalog_updates_is_a_blocker_that_names_it(kind: str) -> None:
     same = makers.deployment(image=makers.OPERATOR_IMAGE)
     same["metadata"]["ownerReferences"] = operator["metadata"]["ownerReferences"]
     assert plan(makers.operator_patch(), at=(same,)).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("image", "refused"),
+    [
+        ("docker.io/rook/ceph:v1.20.6", True),
+        ("rook/ceph:v1.5.0", False),
+        ("rook/ceph:master", False),
+        (makers.OPERATOR_IMAGE, False),
+        ("reg:5000/rook/ceph", False),
+    ],
+)
+def test_before_any_daemon_runs_the_operators_tag_tells_the_version(image: str, *, refused: bool) -> None:
+    at = {key_of(item, "x"): item for item in (makers.deployment(image=image), makers.config_map())}
+    found = make_plan((makers.operator_patch(), makers.csi_patch()), makers.survey(rook=()), at)
+    texts = [finding.text for finding in found.findings if finding.level == "blocker"]
+    assert bool(texts) == refused
+    assert all("the cluster runs v1.20.6" in text for text in texts)
