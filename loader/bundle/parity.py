@@ -18,7 +18,7 @@ from typing import Optional, Union
 POLYNOMIAL = 0x11D  # x^8 + x^4 + x^3 + x^2 + 1, the one of RAID 6 and of most Reed-Solomon codes; 2 generates it
 _FIRST_X = 128  # data discs take the points below
 
-Chunk = Union[bytes, memoryview]
+Chunk = Union[bytes, bytearray, memoryview]
 
 
 def _powers() -> tuple[tuple[int, ...], tuple[int, ...]]:

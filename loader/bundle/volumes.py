@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from types import TracebackType
-from typing import Optional
+from typing import Optional, Union
 
 from loader.bundle import mediaset, parity
 from loader.bundle.archive import ByteSource
@@ -81,6 +81,7 @@ class FileSource:
 
 
 MISSING = "missing"
+Buffer = Union[bytes, bytearray]
 _CACHED = 16  # chunks: two readers each keep what overlaps their next frame of 4 MiB
 
 
@@ -156,7 +157,7 @@ class MediaSource:
         self.data, self.parity = self.volumes[: media.k], self.volumes[media.k :]
         self.healed: dict[str, int] = {}
         self._starts = list(accumulate((reader.volume.size for reader in self.data), initial=0))
-        self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int], Buffer] = OrderedDict()
         self._lock = threading.Lock()
         self._healing = threading.Lock()
 
@@ -185,7 +186,7 @@ class MediaSource:
             part = min(size - skip, length - done)
             target = view[done : done + part]
             if part < size or not self._read_through(number, chunk, target):
-                target[:] = self._chunk(number, chunk)[skip : skip + part]
+                target[:] = memoryview(self._chunk(number, chunk))[skip : skip + part]
             done += part
         return length
 
@@ -193,7 +194,7 @@ class MediaSource:
         """Read a whole chunk into its place, unless it was healed before."""
         return chunk not in self.data[number].damage and self.data[number].read(chunk, target)
 
-    def _chunk(self, number: int, chunk: int) -> bytes:
+    def _chunk(self, number: int, chunk: int) -> Buffer:
         """A whole chunk, from the cache where an earlier read left it."""
         with self._lock:
             found = self._cache.get((number, chunk))
@@ -209,17 +210,17 @@ class MediaSource:
         self._keep(healed)
         return healed[number, chunk]
 
-    def _keep(self, chunks: Mapping[tuple[int, int], bytes]) -> None:
+    def _keep(self, chunks: Mapping[tuple[int, int], Buffer]) -> None:
         with self._lock:
             self._cache.update(chunks)
             while len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
 
-    def _heal(self, wanted: int, chunk: int) -> dict[tuple[int, int], bytes]:
+    def _heal(self, wanted: int, chunk: int) -> dict[tuple[int, int], Buffer]:
         """Rebuild every lost chunk of a stripe from parity, each checked against the signed index."""
         data = [self._part(reader, chunk) for reader in self.data]
         lost = [number for number, part in enumerate(data) if part is None]
-        rows: dict[int, bytes] = {}
+        rows: dict[int, Buffer] = {}
         for row, reader in enumerate(self.parity):
             if len(rows) == len(lost):
                 break
@@ -229,7 +230,7 @@ class MediaSource:
         if len(rows) < len(lost):
             raise self._beyond(wanted, chunk)
         sizes = {number: self.data[number].size_of(chunk) for number in lost}
-        found = {}
+        found: dict[tuple[int, int], Buffer] = {}
         for number, part in parity.rebuild(data, rows, sizes).items():
             reader = self.data[number]
             if not reader.is_right(chunk, part):
@@ -243,12 +244,12 @@ class MediaSource:
         return found
 
     @staticmethod
-    def _part(reader: VolumeReader, chunk: int) -> Optional[bytes]:
+    def _part(reader: VolumeReader, chunk: int) -> Optional[Buffer]:
         """A checked chunk, ``b""`` beyond the volume's end (zeros to the code), None when it is lost."""
         data = bytearray(reader.size_of(chunk))
         if data and (chunk in reader.damage or not reader.read(chunk, memoryview(data))):
             return None
-        return bytes(data)
+        return data
 
     def survey(self, readers: Sequence[VolumeReader], on_bytes: Callable[[int], None]) -> None:
         """Read every chunk of ``readers``, as far as they are at hand, so that their ``damage`` is known in full."""

@@ -128,7 +128,7 @@ class Healing:
                 continue
             for row in stripes[chunk].rows:
                 if column < self._media.k:
-                    self._sums[chunk, row] ^= parity.share(row, column, bytes(data))
+                    self._sums[chunk, row] ^= parity.share(row, column, data)
                 elif column == self._media.k + row:
                     self._sums[chunk, row] ^= int.from_bytes(data, "little")
         return []
