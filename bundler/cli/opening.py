@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from loader.cli.console import Console
-from loader.cli.options import AccessFlags, open_registries
+from loader.cli.options import AccessFlags, now, open_registries
 
 if TYPE_CHECKING:
     from bundler.config import BuildConfig
@@ -39,6 +39,7 @@ def chosen_config(path: Path, platforms: Optional[list[str]], rewrite: bool) -> 
 @contextlib.contextmanager
 def opened_sources(console: Console, config: "BuildConfig", flags: AccessFlags) -> Iterator["Sources"]:
     """Open registries, and copy what only skopeo reads into a private folder; both end with the context."""
+    from bundler.clock import clock_warnings
     from bundler.skopeo import Skopeo, copied_layouts, new_digests
     from bundler.sources import Sources
     from loader.cluster.process import ProcessRunner
@@ -51,5 +52,7 @@ def opened_sources(console: Console, config: "BuildConfig", flags: AccessFlags) 
     try:
         with copied_layouts(config.images, skopeo) as layouts:
             yield Sources(registries, layouts)
+        for line in clock_warnings(registries.dates(), now()):
+            console.note("warning", line)
     finally:
         registries.close()

@@ -98,6 +98,11 @@ class Registries:
         finally:
             exchange.close()
 
+    def dates(self) -> dict[str, str]:
+        """Return the ``Date`` of each host's last answer, those that gave one."""
+        with self._lock:
+            return {host: registry.date for (host, _), registry in self._made.items() if registry.date}
+
     def close(self) -> None:
         """Close all idle connections."""
         with self._lock:

@@ -65,7 +65,7 @@ class Exchange:
 
     ``transports``: ways to reach it in the order to try, ``("https", …)`` first; the first that answers is kept.
     ``find``: credential of a repository. ``clock``: monotonic seconds. ``trace`` gets a line for every request,
-    without anything that may be secret. ``limit`` paces the bodies that are sent.
+    without anything that may be secret. ``limit`` paces the bodies that are sent. ``date`` is the last answer's.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Exchange:
         limit: Optional[RateLimit] = None,
     ) -> None:
         self.host = host
+        self.date = ""
         self.retry = retry
         self._clock = clock
         self._trace = trace
@@ -136,7 +137,9 @@ class Exchange:
 
         ``again`` names further replies worth another attempt.
         """
-        return self.retrying(lambda: finished(self.once(request, scopes, repository), cap), again=again)
+        reply = self.retrying(lambda: finished(self.once(request, scopes, repository), cap), again=again)
+        self.date = reply.header("date") or self.date
+        return reply
 
     def retrying(
         self,

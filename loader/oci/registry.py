@@ -74,6 +74,11 @@ class Registry:
         self._exchange = exchange
         self.host = exchange.host
 
+    @property
+    def date(self) -> str:
+        """The ``Date`` of its last answer, empty before the first."""
+        return self._exchange.date
+
     def ping(self) -> Ping:
         """Ask ``/v2/``; ``RegistryError`` when what answers is not a registry. A refused login is not an error here."""
         url = self._exchange.url("/v2/")

@@ -127,3 +127,11 @@ def test_an_archive_has_no_lock(cli: Cli) -> None:
     damaged.write_bytes((cli.folder / "out/rook-ceph-2020.10.tar.zst").read_bytes()[:-1])
     cli.bundler("plan", damaged).expect(4)
     cli.bundler("plan", "nothing.yaml").expect(2)
+
+
+@pytest.mark.parametrize(("ahead", "said"), [(0, ""), (3 * 86_400 + 60, "3 days behind"), (-86_500, "1 day ahead of")])
+def test_a_clock_that_is_a_day_off_is_told(cli: Cli, source: RegistryServer, ahead: int, said: str) -> None:
+    source.rules.clock = ahead
+    err = cli.bundler("plan", "bundle.yaml").expect().err
+    assert ("clock" in err) == bool(said)
+    assert said in err

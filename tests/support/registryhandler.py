@@ -386,6 +386,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Make the ``Date`` of every answer."""
+        return super().date_time_string((timestamp or time.time()) + self.server.registry.rules.clock)
+
     def _head(self, status: int, headers: Mapping[str, str]) -> None:
         self.send_response(status)
         if self.fault is None or self.fault.kind not in {"status", "html"}:

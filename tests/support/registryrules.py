@@ -45,7 +45,8 @@ class Rules:
 
     ``projects``: first parts of paths that exist; ``depth``: most parts of a path; ``refused_types`` of manifests are
     answered by ``refusal``; ``accepted``: 202 where 201 is due; ``ghosts``: digests that HEAD says are there;
-    ``referrers``: the API of that name is there, in pages of ``referrers_page``.
+    ``referrers``: the API of that name is there, in pages of ``referrers_page``;
+    ``clock``: seconds that its ``Date`` is ahead.
     """
 
     auth: str = "none"
@@ -76,4 +77,5 @@ class Rules:
     ghosts: set[str] = field(default_factory=set)
     read_only: bool = False
     referrers: bool = False
+    clock: float = 0.0
     referrers_page: int = 0
