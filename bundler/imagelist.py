@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
@@ -23,7 +23,7 @@ class ConfigImage:
     skopeo ``dir:`` layout, or another place that skopeo reads. ``line`` is the config's, for errors found later.
     ``platforms`` are the only ones to take, all of them if empty; ``rewrite``: an index that loses children is
     replaced by one of ours; ``attachments``: what belongs to the image is looked for and taken too.
-    ``require``: the signatures without which nothing is built.
+    ``require``: the signatures without which nothing is built. ``written``: the name as it stands in the config.
     """
 
     name: ImageRef
@@ -34,6 +34,7 @@ class ConfigImage:
     rewrite: bool = False
     attachments: bool = True
     require: tuple[Requirement, ...] = ()
+    written: str = ""
 
     @property
     def target(self) -> str:
@@ -48,6 +49,11 @@ def names(said: ImageRef, image: ImageRef) -> bool:
         and (said.tag is None or said.tag == image.tag)
         and (said.digest is None or image.digest is None or said.digest == image.digest)
     )
+
+
+def normalised(images: Iterable[ConfigImage]) -> Iterator[ConfigImage]:
+    """Yield the images whose name was filled up: no host is Docker Hub's, no tag is ``latest``."""
+    return (image for image in images if image.written not in {"", str(image.name)})
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def _entry(item: Value, rules: ListRules) -> Iterator[ConfigImage]:
     if isinstance(item.node.value, str):
         name = item.image()
         if name is not None:
-            yield _made(item, name, name, rules)
+            yield replace(_made(item, name, name, rules), written=item.node.value)
         return
     if not isinstance(item.node.value, dict):
         item.fault("must be an image name, or a mapping with image and from")
@@ -121,7 +127,7 @@ def _entry(item: Value, rules: ListRules) -> Iterator[ConfigImage]:
         origin = section["from"].parsed(lambda text: parse_origin(text, rules.directory))
     _same_digest(section, name, origin)
     if name is not None and origin is not None:
-        yield _made(item, name, origin, rules)
+        yield replace(_made(item, name, origin, rules), written=section["image"].node.text)
 
 
 def _own_rules(section: Mapping[str, Value], rules: ListRules) -> ListRules:

@@ -61,7 +61,7 @@ def read_lock(path: Path) -> Lock:
         plain = loads(read_file(path, _MAX_LOCK), str(path))
         if not isinstance(plain, dict) or plain.get("formatVersion") != 1:
             raise _edited(path, "formatVersion is not 1")
-        images = {name: _locked(entry) for name, entry in plain["images"].items()}
+        images = {name: _entry(path, name, entry) for name, entry in plain["images"].items()}
         last = None if plain["last"] is None else Last(int(plain["last"]["sequence"]), str(plain["last"]["id"]))
     except (FormatError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise _edited(path, str(error)) from error
@@ -70,10 +70,24 @@ def read_lock(path: Path) -> Lock:
     return Lock(images, last)
 
 
+def _entry(path: Path, name: str, entry: Mapping[str, Any]) -> Locked:
+    try:
+        return _locked(entry)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        why = f"has no {error}" if isinstance(error, KeyError) else str(error)
+        raise _edited(path, f"line {_line_of(path, name)}: the entry of {name[:200]!a} {why}") from error
+
+
+def _line_of(path: Path, name: str) -> int:
+    """Return the line of an image's key, for a file that a person may have edited."""
+    lines = read_file(path, _MAX_LOCK).decode("utf-8", "replace").splitlines()
+    return next((number for number, line in enumerate(lines, 1) if json.dumps(name) in line), 1)
+
+
 def _locked(entry: Mapping[str, Any]) -> Locked:
     digest = str(entry["digest"])
     if not is_digest(digest):
-        raise ValueError(f"{digest[:80]!a} is not a digest")
+        raise ValueError(f"has the digest {digest[:80]!a}, which is none")
     platforms = tuple(str(platform) for platform in entry["platforms"])
     return Locked(digest, str(entry["mediaType"]), int(entry["size"]), platforms, str(entry["resolved"]))
 

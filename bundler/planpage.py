@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
+from bundler.imagelist import ConfigImage, normalised
 from bundler.plan import Coverage, Plan, PlannedImage
 from bundler.references import Reference
 from loader.bundle.manifest import Attachment
@@ -61,6 +62,11 @@ def diff_lines(moved: Moved) -> Iterator[tuple[str, str]]:
         yield "moved", f"{name} {locked} -> {now}"
     if not moved:
         yield "moved", "nothing: every locked tag names the same image upstream"
+
+
+def normalised_names(images: Sequence[ConfigImage]) -> list[dict[str, object]]:
+    """Return the names that were filled up, as written and as they are."""
+    return [{"line": image.line, "name": str(image.name), "written": image.written} for image in normalised(images)]
 
 
 def plan_document(

@@ -158,6 +158,8 @@ def _resolve(image: ConfigImage, locked: Optional[Locked], open_source: OpenSour
         raise ConfigError(f"image {image.name} can't be carried", why=str(error), hint=error.hint) from error
     except TrustError as error:
         raise _moved(image, locked, error) from error
+    except RegistryError as error:
+        raise _gone(image, locked, error) from error
     _check_tag(image, open_source, locked)
     offered, blobs = _platforms(source, parsed)
     _require_platform(image, offered, found=bool(kept) or not parsed.is_index)
@@ -234,6 +236,19 @@ def read_child(source: ManifestSource, descriptor: Descriptor, name: str) -> Chi
     if len(data) != descriptor.size:
         raise FormatError(f"child {descriptor.digest} does not have its size", why=f"{len(data)} bytes")
     return Child(descriptor, data, parse_manifest(data, descriptor.digest, descriptor.media_type))
+
+
+def _gone(image: ConfigImage, locked: Optional[Locked], error: RegistryError) -> RegistryError:
+    """Say of an image that is not there where it stands in the config, and what can be done."""
+    if error.status != 404:
+        return error
+    if locked is not None and image.name.digest is None:
+        said = f"is locked to {locked.digest} since {locked.resolved}, which is gone"
+        hint = f"take what the tag names now: --update {image.name}; or name another place of the old one with from:"
+    else:
+        said = "is not there"
+        hint = "check name and tag; find-images shows what manifests name"
+    return RegistryError(f"image {image.name} (line {image.line}) {said}", status=404, why=str(error), hint=hint)
 
 
 def _moved(image: ConfigImage, locked: Optional[Locked], error: TrustError) -> AirgapError:

@@ -40,6 +40,7 @@ def chosen_config(path: Path, platforms: Optional[list[str]], rewrite: bool) -> 
 def opened_sources(console: Console, config: "BuildConfig", flags: AccessFlags) -> Iterator["Sources"]:
     """Open registries, and copy what only skopeo reads into a private folder; both end with the context."""
     from bundler.clock import clock_warnings
+    from bundler.imagelist import normalised
     from bundler.skopeo import Skopeo, copied_layouts, new_digests
     from bundler.sources import Sources
     from loader.cluster.process import ProcessRunner
@@ -48,6 +49,10 @@ def opened_sources(console: Console, config: "BuildConfig", flags: AccessFlags) 
     skopeo = Skopeo(program, ProcessRunner(os.environ), Path(tempfile.gettempdir()))
     for line in new_digests(config.images):
         console.note("warning", line)
+    for image in normalised(config.images):
+        console.note(
+            "note", f"line {image.line}: {image.written} is {image.name}; write the whole name if it is not meant"
+        )
     registries = open_registries(flags, console.detail)
     try:
         with copied_layouts(config.images, skopeo) as layouts:

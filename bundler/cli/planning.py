@@ -87,7 +87,7 @@ def _plan_archive(console: Console, path: Path, media: list[str]) -> None:
     console.result("plan", f"{path}: exact; its signatures are not checked here (airgap-loader verify does)")
     for step, text in plan_lines(plan):
         console.result(step, text)
-    console.document({**plan_document(plan, changes=(), moved=None), "source": "bundle"})
+    console.document({**plan_document(plan, changes=(), moved=None), "normalised": [], "source": "bundle"})
 
 
 def _plan_config(
@@ -101,7 +101,7 @@ def _plan_config(
     from bundler.gather import gather
     from bundler.lock import changes, lock_path, read_lock, require_unchanged, unlocked, write_lock
     from bundler.plan import composed, make_plan
-    from bundler.planpage import diff_lines, plan_document, plan_lines
+    from bundler.planpage import diff_lines, normalised_names, plan_document, plan_lines
     from bundler.render.documents import pinned_manifests
     from bundler.render.model import PinnedImage
     from bundler.signed import signed_lines
@@ -138,4 +138,4 @@ def _plan_config(
     # Planning builds nothing: the last bundle stays the one that was built.
     write_lock(lock_file, dataclasses.replace(planned.lock, last=before.last))
     document: dict[str, Any] = {**plan_document(plan, changes=changed, moved=moved, pinned=pinned), "source": "config"}
-    console.document(document)
+    console.document({**document, "normalised": normalised_names(config.images)})

@@ -135,3 +135,24 @@ def test_a_clock_that_is_a_day_off_is_told(cli: Cli, source: RegistryServer, ahe
     err = cli.bundler("plan", "bundle.yaml").expect().err
     assert ("clock" in err) == bool(said)
     assert said in err
+
+
+def test_an_image_that_is_gone_is_found_before_anything_is_built(cli: Cli, source: RegistryServer) -> None:
+    cli.bundler("plan", "bundle.yaml").expect()
+    lock = json.loads((cli.folder / "bundle.lock").read_text())
+    name = "quay.io/cephcsi/cephcsi:v3.1.1"
+    lock["images"][name]["digest"] = f"sha256:{'1' * 64}"
+    (cli.folder / "bundle.lock").write_text(json.dumps(lock))
+    lines = cli.bundler("build", "bundle.yaml", "-o", "out").expect(6).three_lines
+    assert f"image {name} (line 7) is locked to sha256:1111" in lines[0]
+    assert f"--update {name}" in lines[-1]
+    assert not list((cli.folder / "out").glob("*.tar.zst"))
+    cli.bundler("plan", "bundle.yaml", "--update", name).expect()
+
+
+def test_a_name_that_was_filled_up_is_told(cli: Cli) -> None:
+    config = cli.folder / "bundle.yaml"
+    config.write_text(config.read_text().replace("docker.io/rook/ceph:master", "rook/ceph:master"))
+    ran = cli.bundler("plan", "bundle.yaml", "--json").expect()
+    assert ran.json["normalised"] == [{"line": 6, "name": "docker.io/rook/ceph:master", "written": "rook/ceph:master"}]
+    assert "line 6: rook/ceph:master is docker.io/rook/ceph:master" in ran.err
