@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from io import BufferedReader
 from itertools import count
-from typing import BinaryIO
 
 _MIB = 2**20
 _NOISE = random.Random("double").randbytes(_MIB)
@@ -122,7 +122,7 @@ class _Connection:
     def __init__(self, store: Store, connection: socket.socket) -> None:
         self._store = store
         self._connection = connection
-        self._reading: BinaryIO = connection.makefile("rb", 64 * 2**10)
+        self._reading = BufferedReader(socket.SocketIO(connection, "r"), 64 * 2**10)
         self._dropped = memoryview(bytearray(_MIB))
 
     def serve(self) -> None:
@@ -210,7 +210,7 @@ class _Connection:
 
     def _drop(self, size: int) -> None:
         while size > 0:
-            size -= self._reading.readinto(self._dropped[: min(size, _MIB)]) or size  # type: ignore[attr-defined]
+            size -= self._reading.readinto(self._dropped[: min(size, _MIB)]) or size
 
     def _send(self, status: int, headers: dict[str, str], body: bytes = b"", *, head: bool = False) -> None:
         self._begin(status, {**headers, "Content-Length": str(len(body))}, b"" if head else body)

@@ -9,10 +9,10 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import ways
+from bench import peers, ways
 from bench.corpus import Corpus, make_corpus
 from bench.measure import CommandFailed, Sample
 from bench.programs import MissingProgram, registry, require_programs
@@ -31,6 +31,14 @@ _WAYS: dict[str, ways.Way] = {
 _OURS = ("build", "load", "curl")
 
 
+def all_ways() -> dict[str, ways.Way]:
+    """Every way there is here by name: ours, the article's, ``NAME_build`` and ``NAME_load`` of each peer on PATH."""
+    found = dict(_WAYS)
+    for peer in peers.found():
+        found[f"{peer.name}_build"], found[f"{peer.name}_load"] = ways.peer_ways(peer)
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, measure, print. Exit 1 when a program is missing or fails."""
     options = _parser().parse_args(arguments)
@@ -38,9 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         require_programs()
         corpus = make_corpus(cache, factor=options.data_factor, quick=options.quick)
-        names = _OURS if options.ours else tuple(_WAYS)
+        there = all_ways()
+        chosen = {name: there[name] for name in _OURS} if options.ours else there
         runs = 1 if options.quick else options.runs
-        results = measure_all(corpus, names, runs=runs, warm_up=0 if options.quick else _WARM_UP, work=options.work)
+        results = measure_all(corpus, chosen, runs=runs, warm_up=0 if options.quick else _WARM_UP, work=options.work)
     except (MissingProgram, CommandFailed) as error:
         print(error, file=sys.stderr)
         return 1
@@ -63,9 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure_all(corpus: Corpus, names: Sequence[str], *, runs: int, warm_up: int, work: Path | None) -> Results:
-    """Run every way ``warm_up + runs`` times in turn, each into an empty registry; the warm-up is not counted."""
-    samples: dict[str, list[Sample]] = {name: [] for name in names}
+def measure_all(
+    corpus: Corpus, chosen: Mapping[str, ways.Way], *, runs: int, warm_up: int, work: Path | None
+) -> Results:
+    """Run every way ``warm_up + runs`` times in turn, each into an empty registry; the warm-up is not counted.
+
+    A peer that fails is left out from then on, and said so.
+    """
+    samples: dict[str, list[Sample]] = {name: [] for name in chosen}
     with tempfile.TemporaryDirectory(prefix="bench-", dir=work) as scratch:
         folder = Path(scratch)
         kept = folder / "kept"
@@ -74,15 +88,26 @@ def measure_all(corpus: Corpus, names: Sequence[str], *, runs: int, warm_up: int
         _fill_once(corpus, folder)
         with registry(corpus.folder / "registry", folder / "source") as source:
             for turn in range(warm_up + runs):
-                for name in names:
-                    sample = _one(_WAYS[name], name, ways.Setting(corpus, source, "", kept), folder)
+                for name in tuple(samples):
+                    try:
+                        sample = _one(chosen[name], name, ways.Setting(corpus, source, "", kept), folder)
+                    except CommandFailed as error:
+                        if name in _WAYS:
+                            raise
+                        _leave_out(name, samples, error)
+                        continue
                     if turn >= warm_up:
                         samples[name].append(sample)
                     print(f"{turn} {name:<14} {sample.wall:6.2f} s", file=sys.stderr, flush=True)
-        sizes = {
-            way: (kept / way / ways.ARCHIVE).stat().st_size for way in ("ours", "article") if (kept / way).is_dir()
-        }
+        sizes = {way.name: peers.archive_size(way) for way in kept.iterdir() if way.is_dir()}
     return Results(samples, sizes, corpus.unique, corpus.total, len(corpus.layouts))
+
+
+def _leave_out(name: str, samples: dict[str, list[Sample]], error: CommandFailed) -> None:
+    peer = name.rpartition("_")[0]
+    print(f"{peer} is left out: {error}", file=sys.stderr)
+    for way in (f"{peer}_build", f"{peer}_load"):
+        samples.pop(way, None)
 
 
 def _fill_once(corpus: Corpus, folder: Path) -> None:
@@ -106,7 +131,7 @@ def _one(way: ways.Way, name: str, setting: ways.Setting, folder: Path) -> Sampl
         ending.callback(shutil.rmtree, target, ignore_errors=True)
         ending.callback(shutil.rmtree, run)
         host = ""
-        if name in _EMPTY_EACH_TIME:
+        if name in _EMPTY_EACH_TIME or name.endswith("_load"):
             host = ending.enter_context(registry(target / "data", target / "scratch"))
         # What earlier runs left to be written must not be this run's burden.
         os.sync()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.measure import Sample, Spread, ratios
+from bench.peers import PEERS
 
 MB = 10**6
 
@@ -31,19 +32,22 @@ class _Row:
 
 
 _ROWS = (
-    _Row("build, seconds", "build", "article_build", lambda s: s.wall, "s"),
-    _Row("build, processor seconds", "build", "article_build", lambda s: s.cpu, "s"),
-    _Row("build, peak memory of the largest process, MB", "build", "article_build", lambda s: s.rss / MB, "MB"),
-    _Row("build, written to disk, MB", "build", "article_build", lambda s: s.written / MB, "MB"),
-    _Row("build, disk used beside the archive, MB", "build", "article_build", lambda s: s.disk / MB, "MB"),
-    _Row("load, seconds", "load", "article_load", lambda s: s.wall, "s"),
-    _Row("load, processor seconds", "load", "article_load", lambda s: s.cpu, "s"),
-    _Row("load, peak memory of the largest process, MB", "load", "article_load", lambda s: s.rss / MB, "MB"),
-    _Row("load, written to disk, MB", "load", "article_load", lambda s: s.written / MB, "MB"),
-    _Row("load, disk used beside the archive, MB", "load", "article_load", lambda s: s.disk / MB, "MB"),
+    _Row("build, seconds", "build", "{}_build", lambda s: s.wall, "s"),
+    _Row("build, processor seconds", "build", "{}_build", lambda s: s.cpu, "s"),
+    _Row("build, peak memory of the largest process, MB", "build", "{}_build", lambda s: s.rss / MB, "MB"),
+    _Row("build, written to disk, MB", "build", "{}_build", lambda s: s.written / MB, "MB"),
+    _Row("build, disk used beside the archive, MB", "build", "{}_build", lambda s: s.disk / MB, "MB"),
+    _Row("load, seconds", "load", "{}_load", lambda s: s.wall, "s"),
+    _Row("load, processor seconds", "load", "{}_load", lambda s: s.cpu, "s"),
+    _Row("load, peak memory of the largest process, MB", "load", "{}_load", lambda s: s.rss / MB, "MB"),
+    _Row("load, written to disk, MB", "load", "{}_load", lambda s: s.written / MB, "MB"),
+    _Row("load, disk used beside the archive, MB", "load", "{}_load", lambda s: s.disk / MB, "MB"),
 )
 # What the loader prints as a step ends: "effect" before the first blob goes, "push" once all tags are confirmed.
 _PUSH = ("effect", "push")
+
+
+_ARTICLE = "the article's way"
 
 
 def render(results: Results) -> str:
@@ -51,23 +55,28 @@ def render(results: Results) -> str:
     count = len(results.samples["build"])
     runs = f"{count} interleaved run{'' if count == 1 else 's'}"
     sizes = f"{results.total / MB:.0f} MB as `dir:` layouts, {results.unique / MB:.0f} MB unique"
-    lines = [
-        f"{results.images} images, {sizes}; {runs}: median (lowest-highest).",
-        "",
-        "| | airgap-bundler | the article's way | ratio |",
-        "|---|---|---|---|",
-        *(_line(row.title, _values(results, row.ours, row), _values(results, row.theirs, row)) for row in _ROWS),
-        _size_line(results),
-        "",
-        "| | airgap-loader | curl --parallel | ratio |",
-        "|---|---|---|---|",
-        _line(
-            "push alone, seconds",
-            [sample.between(*_PUSH) for sample in results.samples["load"]],
-            [sample.wall for sample in results.samples["curl"]],
-        ),
-    ]
+    lines = [f"{results.images} images, {sizes}; {runs}: median (lowest-highest).", ""]
+    for name in ["article", *(peer.name for peer in PEERS)]:
+        if name == "article" or f"{name}_build" in results.samples:
+            lines += [*_beside(results, name), ""]
+    lines += ["| | airgap-loader | curl --parallel | ratio |", "|---|---|---|---|"]
+    pushes = [sample.between(*_PUSH) for sample in results.samples["load"]]
+    lines.append(_line("push alone, seconds", pushes, [sample.wall for sample in results.samples["curl"]]))
     return "\n".join(lines)
+
+
+def _beside(results: Results, name: str) -> list[str]:
+    """The table of ours beside one other way."""
+    notes = {peer.name: f"{peer.name} ({peer.note})" if peer.note else peer.name for peer in PEERS}
+    return [
+        f"| | airgap-bundler | {notes.get(name, _ARTICLE)} | ratio |",
+        "|---|---|---|---|",
+        *(
+            _line(row.title, _values(results, row.ours, row), _values(results, row.theirs.format(name), row))
+            for row in _ROWS
+        ),
+        _size_line(results, name),
+    ]
 
 
 def _values(results: Results, way: str, row: _Row) -> list[float]:
@@ -79,8 +88,8 @@ def _line(title: str, ours: Sequence[float], theirs: Sequence[float]) -> str:
     return f"| {title} | {_spread(ours)} | {_spread(theirs)} | {_numbers(ratio, 2) if ratio else ''} |"
 
 
-def _size_line(results: Results) -> str:
-    ours, theirs = results.sizes["ours"], results.sizes.get("article")
+def _size_line(results: Results, name: str) -> str:
+    ours, theirs = results.sizes["ours"], results.sizes.get(name)
     there, ratio = (f"{theirs / MB:.1f}", f"{ours / theirs:.3f}") if theirs else ("", "")
     return f"| archive, MB | {ours / MB:.1f} | {there} | {ratio} |"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.corpus import Corpus
 from bench.measure import Sample, disk_usage, measure
+from bench.peers import Peer
 from bench.programs import clean_environment
 
 NAME = "bench-1"
@@ -64,6 +65,27 @@ def article_build(setting: Setting, folder: Path) -> Sample:
         lines.append(f"{_SKOPEO} --src-tls-verify=false {source} {target}")
     lines.append(f"tar -cf - mirror | zstd -q -T0 --long=30 -o {shlex.quote(str(output / ARCHIVE))}")
     return _script(folder, output, lines)
+
+
+def peer_ways(peer: Peer) -> tuple[Way, Way]:
+    """The build and the load of another tool: its config and its lines, in a folder of its own."""
+
+    def build_way(setting: Setting, folder: Path) -> Sample:
+        output = setting.kept / peer.name
+        _write(peer, setting, folder)
+        return _script(folder, output, peer.build(output, ""))
+
+    def load_way(setting: Setting, folder: Path) -> Sample:
+        _write(peer, setting, folder)
+        return _script(folder, None, peer.load(setting.kept / peer.name, setting.target))
+
+    return build_way, load_way
+
+
+def _write(peer: Peer, setting: Setting, folder: Path) -> None:
+    images = [f"{setting.source}/bench/{name}:1" for name in setting.corpus.layouts]
+    for name, text in peer.files(images).items():
+        (folder / name).write_text(text)
 
 
 def load(setting: Setting, folder: Path) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,38 @@ def test_a_quick_run_fills_every_row(tmp_path: Path) -> None:
         assert float(theirs.split()[0]) > 0, title
     assert float(table["build, disk used beside the archive, MB"][0].split()[0]) < 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["cache"]
+
+
+def test_peers_on_path_are_measured_beside_and_one_that_fails_is_left_out(tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    # A stand-in for the tool: what it was asked is what counts here.
+    hauler = (
+        f'echo "$@" >> {tmp_path}/asked; for last; do :; done; [ "$2" != save ] || head -c 9999 /dev/zero > "$last"'
+    )
+    for name, script in {"hauler": hauler, "zarf": "echo no such flag >&2; exit 1"}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    done = bench("--quick", "--cache", str(tmp_path / "cache"), path=f"{tools}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    assert "zarf is left out" in done.stderr
+    assert "no such flag" in done.stderr
+    assert "| | airgap-bundler | hauler | ratio |" in done.stdout
+    assert "zarf" not in done.stdout
+    assert re.search(r"archive, MB \| \S+ \| 0\.0 \|", done.stdout)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [line.split()[1] for line in asked] == ["sync", "save", "load", "copy"]
+    assert re.fullmatch(r"store copy --store store --plain-http registry://127\.0\.0\.1:[0-9]+", asked[-1])
+
+
+def test_many_images_and_large_ones_are_measured_against_a_double(tmp_path: Path) -> None:
+    arguments = ("--images", "3", "--gigabytes", "0.001", "--peer-up-to", "3", "--work", str(tmp_path))
+    done = bench(*arguments, module="bench.scale")
+    assert done.returncode == 0, done.stderr
+    assert "| 0.3 GB |" in done.stdout
+    row = next(line for line in done.stdout.splitlines() if line.startswith("| 3 images"))
+    assert row.split(" | ")[1] == "30"
+    assert all(float(value) > 0 for value in row.strip("| ").split(" | ")[2:])
 
 
 def test_verifying_is_measured_beside_what_an_officer_types(tmp_path: Path) -> None:
