@@ -7,8 +7,6 @@ import contextlib
 import os
 import shlex
 import shutil
-import socket
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from loader import __version__
 from loader.bundle.errors import ConfigError, StorageError
 from loader.cli.app import app
 from loader.cli.console import Console, run
@@ -48,8 +45,8 @@ from loader.cli.options import (
     open_registries,
     override_reason,
     state_folder,
-    user_name,
     utc_now,
+    who,
 )
 from loader.cli.prompt import NoPrompt, drive_options
 from loader.cli.site import Allowed
@@ -338,18 +335,6 @@ def _by_hand(given: _Run, state: "State") -> None:
     given.console.result("apply", f"not done: --no-apply. By hand, in {folder}:")
     place = given.options.nodes.place if given.options.nodes is not None else None
     given.console.text("\n".join(oc_lines(at_place(item.document, place) for item in state.documents)))
-
-
-def who() -> dict[str, str]:
-    """The facts of a run: who, where, and which loader."""
-    from loader.identity import own_sha256
-
-    return {
-        "host": socket.gethostname(),
-        "loader": f"airgap-loader {__version__}",
-        "loaderSha256": own_sha256(sys.argv[0]),
-        "user": user_name(),
-    }
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ import enum
 import getpass
 import os
 import random
+import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from loader import __version__
 from loader.bundle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -152,6 +155,18 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def who() -> dict[str, str]:
+    """The facts of a run: who, where, and which loader."""
+    from loader.identity import own_sha256
+
+    return {
+        "host": socket.gethostname(),
+        "loader": f"airgap-loader {__version__}",
+        "loaderSha256": own_sha256(sys.argv[0]),
+        "user": user_name(),
+    }
 
 
 def open_audit(verb: str, sources: Sequence[Path]) -> Audit:

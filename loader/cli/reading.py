@@ -4,12 +4,13 @@
 # ruff: noqa: FA100
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from loader.bundle.errors import AirgapError, ConfigError
+from loader.bundle.errors import AirgapError, BundleError, ConfigError
 from loader.cli.app import app
 from loader.cli.console import Console, run
 from loader.cli.options import (
@@ -26,14 +27,13 @@ from loader.cli.options import (
     open_audit,
     state_folder,
     utc_now,
+    who,
 )
 from loader.cli.prompt import NoPrompt, can_ask, drive_options
 from loader.cli.staging import StageOption, staged
 
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
-
-if TYPE_CHECKING:
     from loader.claims import Claim
 
 ReportOption = Annotated[
@@ -74,24 +74,43 @@ def verify(
             return
         asking = drive_options(console, no_prompt=no_prompt) if can_ask(no_prompt=no_prompt) else None
         given = make_trust(trust, crypto)
-        taken = staged(console, source, given, stage, no_prompt=no_prompt)
-        with open_source(taken, given, signatures=signature or (), drive=asking) as opened:
-            bundle = opened.bundle
-            audit.verified(bundle)
-            for step, text in (*media_notes(opened.media), *verdict.head_lines(bundle)):
-                console.result(step, text)
-            with console.progress("verify", bundle.size) as on_bytes:
-                verify_opened(opened, on_bytes)
-            for step, text in (*damage_lines(opened.media), *verdict.content_lines(bundle)):
-                console.result(step, text)
-            replay = verdict.replay_line(bundle, History(state_folder(state)))
-            console.result("replay", replay)
-            found = {**verdict.document(bundle, replay, utc_now()), **media_document(opened)}
+        with refusals_kept(console, report, source, given):
+            taken = staged(console, source, given, stage, no_prompt=no_prompt)
+            with open_source(taken, given, signatures=signature or (), drive=asking) as opened:
+                bundle = opened.bundle
+                audit.verified(bundle)
+                _tell(console, (*media_notes(opened.media), *verdict.head_lines(bundle)))
+                with console.progress("verify", bundle.size) as on_bytes:
+                    verify_opened(opened, on_bytes)
+                _tell(console, (*damage_lines(opened.media), *verdict.content_lines(bundle)))
+                replay = verdict.replay_line(bundle, History(state_folder(state)))
+                console.result("replay", replay)
+                found = {**verdict.document(bundle, replay, utc_now()), **media_document(opened)}
         for path in verdict.write_verdict(report, found) if report is not None else ():
             console.result("report", str(path))
         console.document(found)
 
     raise typer.Exit(run(console, verb, audit))
+
+
+def _tell(console: Console, lines: Iterable[tuple[str, str]]) -> None:
+    for step, text in lines:
+        console.result(step, text)
+
+
+@contextlib.contextmanager
+def refusals_kept(console: Console, folder: Optional[Path], source: list[Path], trust: "Trust") -> Iterator[None]:
+    """Leave evidence in ``folder`` of a bundle that is refused while the block lasts."""
+    try:
+        yield
+    except BundleError as error:
+        if folder is not None:
+            from loader.refusal import refusal, write_refusal
+
+            found = refusal(source, error, trust, who(), utc_now())
+            for path in write_refusal(folder, found, source[0]):
+                console.note("report", str(path))
+        raise
 
 
 def check_given_discs(console: Console, sources: list[Path], trust: Optional["Trust"]) -> None:

@@ -13,8 +13,8 @@ import typer
 from loader.bundle.errors import ConfigError
 from loader.cli.app import app
 from loader.cli.console import Console, run
-from loader.cli.loading import Context, Kubeconfig, Yes, make_kubectl, scratch_folder, who
-from loader.cli.options import JsonOption, Quiet, StateOption, Verbose, state_folder, utc_now
+from loader.cli.loading import Context, Kubeconfig, Yes, make_kubectl, scratch_folder
+from loader.cli.options import JsonOption, Quiet, StateOption, Verbose, state_folder, utc_now, who
 from loader.cli.timeouts import Timeout, seconds
 
 ReportFile = Annotated[Path, typer.Argument(metavar="REPORT.json", help="NAME-VERSION.load.json of the load")]

@@ -189,3 +189,21 @@ def test_the_verdict_has_the_form_of_its_schema(tmp_path: Path) -> None:
         assert [error.message for error in validator.iter_errors(written)] == []
         for name in schema["required"]:
             assert not validator.is_valid({key: value for key, value in written.items() if key != name}), name
+
+
+def test_a_refusal_leaves_evidence_too(tmp_path: Path) -> None:
+    (tmp_path / "stranger.pub").write_bytes(make_signer("stranger").public.pem)
+    hostile = "<b>demo-1\x1b[2J.tar.zst"
+    (tmp_path / hostile).write_bytes(full_recipe().archive())
+    ran = Cli(tmp_path).loader("verify", hostile, "--trust", "stranger.pub", "--report", "evidence")
+    assert ran.status == 3, ran.err
+    paths = {path.suffix: path for path in (tmp_path / "evidence").iterdir()}
+    assert sorted(path.name for path in paths.values()) == ["_b_demo-1_2J.refused.html", "_b_demo-1_2J.refused.json"]
+    found = json.loads(paths[".json"].read_text())
+    assert (found["verified"], found["error"]["code"]) == (False, 3)
+    assert found["keysTried"] == [{"fingerprint": make_signer("stranger").public.fingerprint, "name": "stranger"}]
+    assert found["error"]["message"] == "no trusted key signed this bundle"
+    page = paths[".html"].read_text()
+    assert "no trusted key signed this bundle" in page
+    assert "\x1b" not in page + ran.err
+    assert "<b>demo" not in page
