@@ -66,6 +66,7 @@ class Exchange:
     ``transports``: ways to reach it in the order to try, ``("https", …)`` first; the first that answers is kept.
     ``find``: credential of a repository. ``clock``: monotonic seconds. ``trace`` gets a line for every request,
     without anything that may be secret. ``limit`` paces the bodies that are sent. ``date`` is the last answer's.
+    ``largest_body``: bytes of a request that got through where larger ones were refused, ``None`` before that.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Exchange:
         self._clock = clock
         self._trace = trace
         self.limit = limit
+        self.largest_body: Optional[int] = None
         self._transports = transports
         self._lock = threading.Lock()
         self._chosen: Optional[tuple[str, Transport]] = transports[0] if len(transports) == 1 else None

@@ -26,6 +26,7 @@ from loader.oci.messages import Request, Upload, printable, shown_url
 USER_AGENT = f"airgap-bundler/{__version__}"
 SEND_SIZE = 128 * 2**10
 """Bytes per send: urllib3 applies the connect timeout to each, so a slow line must move this much in it."""
+TIMED_OUT = "timed out: no byte moved"
 _DRAIN = 64 * 2**10
 _POOL_SIZE = 16
 _MOST_HOSTS = 8
@@ -265,7 +266,7 @@ def _mapped(error: Exception, method: str, url: str) -> RegistryError:
     if any(isinstance(one, (foreign.NameResolutionError, socket.gaierror)) for one in chain):
         hint = "check the name and the DNS of this machine, or NO_PROXY"
     elif any(isinstance(one, _TIMEOUTS) and not isinstance(one, foreign.NewConnectionError) for one in chain):
-        why = "timed out: no byte moved"
+        why = TIMED_OUT
     elif any(isinstance(one, _OUR_FAULTS) for one in chain):
         retryable = False
     elif any(isinstance(one, foreign.ProxyError) for one in chain):

@@ -18,6 +18,7 @@ from typing import Optional
 
 from loader.bundle.errors import RegistryError
 from loader.oci.exchange import Exchange, Reply, finished
+from loader.oci.http import TIMED_OUT
 from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, origin, shown_url
 
 PIECES = (8 * 2**20, 2**19)
@@ -33,12 +34,35 @@ _PROGRESS = 2**20
 def send(exchange: Exchange, scopes: Sequence[str], repository: str, digest: str, body: Upload) -> None:
     """Upload ``body`` as ``digest``; ``RegistryError`` when the registry does not confirm it."""
     session = Session(exchange, tuple(scopes), repository, digest)
-    reply = exchange.retrying(lambda: session.put_whole(body), moved=session.moved)
-    for piece in PIECES:
-        if reply.status != 413:
+    limit = exchange.largest_body or body.size
+    pieces = [piece for piece in PIECES if piece < body.size and piece <= limit]
+    sizes = [body.size, *pieces] if body.size <= limit else pieces
+    for size in sizes:
+        reply = _sent(exchange, session, body, size)
+        if reply is not None and reply.status != 413:
             break
-        reply = exchange.retrying(lambda size=piece: session.send_pieces(body, size))  # type: ignore[misc]
+    if reply is None:
+        raise RuntimeError("the smallest pieces raise their own error")
+    if reply.status in STORED and size < body.size:
+        # Whoever stands between refuses the next large body as well.
+        exchange.largest_body = size
     session.require_stored(reply)
+
+
+def _sent(exchange: Exchange, session: Session, body: Upload, size: int) -> Optional[Reply]:
+    """Send ``body`` in requests of ``size`` bytes; ``None`` where the line breaks at each of them and never gets on.
+
+    A proxy with a limit may hang up instead of answering 413, or its answer is lost in what is still on its way.
+    """
+    try:
+        if size == body.size:
+            return exchange.retrying(lambda: session.put_whole(body), moved=session.moved)
+        return exchange.retrying(lambda: session.send_pieces(body, size))
+    except RegistryError as error:
+        small = size <= PIECES[-1] or body.size <= PIECES[-1]
+        if error.status or small or session.reached or not session.is_open or TIMED_OUT in error.why:
+            raise
+    return None
 
 
 def cancel(exchange: Exchange, reply: Reply, scopes: Sequence[str], repository: str) -> None:
@@ -78,6 +102,16 @@ class Session:
         self._url = ""
         self._reached = 0
         self._counted = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the registry opened a session for the last attempt."""
+        return bool(self._url)
+
+    @property
+    def reached(self) -> int:
+        """Bytes that the registry had when a session was last taken up again."""
+        return self._reached
 
     def moved(self) -> bool:
         """Tell whether the last broken session had got on since this was asked."""

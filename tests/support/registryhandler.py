@@ -232,6 +232,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.fault is not None and self.fault.kind in {"cut", "forget"}:
             return self._cut(path, self.fault.after, forget=self.fault.kind == "forget")
         if self.rules.max_body and self.left > self.rules.max_body:
+            if self.rules.hangs_up:
+                return self._reset()
             self._discard()
             return self._reply(413, b"<html>413 Request Entity Too Large</html>", {"Content-Type": "text/html"})
         if self.command == "PATCH":

@@ -46,7 +46,7 @@ class Rules:
     ``projects``: first parts of paths that exist; ``depth``: most parts of a path; ``refused_types`` of manifests are
     answered by ``refusal``; ``accepted``: 202 where 201 is due; ``ghosts``: digests that HEAD says are there;
     ``referrers``: the API of that name is there, in pages of ``referrers_page``;
-    ``clock``: seconds that its ``Date`` is ahead.
+    ``clock``: seconds that its ``Date`` is ahead; ``hangs_up``: no answer to a body of more than ``max_body``.
     """
 
     auth: str = "none"
@@ -62,6 +62,7 @@ class Rules:
     mounts: bool = True
     sparse: bool = False
     max_body: int = 0
+    hangs_up: bool = False
     least_piece: int = 0
     digest_header: bool = True
     head_manifests: bool = True

@@ -134,6 +134,32 @@ def test_a_proxy_that_limits_size_gets_pieces(registry: Registry, server: Regist
     assert server.seen("PATCH")
 
 
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_what_got_through_a_limit_is_remembered(
+    registry: Registry, server: RegistryServer, client: Client, hangs_up: bool
+) -> None:
+    server.rules.max_body, server.rules.hangs_up = 600_000, hangs_up
+    for number in range(3):
+        data = DATA * 6 + bytes([number])
+        registry.upload_blob("a", digest_of(data), len(data), Body(data))
+        assert server.store.blob(digest_of(data)) == data
+    tried = [int(one.headers["content-length"]) for one in server.requests if one.method in {"PUT", "PATCH"}]
+    refused = [size for size in tried if size > 600_000]
+    # The whole and the larger piece of the first blob; where nobody answers, as often as a broken line is tried.
+    assert len(refused) == (8 if hangs_up else 2)
+    upload(registry)
+    assert len(client.time.slept) == (6 if hangs_up else 0)
+
+
+def test_a_registry_that_is_gone_is_not_asked_for_pieces(registry: Registry, server: RegistryServer) -> None:
+    server.fail("reset", method="POST", times=99)
+    data = DATA * 6
+    with pytest.raises(RegistryError) as caught:
+        registry.upload_blob("a", digest_of(data), len(data), Body(data))
+    assert caught.value.status == 0
+    assert len(server.seen("POST")) == 4
+
+
 def test_a_proxy_that_allows_nothing_is_named(registry: Registry, server: RegistryServer) -> None:
     server.rules.max_body = 10
     with pytest.raises(RegistryError) as caught:
