@@ -114,7 +114,7 @@ def _wrong(disc: Disc, discs: DiscSet, there: set[str]) -> Iterator[tuple[str, s
     }
     listed = {SUMS, SET, *mine, *(file.path for file in media.files)}
     for path in sorted(there - listed):
-        if signature_label(path) is None:
+        if signature_label(path) is None and disc.entries()[path] == FILE:
             yield path, "is on no list", FormatError
     for path, kind in sorted(disc.entries().items()):
         if kind != FILE and path not in mine:

@@ -88,8 +88,11 @@ class OneDrive:
         except NotInserted:
             raise
         except MissingVolume:
+            rebuilt = len(self._source.store.chunks)
             start, stop = self._range(number)
             bad = self._bad(start, stop)
+            if not bad and len(self._source.store.chunks) > rebuilt:
+                return self._try(number, take)  # what hid the table was in here as well
             if not bad:
                 raise
             # What comes before was read; what follows may be bad as well, and is asked for once, for all of it.

@@ -241,6 +241,16 @@ def test_a_list_that_is_a_link_is_not_followed(tmp_path: Path, name: str) -> Non
     assert "symlink" in str(caught.value)
 
 
+def test_a_link_in_place_of_a_segment_is_called_what_it_is(tmp_path: Path) -> None:
+    folder = write_discs(tmp_path, bundle_set(), "v01")[0]
+    for path in sorted(folder.glob("demo-1.v01.s*")):
+        path.rename(tmp_path / path.name)
+        path.symlink_to(tmp_path / path.name)
+    found = check_discs([folder], make_trust(), no_progress)
+    assert "demo-1.v01.s001 is a symlink" in [fault.what for fault in found.faults]
+    assert not any("is on no list" in fault.what for fault in found.faults)
+
+
 def test_a_folder_reached_through_a_link_is_not_a_file(tmp_path: Path) -> None:
     made = bundle_set()
     write_disc(tmp_path / "v01", made.disc("v01"))
