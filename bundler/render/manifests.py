@@ -19,7 +19,9 @@ def manifest_list(data: bytes) -> tuple[bytes, tuple[Fault, ...]]:
     """Return ``data`` (YAML documents) as a JSON ``List`` in file order, and every fault found.
 
     ``kind: List`` documents are unpacked. Every object needs apiVersion, kind and metadata.name. Plain scalars that
-    kubectl would read differently are faults: the object in the cluster must be the one that was written.
+    kubectl would read differently are faults: the object in the cluster must be the one that was written. A key
+    without a value is left out, as the API server does on create: server-side apply would refuse it (``cephfs:`` of
+    Rook's own cluster.yaml has comments alone).
     """
     parsed = parse(data, CAPS)
     faults = list(parsed.faults)
@@ -38,7 +40,7 @@ def manifest_list(data: bytes) -> tuple[bytes, tuple[Fault, ...]]:
         faults.append(Fault(1, f"more than {MAX_ITEMS} objects"))
     if faults:
         return b"", tuple(faults)
-    content = json_body({"apiVersion": "v1", "kind": "List", "items": [item.data() for item in items]})
+    content = json_body({"apiVersion": "v1", "kind": "List", "items": [_without_nulls(item.data()) for item in items]})
     if len(content) > MAX_DOCUMENT:
         return b"", (Fault(1, f"more than {MAX_DOCUMENT} bytes as JSON; split the file"),)
     return content, ()
@@ -48,6 +50,14 @@ def document_path(index: int, path: str) -> str:
     """Return the place in the bundle of the ``index``-th (from 1) manifest file ``path``."""
     stem = re.sub(r"[^a-z0-9]+", "-", PurePath(path).stem.lower()).strip("-")[:40].strip("-")
     return f"documents/manifests/{index:02d}-{stem or 'manifest'}.json"
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(inner) for inner in value]
+    return value
 
 
 def _unpacked(document: Node) -> Iterator[Node]:

@@ -48,7 +48,6 @@ def test_values_are_what_kubectl_reads() -> None:
         "hex": 16,
         "float": 1.5,
         "bool": True,
-        "none": None,
         "date": "2020-01-01",
         "text": "é",
     }
@@ -107,3 +106,11 @@ def test_rooks_own_files_pass_and_fit_what_the_loader_reads(name: str) -> None:
 )
 def test_paths_in_the_bundle(index: int, path: str, expected: str) -> None:
     assert document_path(index, path) == expected
+
+
+def test_a_key_without_a_value_is_left_out() -> None:
+    spec = b"spec:\n  csi:\n    cephfs:\n    rbd: {a: null, b: [{c: ~}]}\n"
+    text = b"apiVersion: v1\nkind: X\nmetadata: {name: main}\n" + spec
+    content, faults = manifest_list(text)
+    assert faults == ()
+    assert json.loads(content)["items"][0]["spec"] == {"csi": {"rbd": {"b": [{}]}}}
