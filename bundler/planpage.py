@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from bundler.imagelist import ConfigImage, normalised
+from bundler.origin import SkopeoOrigin
 from bundler.plan import Coverage, Plan, PlannedImage
 from bundler.references import Reference
 from loader.bundle.manifest import Attachment
@@ -15,7 +17,35 @@ Moved = Sequence[tuple[str, str, str]]
 PinnedTo = Sequence[tuple[str, Reference, str]]
 
 
-def plan_lines(plan: Plan, pinned: PinnedTo = ()) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Space:
+    """Bytes: what copies from other transports take for the time of a build, and what is free there and here."""
+
+    temporary: int
+    free_temporary: int
+    free: int
+
+
+def space_needed(plan: Plan, images: Sequence[ConfigImage], free: int, free_temporary: int) -> Space:
+    """Return the space a build takes; images that only skopeo reads are copied first, each place once."""
+    places = {
+        image.origin: planned.size
+        for image, planned in zip(images, plan.images)
+        if isinstance(image.origin, SkopeoOrigin)
+    }
+    return Space(sum(places.values()), free_temporary, free)
+
+
+def space_line(plan: Plan, space: Space) -> str:
+    """Say what has to be free, and what is."""
+    copies = f"{human(space.temporary)} of temporary files ({human(space.free_temporary)} free there)"
+    return (
+        f"{human(plan.subject.size)} in the output folder ({human(space.free)} free here), "
+        f"{copies if space.temporary else 'no temporary files'}; for media as much again"
+    )
+
+
+def plan_lines(plan: Plan, space: Space, pinned: PinnedTo = ()) -> Iterator[tuple[str, str]]:
     """Yield (step, text); what nobody covers stands first."""
     manifest = plan.subject.manifest
     for item in plan.coverage:
@@ -52,7 +82,7 @@ def plan_lines(plan: Plan, pinned: PinnedTo = ()) -> Iterator[tuple[str, str]]:
     name = f"{manifest.name}-{manifest.version}.tar.zst"
     bound = "" if plan.subject.exact else "at most "
     yield "archive", f"{name}  {bound}{human(plan.subject.size)} ({plan.subject.size} bytes)"
-    yield "space", f"{human(plan.subject.size)} in the output folder, no temporary files; for media as much again"
+    yield "space", space_line(plan, space)
     yield "discs", " · ".join(f"{medium} {count or 'too many'}" for medium, count in plan.discs.items())
 
 
@@ -70,7 +100,7 @@ def normalised_names(images: Sequence[ConfigImage]) -> list[dict[str, object]]:
 
 
 def plan_document(
-    plan: Plan, *, changes: Sequence[str], moved: Optional[Moved], pinned: PinnedTo = ()
+    plan: Plan, space: Space, *, changes: Sequence[str], moved: Optional[Moved], pinned: PinnedTo = ()
 ) -> Mapping[str, Any]:
     """Return the plan as a JSON value; ``moved`` is None when nobody asked upstream."""
     manifest = plan.subject.manifest
@@ -104,7 +134,12 @@ def plan_document(
         ],
         "references": [_coverage_document(item) for item in plan.coverage],
         "registry": manifest.registry,
-        "space": {"output": plan.subject.size, "temporary": 0},
+        "space": {
+            "free": space.free,
+            "freeTemporary": space.free_temporary,
+            "output": plan.subject.size,
+            "temporary": space.temporary,
+        },
         "version": manifest.version,
     }
 

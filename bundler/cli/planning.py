@@ -4,8 +4,11 @@
 # ruff: noqa: FA100
 
 import dataclasses
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -26,6 +29,11 @@ from loader.cli.options import (
     TlsVerify,
     Verbose,
 )
+
+if TYPE_CHECKING:
+    from bundler.imagelist import ConfigImage
+    from bundler.plan import Plan
+    from bundler.planpage import Space
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
@@ -84,10 +92,11 @@ def _plan_archive(console: Console, path: Path, media: list[str]) -> None:
     from bundler.planpage import plan_document, plan_lines
 
     plan = make_plan(archived(path), media)
+    space = _space(plan, (), path)
     console.result("plan", f"{path}: exact; its signatures are not checked here (airgap-loader verify does)")
-    for step, text in plan_lines(plan):
+    for step, text in plan_lines(plan, space):
         console.result(step, text)
-    console.document({**plan_document(plan, changes=(), moved=None), "normalised": [], "source": "bundle"})
+    console.document({**plan_document(plan, space, changes=(), moved=None), "normalised": [], "source": "bundle"})
 
 
 def _plan_config(
@@ -123,6 +132,7 @@ def _plan_config(
     if locked:
         require_unchanged(changed)
     plan = make_plan(composed(planned), media)
+    space = _space(plan, config.images, wanted[0])
     names = [
         PinnedImage(image.source, image.tag, image.digest, image.repository, image.rewritten)
         for image in planned.manifest.images
@@ -133,9 +143,17 @@ def _plan_config(
         console.result("lock", line)
     for line in signed_lines(resolved):
         console.result("signed", line)
-    for step, text in (*(diff_lines(moved) if moved is not None else ()), *plan_lines(plan, pinned)):
+    for step, text in (*(diff_lines(moved) if moved is not None else ()), *plan_lines(plan, space, pinned)):
         console.result(step, text)
     # Planning builds nothing: the last bundle stays the one that was built.
     write_lock(lock_file, dataclasses.replace(planned.lock, last=before.last))
-    document: dict[str, Any] = {**plan_document(plan, changes=changed, moved=moved, pinned=pinned), "source": "config"}
-    console.document({**document, "normalised": normalised_names(config.images)})
+    document = plan_document(plan, space, changes=changed, moved=moved, pinned=pinned)
+    console.document({**document, "normalised": normalised_names(config.images), "source": "config"})
+
+
+def _space(plan: "Plan", images: "Sequence[ConfigImage]", path: Path) -> "Space":
+    from bundler.planpage import space_needed
+
+    return space_needed(
+        plan, images, shutil.disk_usage(path.parent).free, shutil.disk_usage(tempfile.gettempdir()).free
+    )

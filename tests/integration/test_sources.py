@@ -96,6 +96,8 @@ def test_archives_and_layouts_that_skopeo_reads(cli: Cli) -> None:
     assert found["x/docker"] != single.digest
     said = cli.bundler(*BUILD, "--locked").expect().err
     assert "docker-archive:" in said
+    space = cli.bundler("plan", "bundle.yaml", "--json").expect().json["space"]
+    assert 0 < space["temporary"] < space["freeTemporary"]
     assert "digest is not upstream's" in said
     assert build(cli, text, "--locked") == found
 
