@@ -62,6 +62,8 @@ def read_exact(
 class Expected:
     """What the signed manifest says of a member's content."""
 
+    __slots__ = ("sha256", "size")  # as many as members
+
     sha256: str
     size: int
 

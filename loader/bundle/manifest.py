@@ -91,6 +91,8 @@ class Document:
 class File:
     """One member after ``bundle.json``; ``link_to`` and no ``stored`` for a hard link."""
 
+    __slots__ = ("link_to", "path", "sha256", "size", "stored")  # there may be 200,000
+
     path: str
     size: int
     sha256: str

@@ -55,6 +55,8 @@ class Descriptor:
     so a registry or a layout may rightly lack them.
     """
 
+    __slots__ = ("digest", "foreign", "media_type", "platform", "size")  # as many as members
+
     media_type: str
     digest: str
     size: int
