@@ -32,8 +32,19 @@ def helm_lines(
 
     The chart is the file that ``helm pull`` makes: the repositories of charts are outside.
     """
-    files = _files(documents)
+    files = _files({item.document.path: item.content for item in documents})
     return tuple(dict.fromkeys(line for release in releases for line in _line(release, files, folder)))
+
+
+def lines_by_hand(contents: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return comments with the lines for a Rook that Helm installed under its usual names, none without values.
+
+    ``contents`` are documents by path.
+    """
+    files = _files(contents)
+    usual = [Release(chart, "rook-ceph", chart, "", "") for chart in files]
+    lines = [f"#   {line}" for release in usual for line in _line(release, files, Path())]
+    return ("# where Helm installed Rook, in place of the patches of Rook above:", *lines) if lines else ()
 
 
 def _line(release: Release, files: Mapping[str, tuple[str, str]], folder: Path) -> Iterator[str]:
@@ -47,14 +58,10 @@ def _line(release: Release, files: Mapping[str, tuple[str, str]], folder: Path) 
     yield shlex.join(words)
 
 
-def _files(documents: Iterable[SiteDocument]) -> dict[str, tuple[str, str]]:
-    """Return chart -> (path, version) of the values files."""
-    found = {}
-    for item in values_of(documents):
-        match = _FIRST.match(item.content)
-        if match:
-            found[match[1].decode()] = (item.document.path, match[2].decode())
-    return found
+def _files(contents: Mapping[str, bytes]) -> dict[str, tuple[str, str]]:
+    """Return chart -> (path, version) of the values files among ``contents``."""
+    found = [(path, _FIRST.match(content)) for path, content in contents.items() if path.startswith(FOLDER)]
+    return {match[1].decode(): (path, match[2].decode()) for path, match in found if match}
 
 
 def values_of(documents: Iterable[SiteDocument]) -> tuple[SiteDocument, ...]:

@@ -195,9 +195,12 @@ def _write(console: Console, filled: "Filled", wish: _Wish) -> list[Path]:
 
 def _lines(bundle: "VerifiedBundle") -> tuple[str, ...]:
     """What a person types to apply the documents, in their order."""
+    from loader.charts import FOLDER, lines_by_hand
     from loader.cluster.oclines import oc_lines
 
-    return oc_lines(bundle.manifest.documents)
+    documents = bundle.manifest.documents
+    values = {item.path: bundle.read(item.path) for item in documents if item.path.startswith(FOLDER)}
+    return (*oc_lines(documents), *lines_by_hand(values))
 
 
 def _tell_import(console: Console, path: Path, *, takes_all: bool) -> None:

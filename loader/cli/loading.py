@@ -325,6 +325,7 @@ def _conclude(given: _Run, state: "State", record: dict[str, Any]) -> None:
 
 
 def _by_hand(given: _Run, state: "State") -> None:
+    from loader.charts import lines_by_hand
     from loader.cluster.oclines import oc_lines
     from loader.cluster.rookauto import at_place
     from loader.extract import write_documents
@@ -334,7 +335,9 @@ def _by_hand(given: _Run, state: "State") -> None:
         write_documents(state.documents, folder)
     given.console.result("apply", f"not done: --no-apply. By hand, in {folder}:")
     place = given.options.nodes.place if given.options.nodes is not None else None
-    given.console.text("\n".join(oc_lines(at_place(item.document, place) for item in state.documents)))
+    lines = oc_lines(at_place(item.document, place) for item in state.documents)
+    values = lines_by_hand({item.document.path: item.content for item in state.documents})
+    given.console.text("\n".join([*lines, *values]))
 
 
 @contextlib.contextmanager

@@ -10,8 +10,12 @@ from loader.cluster.failures import printable
 from loader.cluster.mirrorsets import DIGEST_KINDS
 from loader.cluster.objects import Key
 from loader.cluster.rookauto import AUTO, is_open, of_cluster
+from loader.cluster.rookdrivers import POKE
+from loader.cluster.rookrange import in_range
 from loader.cluster.wishes import phase_number, target_key
 
+# By choice from v1.15 on, and always from v1.18.
+_CSI_OPERATOR = range(15, 1000)
 _TYPES = {"merge-patch": "merge", "strategic-patch": "strategic"}
 
 
@@ -27,10 +31,8 @@ def oc_lines(documents: Iterable[Document], *, program: str = "oc") -> tuple[str
     lines: list[str] = []
     for document in ordered:
         if document.action == "file" and document.phase == "rook":
-            lines.append(
-                f"# where Helm installed Rook, in place of its patches: helm upgrade with {printable(document.path)}"
-            )
-        elif document.action == "file":
+            continue  # values for Helm: loader.charts has their lines
+        if document.action == "file":
             lines.append(f"# to put on the nodes by hand where needed: {printable(document.path)}")
         elif document.action == "apply":
             lines += _choice(document, preferred)
@@ -60,7 +62,20 @@ def _patch_lines(program: str, document: Document) -> list[str]:
     content = f'"$(cat {shlex.quote(document.path)})"'
     lines = [f"# only for Rook {printable(document.when.rook)}:"] if document.when.rook else []
     lines += _created_first(place, key)
-    return [*lines, f"{place} patch {name} --type={_TYPES[document.action]} --patch={content}"]
+    lines.append(f"{place} patch {name} --type={_TYPES[document.action]} --patch={content}")
+    return [*lines, *_poke(place, document)]
+
+
+def _poke(place: str, document: Document) -> list[str]:
+    """Return the line that lets a csi-operator look at new images: it watches its Drivers, not their ConfigMap."""
+    running = document.when.rook
+    if document.wait != "csi" or not running or not any(in_range((1, minor, 0), running) for minor in _CSI_OPERATOR):
+        return []
+    value = f'"$(sha256sum {shlex.quote(document.path)} | cut -c1-16)"'
+    return [
+        "# where the ceph-csi-operator runs, once Rook has the new images:",
+        f"{place} annotate drivers.csi.ceph.io --all --overwrite {POKE}={value}",
+    ]
 
 
 def _open_lines(program: str, document: Document, target: Target) -> list[str]:
@@ -75,6 +90,7 @@ def _open_lines(program: str, document: Document, target: Target) -> list[str]:
     return [
         f"# its place and name are those that `{program} get {kind} -A` shows:",
         f"{place} patch {shlex.quote(f'{resource}/{name}')} --type={_TYPES[document.action]} --patch={content}",
+        *_poke(place, document),
     ]
 
 

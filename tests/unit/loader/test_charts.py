@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loader.bundle.manifest import Document, When
-from loader.charts import first_line, helm_finding, helm_lines, helm_pending, values_of
+from loader.charts import first_line, helm_finding, helm_lines, helm_pending, lines_by_hand, values_of
 from loader.cluster.owners import Release
 from loader.site import SiteDocument
 
@@ -49,3 +49,12 @@ def test_a_bundle_without_values_says_so() -> None:
         assert helm_lines([RELEASE], documents) == ()
         assert "this one has no values for Helm" in helm_pending([RELEASE], documents, Path()).hint
         assert "this one has no values for Helm" in helm_finding([RELEASE], documents).hint
+
+
+def test_lines_by_hand_are_for_the_usual_names() -> None:
+    title, line = lines_by_hand({VALUES.document.path: VALUES.content, "documents/rook/x.json": b"{}"})
+    assert title == "# where Helm installed Rook, in place of the patches of Rook above:"
+    command, values = line.split(" --reset-then-reuse-values ")
+    assert command == "#   helm upgrade rook-ceph rook-ceph-v1.5.0.tgz --namespace rook-ceph"
+    assert values == "--values documents/helm/rook-ceph.yaml"
+    assert lines_by_hand({"documents/rook/x.json": VALUES.content, "documents/helm/y.yaml": b"x"}) == ()

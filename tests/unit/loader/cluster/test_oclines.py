@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import shlex
 
 import pytest
 
 from loader.bundle.errors import FormatError
+from loader.bundle.manifest import When
 from loader.cluster.oclines import oc_lines
 from loader.cluster.rookrange import in_range, parse_version
 from tests.unit.loader.cluster import makers
@@ -85,3 +87,13 @@ def test_range(bounds: str, fits: bool) -> None:
 def test_range_that_cannot_be_read(bounds: str) -> None:
     with pytest.raises(FormatError, match="range"):
         in_range((9, 9, 9), bounds)
+
+
+def test_a_csi_operator_is_poked_where_one_may_run() -> None:
+    def lines(rook: str) -> list[str]:
+        document = dataclasses.replace(makers.csi_patch()[0], wait="csi", when=When(None, rook))
+        return [line for line in oc_lines([document]) if "drivers" in line]
+
+    assert lines(">=v1.4.0 <v1.6.0") == []
+    (line,) = lines(">=v1.19.0 <v1.21.0")
+    assert line.startswith("oc -n rook-ceph annotate drivers.csi.ceph.io --all --overwrite airgap/images=")
