@@ -26,7 +26,7 @@ from loader.bundle import frames
 from loader.bundle.errors import BundleError, ConfigError, StorageError
 from loader.bundle.head import Head, read_head
 from loader.bundle.keys import parse_public_key
-from loader.bundle.manifest import BundleManifest, decode
+from loader.bundle.manifest import decode
 from loader.bundle.ocimanifest import Descriptor
 from loader.bundle.policy import TrustPolicy
 from loader.bundle.tarlayout import Layout
@@ -140,11 +140,13 @@ def _tell_base(planned: Composition, ports: BuildPorts) -> None:
         ports.say("base", f"{ports.base.name}: {counted(len(left_out), 'blob')}, {size} left out")
 
 
-def _there(path: Path) -> Optional[BundleManifest]:
-    """What ``path`` holds already, as far as it can be read."""
+def _there(path: Path) -> Optional[Head]:
+    """The head of what ``path`` holds already, where it can be read."""
     try:
         with FileSource(str(path)) as source:
-            return decode(read_head(source).manifest)
+            head = read_head(source)
+        decode(head.manifest)
+        return head
     except (BundleError, StorageError):
         return None
 

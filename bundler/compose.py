@@ -28,7 +28,7 @@ from loader.bundle.head import Head
 from loader.bundle.sums import render_sums
 from loader.bundle.tarlayout import payload_size
 from loader.signatureplaces import SIGNATURE
-from loader.signing import Signer
+from loader.signing import CryptographyCheck, Signer
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ def compose(
     signers: Sequence[Signer],
     *,
     now: int,
-    there: Optional[manifests.BundleManifest] = None,
+    there: Optional[Head] = None,
     base: Optional[Base] = None,
 ) -> Composition:
     """Render, list every file, choose the sequence and sign. Raises ``ConfigError`` for what can't be rendered.
 
-    ``there`` is the bundle of this name and version that was built before: one that differs in nothing but its
-    time and sequence is taken as it is, so that building twice gives one bundle. With ``base`` it is a delta: what the
-    base has is required, not carried.
+    ``there`` is the head of the bundle of this name and version that was built before: one that differs in nothing but
+    its time and sequence is taken as it is, signatures included, so that building twice gives one bundle. With ``base``
+    it is a delta: what the base has is required, not carried.
     """
     locked = _new_lock(lock, resolved, now)
     images, packed = _directories(resolved)
@@ -99,9 +99,8 @@ def compose(
         requires=requires,
         payload_size=payload_size(files),
     )
-    head = _head(manifest, lock, there, (config.sequence, now))
-    signatures = {signer.label: signer.sign(head.sums) for signer in signers}
-    head = replace(head, signatures=tuple(sorted(signatures.items())))
+    before = manifests.decode(there.manifest) if there is not None else None
+    head = _signed_head(_head(manifest, lock, before, (config.sequence, now)), signers, there)
     manifest = manifests.decode(head.manifest)
     last = Last(manifest.sequence, head.id)
     return Composition(head, manifest, documents, packed, replace(locked, last=last))
@@ -258,6 +257,28 @@ def _head(
         return _unsigned(manifest, now)
     head = _unsigned(manifest, lock.last.sequence)
     return head if head.id == lock.last.id else _unsigned(manifest, max(now, lock.last.sequence + 1))
+
+
+def _signed_head(head: Head, signers: Sequence[Signer], there: Optional[Head]) -> Head:
+    """Sign ``head``; the same one that was signed by the same keys before stays as it is.
+
+    A token's signatures are other bytes every time, and a build that was stopped goes on under its head alone.
+    """
+    if there is not None and there.sums == head.sums and _made_by(there, signers):
+        return replace(head, signatures=there.signatures)
+    signatures = {signer.label: signer.sign(head.sums) for signer in signers}
+    return replace(head, signatures=tuple(sorted(signatures.items())))
+
+
+def _made_by(there: Head, signers: Sequence[Signer]) -> bool:
+    by_label = dict(there.signatures)
+    if there.signatures != tuple(sorted(by_label.items())) or by_label.keys() != {one.label for one in signers}:
+        return False
+    check = CryptographyCheck()
+    return all(
+        one.public.has_shape(by_label[one.label]) and check.verify(one.public, by_label[one.label], there.sums)
+        for one in signers
+    )
 
 
 def _unsigned(manifest: manifests.BundleManifest, sequence: int) -> Head:

@@ -4,11 +4,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from bundler.compose import Composition, compose, utc
 from bundler.lock import Last, Lock
 from bundler.resolve import resolve
 from loader.bundle import manifest as manifests
 from loader.bundle.digest import digest_of, sha256_hex
+from loader.bundle.head import Head
 from loader.bundle.rules import check_manifest
 from loader.bundle.sums import render_sums
 from loader.signing import Signer
@@ -25,7 +29,7 @@ def composed(
     lock: Lock | None = None,
     signers: Sequence[Signer] = (),
     now: int = START,
-    there: manifests.BundleManifest | None = None,
+    there: Head | None = None,
     signed: dict[str, bytes] | None = None,
     **fields: object,
 ) -> Composition:
@@ -95,14 +99,35 @@ def test_the_lock_keeps_when_an_image_was_resolved_until_it_moves() -> None:
 def test_a_bundle_that_is_there_and_differs_in_nothing_is_the_same_bundle() -> None:
     images = {"docker.io/x/one:1": ONE}
     first = composed(images)
-    assert composed(images, there=first.manifest, now=START + 60).head == first.head
+    assert composed(images, there=first.head, now=START + 60).head == first.head
     for other in (
-        composed(images, there=first.manifest, now=START + 60, sequence=9),
-        composed(images, there=first.manifest, now=START + 60, registry="other.example"),
-        composed({"docker.io/x/one:1": TWO}, there=first.manifest, now=START + 60),
+        composed(images, there=first.head, now=START + 60, sequence=9),
+        composed(images, there=first.head, now=START + 60, registry="other.example"),
+        composed({"docker.io/x/one:1": TWO}, there=first.head, now=START + 60),
     ):
         assert other.head.id != first.head.id
         assert other.manifest.created == utc(START + 60)
+
+
+def test_signatures_that_differ_every_time_are_kept_with_the_head_they_are_over() -> None:
+    images = {"docker.io/x/one:1": ONE}
+    builder, other = make_signer("builder"), make_signer("other")
+    made = composed(images, signers=[builder])
+    # As a token signs: another nonce, other bytes, as valid.
+    signature = os_signature(builder, made.head.sums)
+    assert signature != made.head.signatures[0][1]
+    first = replace(made.head, signatures=(("builder", signature),))
+    assert composed(images, signers=[builder], there=first, now=START + 60).head == first
+    wrong = replace(made.head, signatures=(("builder", other.sign(made.head.sums)),))
+    assert composed(images, signers=[builder], there=wrong, now=START + 60).head == made.head
+    both = composed(images, signers=[builder, other], there=first, now=START + 60).head
+    assert [label for label, _ in both.signatures] == ["builder", "other"]
+    assert both.sums == first.sums
+
+
+def os_signature(signer: Signer, message: bytes) -> bytes:
+    signature: bytes = signer._private.sign(message, ec.ECDSA(hashes.SHA256()))
+    return signature
 
 
 def test_a_lost_archive_is_built_again_from_the_lock_and_the_same_time() -> None:
