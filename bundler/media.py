@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from bundler.mediapage import media_page
 from bundler.mediatexts import DiscImage, readme_by_hand, readme_verify, transfer_record
 from bundler.medium import Geometry, common_files, cut
 from bundler.output import write_file
-from bundler.stripes import ArchiveSums, hash_archive, write_stripes
+from bundler.stripes import ArchiveSums, read_archive, unchanged
 from loader import __version__
 from loader.bundle import mediaset
 from loader.bundle.digest import sha256_hex
@@ -32,6 +33,7 @@ from loader.units import human
 from loader.zstd import find_decoder
 
 RECORD = "TRANSFER-RECORD.txt"
+_HASHING = 2  # images at a time
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,15 @@ def make_media(
     geometry = _cut(work)
     with part_folder(output) as parts:
         _check_space(work, geometry)
-        with ports.progress("hash", work.size) as on_bytes:
-            work.sums = hash_archive(archive, geometry, on_bytes)
-        _compare_sidecar(archive, work.sums.sha256)
-        ports.say("hashed", f"{archive}  {human(work.size)}  {work.sums.sha256}")
-        with ports.progress("write", work.size) as on_bytes:
-            write_stripes(
-                archive, geometry, work.sums, _folders(parts, geometry, options), stem=work.stem, on_bytes=on_bytes
-            )
-        media = _describe(work, geometry)
-        paths = _write_discs(work, media, parts, ports)
+        with unchanged(archive):
+            folders = _folders(parts, geometry, options)
+            with ports.progress("hash", work.size) as on_bytes:
+                work.sums = read_archive(archive, geometry, folders, stem=work.stem, on_bytes=on_bytes)
+            _compare_sidecar(archive, work.sums.sha256)
+            ports.say("hashed", f"{archive}  {human(work.size)}  {work.sums.sha256}")
+            media = _describe(work, geometry)
+            made = _make_discs(work, media, parts)
+        paths = _name_discs(work, media, made, ports)
     write_file(output / RECORD, _record(work, media, paths))
     signers = (signer.label,) if signer else ()
     return WrittenSet(media, paths, signers)
@@ -204,7 +205,8 @@ def _describe(work: _Work, geometry: Geometry) -> MediaSet:
     return media
 
 
-def _write_discs(work: _Work, media: MediaSet, parts: Path, ports: MediaPorts) -> tuple[Path, ...]:
+def _make_discs(work: _Work, media: MediaSet, parts: Path) -> list[Path]:
+    """Write what every disc has, and the images; return each disc under its temporary name."""
     encoded = mediaset.encode(media)
     sums = mediaset.set_sums(media, encoded)
     work.set_files = {mediaset.SET: encoded, SUMS: sums}
@@ -222,6 +224,10 @@ def _write_discs(work: _Work, media: MediaSet, parts: Path, ports: MediaPorts) -
         for volume in media.volumes:
             made.append(_image(work, media, volume, parts, offset))
             offset += volume.size
+    return made
+
+
+def _name_discs(work: _Work, media: MediaSet, made: list[Path], ports: MediaPorts) -> tuple[Path, ...]:
     finals = tuple(work.output / path.name for path in made)
     for path, final in zip(made, finals):
         path.replace(final)
@@ -256,7 +262,9 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _record(work: _Work, media: MediaSet, paths: tuple[Path, ...]) -> bytes:
-    images = {path.name[:3]: describe_image(path) for path in paths if path.suffix == ".iso"}
+    isos = [path for path in paths if path.suffix == ".iso"]
+    with ThreadPoolExecutor(_HASHING, thread_name_prefix="image-hash") as pool:
+        images = {path.name[:3]: image for path, image in zip(isos, pool.map(describe_image, isos))}
     signers = {work.signer.label: work.signer.public.fingerprint} if work.signer else {}
     return transfer_record(media, work.manifest, sha256_hex(work.set_files[SUMS]), signers, images)
 

@@ -1,14 +1,17 @@
-"""The two reads of an archive on its way to discs: hash it from end to end, then stripe by stripe with parity."""
+"""An archive on its way to discs: hashed from end to end and, at the same time, by chunk and segment, with parity."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Optional
 
 from bundler.medium import Geometry
 from loader.bundle import mediaset, parity
@@ -17,7 +20,7 @@ from loader.bundle.errors import StorageError, TrustError
 from loader.bundle.mediaset import CHUNK, Segment, Volume
 from loader.bundle.volumes import FileSource
 
-_BLOCK = 4 * CHUNK
+_WORKERS = 3  # one of them is busy with the whole archive
 
 
 @dataclass
@@ -46,102 +49,99 @@ class ArchiveSums:
         )
 
 
-class _SegmentHashes:
-    """SHA-256 of a volume's segments as its chunks come in order; no chunk stands in two segments."""
+class _Column:
+    """One volume as its chunks come in order: their hashes, its segments' hashes, and its segments written."""
 
-    def __init__(self, sizes: list[int]) -> None:
+    def __init__(self, sizes: list[int], writer: Optional[SegmentWriter]) -> None:
+        self.chunks: list[bytes] = []
+        self.segments: list[str] = []
         self._sizes = sizes
+        self._writer = writer
         self._running = hashlib.sha256()
         self._done = 0
-        self.finished: list[str] = []
 
-    def update(self, chunk: bytes | memoryview) -> None:
+    def take(self, chunk: bytes | memoryview) -> None:
+        """Take the next chunk; none stands in two segments."""
+        self.chunks.append(hashlib.sha256(chunk).digest())
         self._running.update(chunk)
         self._done += len(chunk)
-        if self._done == self._sizes[len(self.finished)]:
-            self.finished.append(self._running.hexdigest())
+        if self._done == self._sizes[len(self.segments)]:
+            self.segments.append(self._running.hexdigest())
             self._running, self._done = hashlib.sha256(), 0
+        if self._writer is not None:
+            self._writer.write(chunk)
 
 
-def hash_archive(archive: Path, geometry: Geometry, on_bytes: Callable[[int], None]) -> ArchiveSums:
-    """Read ``archive`` from end to end; parity is not known yet, so the sums have the data volumes alone."""
-    data = [name for name in geometry.names if name[0] == "v"]
-    sums = ArchiveSums("", {name: [] for name in data})
-    whole = hashlib.sha256()
-    # The hash of the whole runs beside those of its parts: hashlib lets go of the interpreter lock.
-    with FileSource(str(archive)) as source, ThreadPoolExecutor(1, thread_name_prefix="archive-hash") as pool:
-        before = pool.submit(whole.update, b"")
-        for name in data:
-            hashes = _SegmentHashes(geometry.segments(name))
-            start = data.index(name) * geometry.share
-            stop = start + geometry.volume_size(name)
-            for offset in range(start, stop, _BLOCK):
-                block = read_exact(source, offset, min(_BLOCK, stop - offset))
-                before.result()
-                before = pool.submit(whole.update, block)
-                for inside in range(0, len(block), CHUNK):
-                    chunk = block[inside : inside + CHUNK]
-                    sums.chunks[name].append(hashlib.sha256(chunk).digest())
-                    hashes.update(chunk)
-                on_bytes(len(block))
-            sums.segments[name] = hashes.finished
-    sums.sha256 = whole.hexdigest()
-    return sums
-
-
-def write_stripes(
+def read_archive(
     archive: Path,
     geometry: Geometry,
-    sums: ArchiveSums,
     folders: Mapping[str, Path],
     *,
     stem: str,
     on_bytes: Callable[[int], None],
-) -> None:
-    """Read ``archive`` again, chunk by chunk across its volumes, and write the segments of every volume in ``folders``.
+) -> ArchiveSums:
+    """Read ``archive`` from end to end for its own hash and, beside that, stripe by stripe for all the others.
 
-    Each chunk must be what was hashed before, else ``TrustError``. Adds the parity volumes to ``sums``.
+    Parity is made on the way, and the segments of every volume in ``folders`` are written.
     """
-    if not folders:
-        return
-    rows = [name for name in geometry.names if name[0] == "p"]
-    data = [name for name in geometry.names if name[0] == "v"]
-    hashes = {name: _SegmentHashes(geometry.segments(name)) for name in rows}
-    sums.chunks.update((name, []) for name in rows)
+    stop = threading.Event()
     with ExitStack() as stack:
-        source = stack.enter_context(FileSource(str(archive)))
         writers = {
             name: stack.enter_context(SegmentWriter(folder, stem, name, geometry.segments(name)))
             for name, folder in folders.items()
         }
+        columns = {name: _Column(geometry.segments(name), writers.get(name)) for name in geometry.names}
+        source = stack.enter_context(FileSource(str(archive)))
+        # hashlib lets go of the interpreter lock, which leaves it to parity.
+        pool = stack.enter_context(ThreadPoolExecutor(_WORKERS, thread_name_prefix="hash"))
+        stack.callback(stop.set)
+        whole = pool.submit(_whole, archive, stop)
+        buffers = [bytearray(CHUNK) for _ in range(geometry.k)]
         for chunk in range(-(-geometry.volume_size("v01") // CHUNK)):
-            stripe = _read_stripe(source, geometry, sums, data, chunk)
-            for name, part in zip(data, stripe):
-                if name in writers and len(part):
-                    writers[name].write(part)
-            for name, row in zip(rows, parity.encode(stripe, len(rows)) if rows else []):
-                sums.chunks[name].append(hashlib.sha256(row).digest())
-                hashes[name].update(row)
-                writers[name].write(row)
+            stripe = _read_stripe(source, geometry, chunk, buffers)
+            _take_stripe(pool, columns, geometry, stripe)
             on_bytes(sum(map(len, stripe)))
-    sums.segments.update((name, found.finished) for name, found in hashes.items())
+        sha256 = whole.result()
+    chunks = {name: column.chunks for name, column in columns.items()}
+    return ArchiveSums(sha256, chunks, {name: column.segments for name, column in columns.items()})
 
 
-def _read_stripe(
-    source: FileSource, geometry: Geometry, sums: ArchiveSums, names: list[str], chunk: int
-) -> list[memoryview]:
-    stripe = []
-    for number, name in enumerate(names):
-        size = max(0, min(CHUNK, geometry.volume_size(name) - chunk * CHUNK))
-        part = read_exact(source, number * geometry.share + chunk * CHUNK, size)
-        if size and hashlib.sha256(part).digest() != sums.chunks[name][chunk]:
-            raise TrustError(
-                f"{source.name} changed while it was read",
-                why=f"chunk {chunk} of {name} is not what was hashed before",
-                hint="make the set again when nothing writes to the archive",
-            )
-        stripe.append(part)
-    return stripe
+def _take_stripe(
+    pool: ThreadPoolExecutor, columns: Mapping[str, _Column], geometry: Geometry, stripe: list[memoryview]
+) -> None:
+    """Let every volume take its chunk of a stripe, all at once; a column sees its chunks in order."""
+    work = [pool.submit(columns[name].take, part) for name, part in zip(geometry.names, stripe) if len(part)]
+    if geometry.m:
+        rows = zip(geometry.names[geometry.k :], parity.encode(stripe, geometry.m))
+        work += [pool.submit(columns[name].take, row) for name, row in rows]
+    for done in work:
+        done.result()
+
+
+def _read_stripe(source: FileSource, geometry: Geometry, chunk: int, buffers: list[bytearray]) -> list[memoryview]:
+    sizes = [max(0, min(CHUNK, geometry.volume_size(name) - chunk * CHUNK)) for name in geometry.names[: geometry.k]]
+    return [
+        read_exact(source, number * geometry.share + chunk * CHUNK, size, buffers[number])
+        for number, size in enumerate(sizes)
+    ]
+
+
+@contextlib.contextmanager
+def unchanged(archive: Path) -> Iterator[None]:
+    """Raise ``TrustError`` when ``archive`` was written to or replaced while the block lasted: it is read twice."""
+    before = _state(archive)
+    yield
+    if _state(archive) != before:
+        raise TrustError(
+            f"{archive} changed while it was read",
+            why="its size or time of change is another than before",
+            hint="make the set again when nothing writes to the archive",
+        )
+
+
+def _state(archive: Path) -> tuple[int, int, int]:
+    found = archive.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class SegmentWriter:
@@ -197,8 +197,16 @@ class SegmentWriter:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, 64 hex digits."""
+    return _whole(path, threading.Event())
+
+
+def _whole(path: Path, stop: threading.Event) -> str:
+    """SHA-256 of a file; of a part of it once ``stop`` is set."""
     running = hashlib.sha256()
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(_BLOCK), b""):
-            running.update(block)
+    buffer = bytearray(CHUNK)
+    with FileSource(str(path)) as source:
+        for offset in range(0, source.size, CHUNK):
+            running.update(read_exact(source, offset, min(CHUNK, source.size - offset), buffer))
+            if stop.is_set():
+                break
     return running.hexdigest()

@@ -17,11 +17,15 @@ from itertools import accumulate
 from typing import Optional, Protocol, Union
 
 from loader.bundle import frames
-from loader.bundle.errors import FormatError, TrustError
+from loader.bundle.errors import BundleError, FormatError, TrustError
 from loader.bundle.frames import FrameDecoder
 from loader.bundle.limits import FRAME
 from loader.bundle.pieces import BlockStream, Buffers, Kept, parts
 from loader.bundle.tarlayout import END, Layout, Span, padding
+
+Counting = Callable[[int], None]
+# (offset, size) in the archive -> whether those bytes can be read in a better way than they were.
+Doubt = Callable[[int, int], bool]
 
 
 class ByteSource(Protocol):
@@ -294,6 +298,18 @@ class Archive:
                 hint="the bundle is damaged or was changed: get another copy",
             )
 
+    def prove_span(
+        self, span: Span, on_bytes: Callable[[int], None], stopped: Callable[[], bool], doubt: Optional[Doubt]
+    ) -> None:
+        """Do as ``check_span``, and once more if ``doubt``, told where it was wrong, says that can be read better."""
+        try:
+            self.check_span(span, on_bytes, stopped)
+        except BundleError:
+            start = self.offset(span.first)
+            if doubt is None or not doubt(start, self.offset(span.stop) - start):
+                raise
+            self.check_span(span, _untold, stopped)
+
     def check_span(
         self,
         span: Span,
@@ -363,3 +379,7 @@ class Archive:
             index += 1
         if last.offset + last.size == layout.end:
             yield index, END
+
+
+def _untold(_: int) -> None:
+    return

@@ -18,6 +18,9 @@ from typing import Optional, Union
 POLYNOMIAL = 0x11D  # x^8 + x^4 + x^3 + x^2 + 1, the one of RAID 6 and of most Reed-Solomon codes; 2 generates it
 _FIRST_X = 128  # data discs take the points below
 
+# Numbers of this many bytes at a time: memory for larger ones is fetched from the system anew each time.
+_STEP = 64 * 1024
+
 Chunk = Union[bytes, bytearray, memoryview]
 
 
@@ -71,13 +74,22 @@ def share(row: int, column: int, chunk: Chunk) -> int:
 def encode(chunks: Sequence[Chunk], rows: int) -> list[bytes]:
     """Return the ``rows`` parity chunks of one stripe, each as long as the longest of ``chunks``."""
     length = max(len(chunk) for chunk in chunks)
-    parity = []
-    for row in range(rows):
-        total = 0
-        for column, chunk in enumerate(chunks):
-            total ^= share(row, column, chunk)
-        parity.append(total.to_bytes(length, "little"))
-    return parity
+    factors = [[coefficient(row, column) for column in range(len(chunks))] for row in range(rows)]
+    parity = [bytearray(length) for _ in range(rows)]
+    for start in range(0, length, _STEP):
+        parts = [chunk[start : start + _STEP] for chunk in chunks]
+        size = min(_STEP, length - start)
+        for target, row in zip(parity, factors):
+            target[start : start + size] = _sum(row, parts).to_bytes(size, "little")
+    return [bytes(target) for target in parity]
+
+
+def _sum(factors: Sequence[int], parts: Sequence[Chunk]) -> int:
+    total = 0
+    for factor, part in zip(factors, parts):
+        if part:
+            total ^= _times(factor, part)
+    return total
 
 
 def rebuild(data: Sequence[Optional[Chunk]], parity: Mapping[int, Chunk], sizes: Mapping[int, int]) -> dict[int, bytes]:
@@ -90,23 +102,25 @@ def rebuild(data: Sequence[Optional[Chunk]], parity: Mapping[int, Chunk], sizes:
     rows = sorted(parity)[: len(lost)]
     if len(rows) < len(lost):
         raise RuntimeError(f"{len(lost)} chunks are lost and only {len(rows)} parity chunks are given")
-    sums = []
-    for row in rows:
-        total = int.from_bytes(parity[row], "little")
-        for column, chunk in enumerate(data):
-            if chunk:
-                total ^= share(row, column, chunk)
-        sums.append(total)
-    length = max((total.bit_length() + 7) // 8 for total in sums) if sums else 0
-    plain = [total.to_bytes(length, "little") for total in sums]
     inverse = invert([[coefficient(row, column) for column in lost] for row in rows])
-    return {column: _combine(inverse[index], plain, sizes[column]) for index, column in enumerate(lost)}
+    factors = [[coefficient(row, column) for column in range(len(data))] for row in rows]
+    found = {column: bytearray(sizes[column]) for column in lost}
+    for start in range(0, max(sizes[column] for column in lost) if lost else 0, _STEP):
+        parts = [chunk[start : start + _STEP] if chunk else b"" for chunk in data]
+        sums = [
+            int.from_bytes(parity[row][start : start + _STEP], "little") ^ _sum(known, parts)
+            for row, known in zip(rows, factors)
+        ]
+        for index, column in enumerate(lost):
+            size = max(0, min(_STEP, sizes[column] - start))
+            found[column][start : start + size] = _combine(inverse[index], sums, size)
+    return {column: bytes(chunk) for column, chunk in found.items()}
 
 
-def _combine(factors: Sequence[int], chunks: Sequence[bytes], size: int) -> bytes:
+def _combine(factors: Sequence[int], sums: Sequence[int], size: int) -> bytes:
     total = 0
-    for factor, chunk in zip(factors, chunks):
-        total ^= _times(factor, chunk)
+    for factor, part in zip(factors, sums):
+        total ^= part if factor == 1 else _times(factor, part.to_bytes(_STEP, "little"))
     # Wrong input can leave bytes beyond the end; they are cut off here and the hash tells.
     return (total & ((1 << 8 * size) - 1)).to_bytes(size, "little")
 

@@ -15,7 +15,7 @@ from typing import Optional
 
 from loader.bundle import frames
 from loader.bundle import manifest as manifests
-from loader.bundle.archive import Archive, ByteSource, Expected
+from loader.bundle.archive import Archive, ByteSource, Counting, Doubt, Expected
 from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import FormatError, TrustError
 from loader.bundle.frames import FrameDecoder
@@ -287,17 +287,18 @@ def _walk_graph(archive: Archive, manifest: BundleManifest, files: Mapping[str, 
 
 
 def verify_content(
-    bundle: VerifiedBundle, *, jobs: int = 2, on_bytes: Optional[Callable[[int], None]] = None
+    bundle: VerifiedBundle, *, jobs: int = 2, on_bytes: Optional[Counting] = None, doubt: Optional[Doubt] = None
 ) -> Complete:
     """Do steps 6 and 7: read and check every frame with ``jobs`` threads; ``on_bytes`` gets each span's bytes.
 
-    Raises the first error any worker met; the others stop at their next block.
+    Raises the first error any worker met; the others stop at their next block. ``doubt`` as for ``prove_span``.
     """
     archive = bundle._archive  # noqa: SLF001 - the verifier owns both types
     stop = threading.Event()
     with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
         work = [
-            pool.submit(archive.check_span, span, on_bytes or _ignore, stop.is_set) for span in archive.layout.spans
+            pool.submit(archive.prove_span, span, on_bytes or _ignore, stop.is_set, doubt)
+            for span in archive.layout.spans
         ]
         try:
             done, _ = wait(work, return_when=FIRST_EXCEPTION)

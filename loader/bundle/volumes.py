@@ -6,13 +6,14 @@ are the same: a known erasure, healed from parity where enough of the stripe is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from types import TracebackType
 from typing import Optional, Union
@@ -120,15 +121,22 @@ class VolumeReader:
             self.damage[chunk] = why
         return False
 
+    def read_unchecked(self, chunk: int, skip: int, view: memoryview) -> bool:
+        """Fill ``view`` from ``skip`` bytes into a chunk, from the first disc that has it; False where that failed."""
+        return bool(self.copies) and not self._take(0, chunk, skip, view)
+
     def _read_copy(self, number: int, chunk: int, view: memoryview) -> str:
+        why = self._take(number, chunk, 0, view)
+        return why or ("" if self.is_right(chunk, view) else "wrong hash")
+
+    def _take(self, number: int, chunk: int, skip: int, view: memoryview) -> str:
+        """Fill ``view``; return why not, in the words that ``damage`` keeps."""
         segment = bisect_right(self._starts, chunk * CHUNK) - 1
         try:
-            got = self._source(number, segment).read_into(chunk * CHUNK - self._starts[segment], view)
+            got = self._source(number, segment).read_into(chunk * CHUNK + skip - self._starts[segment], view)
         except (BundleError, StorageError) as error:
             return error.why or error.message
-        if got != len(view):
-            return "cut off"
-        return "" if self.is_right(chunk, view) else "wrong hash"
+        return "" if got == len(view) else "cut off"
 
     def _source(self, number: int, segment: int) -> ByteSource:
         with self._lock:
@@ -160,6 +168,27 @@ class MediaSource:
         self._cache: OrderedDict[tuple[int, int], Buffer] = OrderedDict()
         self._lock = threading.Lock()
         self._healing = threading.Lock()
+        self._proven_later = False
+        self._doubted: set[tuple[int, int]] = set()
+
+    @contextlib.contextmanager
+    def proven_by_content(self) -> Iterator[None]:
+        """Hand bytes out unchecked while the block lasts: to a reader who proves them all, and doubts them if not so.
+
+        The hash of a file proves its bytes as well as those of the chunks that it stands in do, and costs as much.
+        """
+        self._proven_later = True
+        try:
+            yield
+        finally:
+            self._proven_later = False
+
+    def doubt(self, offset: int, size: int) -> bool:
+        """Check from now on the chunks of ``size`` bytes at ``offset``; False if they were checked all along."""
+        for number, start in enumerate(self._starts[:-1]):
+            first, last = max(offset - start, 0), min(offset + size - start, self.data[number].volume.size)
+            self._doubted.update((number, chunk) for chunk in range(first // CHUNK, -(-last // CHUNK)))
+        return self._proven_later
 
     def require_enough(self) -> None:
         """Raise ``MissingVolume`` when more discs are missing than parity discs are here to stand in."""
@@ -182,17 +211,21 @@ class MediaSource:
             number = bisect_right(self._starts, offset + done) - 1
             inside = offset + done - self._starts[number]
             chunk, skip = divmod(inside, CHUNK)
-            size = self.data[number].size_of(chunk)
-            part = min(size - skip, length - done)
+            part = min(self.data[number].size_of(chunk) - skip, length - done)
             target = view[done : done + part]
-            if part < size or not self._read_through(number, chunk, target):
+            if not self._read_through(number, chunk, skip, target):
                 target[:] = memoryview(self._chunk(number, chunk))[skip : skip + part]
             done += part
         return length
 
-    def _read_through(self, number: int, chunk: int, target: memoryview) -> bool:
-        """Read a whole chunk into its place, unless it was healed before."""
-        return chunk not in self.data[number].damage and self.data[number].read(chunk, target)
+    def _read_through(self, number: int, chunk: int, skip: int, target: memoryview) -> bool:
+        """Read a whole chunk into its place, unless it was healed before; a part of one too if it is proven later."""
+        reader = self.data[number]
+        if chunk in reader.damage:
+            return False
+        if self._proven_later and (number, chunk) not in self._doubted:
+            return reader.read_unchecked(chunk, skip, target)
+        return len(target) == reader.size_of(chunk) and reader.read(chunk, target)
 
     def _chunk(self, number: int, chunk: int) -> Buffer:
         """A whole chunk, from the cache where an earlier read left it."""

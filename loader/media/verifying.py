@@ -25,7 +25,8 @@ def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
     if media is None:
         return verify_content(opened.bundle, on_bytes=on_bytes)
     try:
-        complete = verify_content(opened.bundle, on_bytes=on_bytes)
+        with media.source.proven_by_content():
+            complete = verify_content(opened.bundle, on_bytes=on_bytes, doubt=media.source.doubt)
     except MissingVolume:
         media.source.tell_all()
         raise

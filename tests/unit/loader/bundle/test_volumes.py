@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -276,3 +277,69 @@ def test_a_file_below_a_folder_is_not_reached_through_a_link(tmp_path: Path) -> 
             FileSource(".", folder=folder)
     finally:
         os.close(folder)
+
+
+def proved(source: MediaSource) -> int:
+    """Verify the bundle on ``source`` as ``verify`` does, and return how many times a chunk was hashed."""
+    checks = [0]
+    for reader in source.volumes:
+        is_right = reader.is_right
+
+        def counting(chunk: int, data: memoryview | bytes, check: Callable[..., bool] = is_right) -> bool:
+            checks[0] += 1
+            return check(chunk, data)
+
+        reader.is_right = counting  # type: ignore[method-assign] # counted
+    bundle = verify_head(source, make_trust(), find_decoder())
+    before = checks[0]
+    with source.proven_by_content():
+        verify_content(bundle, doubt=source.doubt)
+    return checks[0] - before
+
+
+def test_bytes_that_the_content_proves_are_not_hashed_by_chunk_too() -> None:
+    assert proved(source_of(bundle_set().discs())) == 0
+
+
+@pytest.mark.parametrize("harm", ["flip", "unreadable", "cut", "lost"])
+@pytest.mark.parametrize("place", ["v01", "v02", "v03"])
+def test_what_the_content_does_not_prove_is_checked_by_chunk_and_healed(harm: str, place: str) -> None:
+    discs = {name: bundle_set().disc(name) for name in bundle_set().shares}
+    names = list(bundle_set().shares[place])
+    if harm == "flip":
+        discs[place].flip(names[0], 70_000)
+    elif harm == "unreadable":
+        discs[place].unreadable[names[0]] = frozenset({0})
+    elif harm == "cut":
+        discs[place].files[names[-1]] = discs[place].files[names[-1]][:-5]
+    else:
+        del discs[place]
+    source = source_of(list(discs.values()))
+    # The head and the seek table, which v01 and v03 hold, are checked before.
+    assert proved(source) > 0 or place != "v02"
+    assert set(source.healed) == {place}
+    damage = source.data[int(place[1:]) - 1].damage
+    assert (damage == {}) == (harm == "lost")
+
+
+def test_a_second_copy_stands_in_for_a_first_that_the_content_does_not_prove() -> None:
+    discs = bundle_set().discs()
+    bad = bundle_set().disc("v01", where="another copy")
+    bad.flip(next(iter(bundle_set().shares["v01"])), 70_000)
+    source = source_of([bad, *discs])
+    proved(source)
+    assert source.healed == {}
+
+
+def test_what_is_beyond_repair_is_so_for_proven_bytes_too() -> None:
+    discs = {name: bundle_set().disc(name) for name in bundle_set().shares}
+    for place in ("v01", "v02"):
+        discs[place].flip(next(iter(bundle_set().shares[place])), 70_000)
+    with refused(MissingVolume, "can't be read"):
+        proved(source_of(list(discs.values())))
+
+
+def test_doubt_changes_nothing_where_all_is_checked(made: MadeSet) -> None:
+    source = source_of(made.discs())
+    assert source.doubt(0, 10) is False
+    assert read(source, 0, len(DATA)) == DATA
