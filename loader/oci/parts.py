@@ -14,6 +14,8 @@ from loader.oci.exchange import Exchange, Reply
 from loader.oci.messages import OpenBody, Request, Upload
 from loader.oci.upload import OCTETS, PIECES, Session, held, location
 
+_PROBE = 2**20
+"""Bytes to send to a registry that does not tell how far a session is: it refuses them or takes what follows."""
 _TRIES = 2
 """How often a registry may forget what it got, each time having earlier discs asked for again."""
 
@@ -63,22 +65,32 @@ class _PartSession:
             url, done = location(self._exchange, reply), 0
             for part in self._parts:
                 rest.wait()
+                sure = True
                 if done:
                     reply = self._session.send(Request("GET", url))
-                    if held(reply, sum(self._parts)) != done:
+                    sure = 200 <= reply.status < 300
+                    if sure and held(reply, sum(self._parts)) != done:
                         self.forgotten = True
                         return reply
                     url = location(self._exchange, reply) if reply.header("Location") else url
-                for start in range(0, part, limit):
-                    size = min(limit, part - start)
+                for size in _cut(part, limit, sure=sure):
                     headers = {**OCTETS, "Content-Range": f"{done}-{done + size - 1}"}
                     reply = self._session.send(Request("PATCH", url, headers, rest.take(size)))
                     if reply.status not in {202, 204}:
+                        self.forgotten = not sure and 400 <= reply.status < 500
                         return reply
-                    url = location(self._exchange, reply)
-                    done += size
+                    url, done, sure = location(self._exchange, reply), done + size, True
             rest.end()
         return self._session.close(url)
+
+
+def _cut(part: int, limit: int, *, sure: bool) -> Iterator[int]:
+    """Yield the sizes of a part's requests; where nobody said that the session is still there, a small one first."""
+    if not sure:
+        yield min(_PROBE, limit, part)
+        part -= min(_PROBE, limit, part)
+    for start in range(0, part, limit):
+        yield min(limit, part - start)
 
 
 class _Rest:

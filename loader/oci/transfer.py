@@ -198,7 +198,8 @@ class BlobPush:
         for holder in (*holders[:1], *blob.elsewhere):
             if holder != repository and self._registry.mount(repository, blob.digest, holder):
                 return "mounted"
-        if not blob.at_hand:
+        # What came from several discs is had from the registry itself: nobody is to insert them again.
+        if not blob.at_hand or (blob.parts and holders):
             return self._copy(blob, repository, holders)
         if blob.parts:
             self._registry.upload_parts(repository, blob.digest, blob.parts, lambda: self._counted(blob, repository))

@@ -13,8 +13,9 @@ import pytest
 from loader.bundle.mediaset import CHUNK
 from tests.support.bundles import Recipe, make_recipe, make_signer, private_pem
 from tests.support.cli import Cli
+from tests.support.gotools import tool
 from tests.support.images import make_image, make_layer
-from tests.support.programs import DebianRegistry, docker_registry, skopeo
+from tests.support.programs import DebianRegistry, crane_registry, docker_registry, skopeo
 from tests.support.registry import RegistryServer
 from tests.support.terminal import Answer, Session, Tray, at_terminal
 
@@ -120,6 +121,14 @@ def test_each_disc_is_asked_for_once_and_the_change_is_noticed(desk: Desk, regis
     again = desk.push(registry.host).expect()
     assert again.asked == []
     assert "0 blobs sent" in again.text
+
+
+def test_a_registry_that_neither_mounts_nor_tells_how_far_it_is(desk: Desk, tmp_path: Path) -> None:
+    with crane_registry(tmp_path / "crane", tool("crane")) as host:
+        ended = desk.push(host).expect()
+    assert ended.asked == ["v02", "v03", "v04"]
+    assert "10 blobs sent" in ended.text
+    assert "1 copied" in ended.text
 
 
 def test_images_in_place_of_each_other(desk: Desk, registry: DebianRegistry) -> None:
