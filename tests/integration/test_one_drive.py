@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from loader.bundle.mediaset import CHUNK
+from release import pyz
 from tests.support.bundles import Recipe, make_recipe, make_signer, private_pem
 from tests.support.cli import Cli
 from tests.support.gotools import tool
@@ -136,7 +138,7 @@ def test_images_in_place_of_each_other(desk: Desk, registry: DebianRegistry) -> 
     desk.tray = Tray(desk.folder / "cdrom", desk.folder / "images", ".iso")
     desk.tray.empty()
     desk.tray.put("v01")
-    assert desk.push(registry.host, presses_enter=False).expect().asked == ["v02", "v03", "v04"]
+    assert desk.push(registry.host).expect().asked == ["v02", "v03", "v04"]
     require_pushed(registry, desk.folder)
 
 
@@ -303,3 +305,19 @@ def test_a_frame_whose_end_is_scratched_away(desk: Desk, registry: DebianRegistr
     ended = desk.push(registry.host).expect()
     assert re.search(r"disc 4: \d+ chunks? unreadable; to heal insert P1, 1, 2, 3 once more", ended.text)
     require_pushed(registry, desk.folder)
+
+
+def test_a_loader_started_from_the_disc_goes_on_when_that_is_taken_out(desk: Desk) -> None:
+    pyz.main(["-o", str(desk.folder)])
+    shutil.copy(desk.folder / "airgap-loader.pyz", desk.folder / "set/v01")
+
+    def answer(name: str, _: int) -> bool:
+        # No other disc has it, and the first one is gone.
+        (desk.folder / "set/v01/airgap-loader.pyz").unlink(missing_ok=True)
+        return desk.put(name, 0)
+
+    line = [sys.executable, "cdrom/airgap-loader.pyz", "verify", "cdrom", "--trust", "builder.pub"]
+    env = {**desk.cli.variables(), "PYTHONPATH": ""}
+    ended = at_terminal(line, cwd=desk.folder, env=env, answer=answer, presses_enter=True).expect()
+    assert ended.asked == ["v02", "v03", "v04"]
+    assert "every byte matched" in ended.text
