@@ -15,6 +15,7 @@ from loader.bundle.errors import ConfigError, StorageError
 from loader.bundle.head import Head, read_head
 from loader.bundle.keys import PublicKey, parse_public_key
 from loader.bundle.volumes import FileSource
+from loader.guarded import require_private
 from loader.signing import Signer, load_signer, new_key_pair, read_small_file
 
 _SCHEME = re.compile(r"[a-z0-9]{2,16}:")
@@ -42,6 +43,7 @@ def open_signer(
         check_label(signer.label)
         return signer
     if kind == "file":
+        require_private(Path(name))
         pem, stem = read_small_file(Path(name)), Path(name).stem
     elif kind == "env":
         if name not in environ:

@@ -40,6 +40,16 @@ def require_guarded(path: Path) -> None:
             raise _unsafe(path, f"everybody can write {folder} (mode {stat.S_IMODE(mode):04o})", f"chmod o-w {folder}")
 
 
+def require_private(path: Path) -> None:
+    """Require that nobody but the owner can write ``path``, a private key: who exchanges it signs in our name."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error
+    if mode & _OTHERS:
+        raise _unsafe(path, f"it is writable by others (mode {stat.S_IMODE(mode):04o})", f"chmod 600 {path}")
+
+
 def _lstat(path: Path) -> os.stat_result:
     try:
         return path.lstat()

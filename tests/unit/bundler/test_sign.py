@@ -8,7 +8,7 @@ import pytest
 
 from bundler.sign import open_signer, sign_bundle, write_key_pair
 from loader.attach import check_label
-from loader.bundle.errors import BundleError, ConfigError, StorageError
+from loader.bundle.errors import BundleError, ConfigError, StorageError, TrustError
 from loader.bundle.policy import Rule
 from loader.opening import open_bundle
 from loader.signing import new_key_pair
@@ -39,6 +39,13 @@ def test_a_key_by_path_is_named_for_its_file(key: Path) -> None:
         signer = open_signer(uri, label=None, environ={})
         assert (signer.label, signer.public.spki) == ("builder", BUILDER.public.spki)
     assert open_signer(str(key), label="release", environ={}).label == "release"
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_key_that_others_can_exchange(mode: int, key: Path) -> None:
+    key.chmod(mode)
+    with refused(TrustError, "Builder.key", "writable by others"):
+        open_signer(str(key), label=None, environ={})
 
 
 def test_a_key_in_a_variable(key: Path) -> None:
