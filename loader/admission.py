@@ -35,8 +35,10 @@ def ask_registry(
     survey = survey_push(what.images, what.blobs, registry, jobs=jobs)
     barred = survey.barred
     refused = {str(image): barred[image.repository] for image in what.images if image.repository in barred}
-    if barred and (not trial or len(refused) == len(what.images)):
+    if barred and not trial:
         raise next(iter(barred.values()))
+    if len(refused) == len(what.images):
+        _tell(refused, what.images, say)
     require_base(survey, what, target)
     words = [found.scheme, *([found.kind or found.server] if found.kind or found.server else [])]
     abilities = ""
@@ -71,7 +73,10 @@ def _has_work(survey: Survey) -> bool:
 
 def _tell(refused: Mapping[str, RegistryError], images: tuple[PushImage, ...], say: Callable[[str, str], None]) -> None:
     """Warn of each image that is left out; if that is all of them, the first cause is the error."""
-    if refused and len(refused) == len({str(image) for image in images}):
-        raise next(iter(refused.values()))
-    for name, error in refused.items():
+    everything = len(refused) == len({str(image) for image in images})
+    # A login that is missing is no matter of images.
+    logged_out = everything and all(error.status == 401 for error in refused.values())
+    for name, error in refused.items() if len(images) > 1 and not logged_out else ():
         say("warning", f"{name} is not begun: {error}")
+    if refused and everything:
+        raise next(iter(refused.values()))
