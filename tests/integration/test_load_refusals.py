@@ -221,6 +221,23 @@ def test_an_older_mirror_of_a_repository_shadows_ours(quiet_site: Site) -> None:
     ]
 
 
+def test_a_ceph_that_is_ill_is_not_touched_and_all_else_is_told_at_once(quiet_site: Site) -> None:
+    place = ["cephcluster/rook-ceph", "-n", "rook-ceph"]
+    status = json.dumps({"status": {"ceph": {"health": "HEALTH_ERR"}}})
+    quiet_site.cluster.kubectl("patch", *place, "--subresource=status", "--type=merge", "-p", status)
+    quiet_site.cluster.kubectl("label", *place, "ceph.rook.io/do-not-reconcile=true")
+    viewer = quiet_site.cluster.restricted_kubeconfig
+    found = quiet_site.run("load", "--dry-run", "--json", kubeconfig=viewer).expect().json["findings"]
+    told = [(finding["level"], finding["text"]) for finding in found]
+    assert [level for level, text in told if "restricted may not make 4 of the requests" in text] == ["blocker"]
+    assert [level for level, text in told if "reports HEALTH_ERR" in text] == ["blocker"]
+    assert [level for level, text in told if "do-not-reconcile" in text] == ["warning"]
+    ran = quiet_site.run("load").expect(7)
+    assert "HEALTH_ERR" in ran.three_lines[1]
+    assert not quiet_site.tags("ceph/ceph")
+    quiet_site.run("load", "--only", "mirrors").expect()
+
+
 def test_an_object_over_the_api_servers_limit_is_named(quiet_site: Site) -> None:
     with RegistryServer() as source:
         article.put_images(source.store)
