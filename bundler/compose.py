@@ -15,6 +15,7 @@ from bundler.config import BuildConfig
 from bundler.fetch import libzstd_version
 from bundler.imagesignatures import COSIGN
 from bundler.lock import Last, Lock, Locked
+from bundler.origin import NEW_DIGEST, SkopeoOrigin
 from bundler.pack import PackedImage, directory_name, plan_files
 from bundler.render.documents import bundle_mirrors, render_documents, render_signatures
 from bundler.render.imagepolicy import SignedImage
@@ -124,9 +125,16 @@ def _new_lock(lock: Lock, resolved: Sequence[ResolvedImage], now: int) -> Lock:
         images[name] = (
             old
             if old is not None and old.digest == image.upstream
-            else Locked(image.upstream, image.parsed.media_type, len(image.data), image.offered, utc(now))
+            else Locked(
+                image.upstream, image.parsed.media_type, len(image.data), image.offered, utc(now), _made_from(image)
+            )
         )
     return replace(lock, images=images)
+
+
+def _made_from(image: ResolvedImage) -> str:
+    origin = image.config.origin
+    return origin.transport if isinstance(origin, SkopeoOrigin) and origin.transport in NEW_DIGEST else ""
 
 
 def utc(seconds: int) -> str:

@@ -23,13 +23,17 @@ _MAX_LOCK = 64 * 2**20
 
 @dataclass(frozen=True)
 class Locked:
-    """What a name was resolved to; ``resolved`` is when (UTC), ``size`` the top manifest's bytes."""
+    """What a name was resolved to; ``resolved`` is when (UTC), ``size`` the top manifest's bytes.
+
+    ``made_from``: the transport that has no registry manifest, so that the digest was made here; empty for others.
+    """
 
     digest: str
     media_type: str
     size: int
     platforms: tuple[str, ...]
     resolved: str
+    made_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ def _locked(entry: Mapping[str, Any]) -> Locked:
     if not is_digest(digest):
         raise ValueError(f"has the digest {digest[:80]!a}, which is none")
     platforms = tuple(str(platform) for platform in entry["platforms"])
-    return Locked(digest, str(entry["mediaType"]), int(entry["size"]), platforms, str(entry["resolved"]))
+    made_from = str(entry.get("madeFrom", ""))
+    return Locked(digest, str(entry["mediaType"]), int(entry["size"]), platforms, str(entry["resolved"]), made_from)
 
 
 def _edited(path: Path, why: str) -> ConfigError:
@@ -105,6 +110,7 @@ def write_lock(path: Path, lock: Lock) -> None:
         "images": {
             name: {
                 "digest": entry.digest,
+                **({"madeFrom": entry.made_from} if entry.made_from else {}),
                 "mediaType": entry.media_type,
                 "platforms": list(entry.platforms),
                 "resolved": entry.resolved,

@@ -96,6 +96,11 @@ def test_archives_and_layouts_that_skopeo_reads(cli: Cli) -> None:
     assert found["x/docker"] != single.digest
     said = cli.bundler(*BUILD, "--locked").expect().err
     assert "docker-archive:" in said
+    lock = json.loads((cli.folder / "bundle.lock").read_text())["images"]
+    assert {name for name, entry in lock.items() if entry.get("madeFrom") == "docker-archive"} == {
+        "docker.io/x/docker:latest",
+        "docker.io/x/docker:again",
+    }
     space = cli.bundler("plan", "bundle.yaml", "--json").expect().json["space"]
     assert 0 < space["temporary"] < space["freeTemporary"]
     assert "digest is not upstream's" in said
