@@ -77,11 +77,11 @@ def push_from_drive(
 
     drive.begin()
     try:
-        drive.run(pushing.numbers(), take)
+        drive.run(pushing.numbers(resumed=saved is not None and saved.resumed), take)
     finally:
         if saved is not None:
             saved.save(media, drive.one)
-    return pushing.push.finish(jobs), drive.complete()
+    return pushing.push.finish(jobs), drive.complete(pushing.waived)
 
 
 class _DrivePush:
@@ -99,6 +99,7 @@ class _DrivePush:
         self._drive = drive
         self._bodies = bodies
         self.push = push
+        self.waived: list[int] = []
         held = {digest for _, digest in known.blobs} if known is not None else set()
         self._sending = {
             blob.digest: blob
@@ -115,9 +116,15 @@ class _DrivePush:
         rest = [blob for blob in blobs if blob.digest not in self._sending]
         return [replace(blob, at_hand=False) if blob.digest in on_discs else blob for blob in rest]
 
-    def numbers(self) -> list[int]:
-        """The spans to read: to send, to check, or both."""
-        return sorted({*self._one.left, *self._big, *self._small})
+    def numbers(self, *, resumed: bool) -> list[int]:
+        """The spans to read: to send, to check, or both; of an interrupted push those alone that are to be sent.
+
+        What that one left unchecked is in the registry by its digest, and no disc is asked for it.
+        """
+        needed = {*self._big, *self._small}
+        if resumed:
+            self.waived = [number for number in self._one.left if number not in needed]
+        return sorted(needed if resumed else {*self._one.left, *needed})
 
     def take(self, number: int) -> None:
         """Read one span: send what it has that is needed, and check what is not checked by that."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from loader.bundle.errors import MissingVolume
@@ -42,9 +42,9 @@ class OneDrive:
             waiting = waiting[len(group) :]
             self._heal(group, take)
 
-    def complete(self) -> Complete:
-        """The proof, when every span was read."""
-        return self.one.complete()
+    def complete(self, waived: Collection[int] = ()) -> Complete:
+        """The proof, when every span was read but those of which nothing is used."""
+        return self.one.complete(waived)
 
     def parts(self, number: int) -> tuple[int, ...]:
         """Bytes of a span's content by disc: a new part begins with the first frame that ends on another one.

@@ -56,13 +56,17 @@ class _Saved:
 
 
 class SavedPass:
-    """One file per bundle name in ``folder``: another set takes its place. ``clock`` gives monotonic seconds."""
+    """One file per bundle name in ``folder``: another set takes its place. ``clock`` gives monotonic seconds.
+
+    ``resumed``: an earlier run of the same set was found.
+    """
 
     def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
         self._folder = folder
         self._clock = clock
         self._written = clock()
         self._kept: tuple[_Kept, ...] = ()
+        self.resumed = False
 
     def load(self, media: MediaSet, index: bytes, store: ChunkStore, told: dict[int, int]) -> Collection[int]:
         """Return the spans that were checked, and fill ``store`` and ``told``; nothing if it is another set's."""
@@ -82,6 +86,7 @@ class SavedPass:
             number = starts.get(kept.volume, 0) + kept.chunk
             if hashlib.sha256(data).digest() == index[number * HASH : (number + 1) * HASH]:
                 store.chunks[kept.volume, kept.chunk] = data
+        self.resumed = True
         told.update((item.frame, item.size) for item in saved.told)
         return {number for run in saved.checked for number in range(run.first, run.last + 1)}
 

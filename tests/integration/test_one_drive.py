@@ -206,6 +206,17 @@ def test_after_a_crash_only_what_is_missing_is_asked_for(desk: Desk, registry: D
     require_pushed(registry, desk.folder)
 
 
+def test_discs_of_which_the_registry_has_everything_are_not_asked_for(desk: Desk, registry: DebianRegistry) -> None:
+    desk.push(registry.host).expect()
+    shutil.rmtree(desk.cli.home)
+    desk.tray.put("v01")
+    where = ("--registry", registry.host, "--plain-http", "--trust", "builder.pub", "--no-prompt")
+    # Nothing is known here of this set, so all of it is to be checked; this run ends at disc 2.
+    assert desk.cli.loader("push", "cdrom", *where).status == 5
+    desk.tray.put("v02")
+    assert "0 blobs sent" in desk.cli.loader("push", "cdrom", *where).expect().out
+
+
 def test_wrong_discs_are_said_by_name(desk: Desk, registry: DebianRegistry) -> None:
     desk.make("other", make_recipe([make_image()]))
     desk.make("strange", make_recipe([make_image(name="evil")]), "stranger")

@@ -69,6 +69,9 @@ def test_nothing_less_than_everything_makes_a_proof() -> None:
     assert one.is_left(one.end)
     with pytest.raises(RuntimeError, match="1 spans were not checked"):
         one.complete()
+    with pytest.raises(RuntimeError, match="1 spans were not checked"):
+        one.complete(waived=[0])
+    assert one.complete(waived=[one.end])
 
 
 def test_blobs_are_given_out_and_checked_by_that() -> None:
