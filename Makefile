@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m
 # What the integration tests talk to, as program=package.
 PROGRAMS := skopeo=skopeo docker-registry=docker-registry etcd=etcd-server xorriso=xorriso \
   openssl=openssl zstd=zstd busybox=busybox ip=iproute2 nft=nftables \
-  rpmbuild=rpm debootstrap=debootstrap mandoc=mandoc ctr=containerd \
+  rpmbuild=rpm debootstrap=debootstrap mandoc=mandoc ctr=containerd par2=par2 \
   softhsm2-util=softhsm2 pkcs11-tool=opensc
 
 .PHONY: help

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measured(corpus: Corpus, folder: Path, runs: int) -> tuple[int, dict[str, list[Sample]]]:
-    archive = _bundle(corpus, folder)
+    archive = make_bundle(corpus, folder)
     key = folder / "bench.pub"
     verify = ["verify", str(archive), "--trust", str(key), "--quiet"]
     here, mb = shlex.quote(str(archive)), "rm -rf unpacked && mkdir unpacked && cd unpacked"
@@ -78,7 +78,7 @@ def _measured(corpus: Corpus, folder: Path, runs: int) -> tuple[int, dict[str, l
     return archive.stat().st_size, samples
 
 
-def _bundle(corpus: Corpus, folder: Path) -> Path:
+def make_bundle(corpus: Corpus, folder: Path) -> Path:
     """The corpus as a signed bundle, straight from its layouts."""
     ways.make_keys(folder)
     images = "".join(

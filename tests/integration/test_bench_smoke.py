@@ -101,6 +101,16 @@ def test_verifying_is_measured_beside_what_an_officer_types(tmp_path: Path) -> N
         assert float(row[1].split()[0]) > 0
 
 
+def test_discs_and_the_registry_are_measured_beside_others(tmp_path: Path) -> None:
+    done = bench("--quick", "--cache", str(tmp_path / "cache"), module="bench.media")
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    times = [row for row in rows if len(row) == 5 and row[1][0].isdigit()]
+    assert [row[0] for row in times][:3] == ["cp, sha256sum", "media, parity 1, ISO", "media, parity 1"]
+    assert {"serve, two clients", "par2 repair, one disc lost"} <= {row[0] for row in times}
+    assert "A disc holds" in done.stdout
+
+
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path) -> None:
     done = bench("--quick", "--cache", str(tmp_path / "cache"), path=str(tmp_path))
     assert done.returncode == 1
