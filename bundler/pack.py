@@ -227,7 +227,7 @@ class ArchiveWriter:
         if running.hexdigest() != file.sha256 or size != file.size:
             raise TrustError(
                 f"blob sha256:{file.sha256} arrived wrong",
-                why=f"{size} bytes with SHA-256 {running.hexdigest()}; {file.size} are due",
+                why=f"{size} bytes with SHA-256 {running.hexdigest()}; {file.size} are due in {file.path}",
                 hint="the source changed or is damaged; nothing was kept",
             )
         self._add(bytes(padding(file.size)))

@@ -161,7 +161,7 @@ def _resolve(image: ConfigImage, locked: Optional[Locked], open_source: OpenSour
     except RegistryError as error:
         raise _gone(image, locked, error) from error
     _check_tag(image, open_source, locked)
-    offered, blobs = _platforms(source, parsed)
+    offered, blobs = _platforms(source, parsed, str(image.name))
     _require_platform(image, offered, found=bool(kept) or not parsed.is_index)
     whole = ResolvedImage(
         image,
@@ -276,14 +276,14 @@ def _check_tag(image: ConfigImage, open_source: OpenSource, locked: Optional[Loc
         )
 
 
-def _platforms(source: ImageSource, parsed: ParsedManifest) -> tuple[tuple[str, ...], Mapping[str, bytes]]:
+def _platforms(source: ImageSource, parsed: ParsedManifest, name: str) -> tuple[tuple[str, ...], Mapping[str, bytes]]:
     if parsed.is_index:
         found = [child.platform for child in parsed.children if child.platform not in {None, _UNKNOWN}]
         return tuple(dict.fromkeys(platform for platform in found if platform)), {}
     config = parsed.config
     if config is None or config.size > MAX_CONFIG or not config.media_type.endswith("json"):
         return (), {}
-    data = read_blob(source, config)
+    data = read_blob(source, config, name)
     try:
         plain = json.loads(data)
         parts = [plain["os"], plain["architecture"]] + ([plain["variant"]] if plain.get("variant") else [])
@@ -293,8 +293,8 @@ def _platforms(source: ImageSource, parsed: ParsedManifest) -> tuple[tuple[str, 
     return ((platform,) if platform.isascii() and platform.isprintable() else ()), {config.digest: data}
 
 
-def read_blob(source: BlobSource, blob: Descriptor) -> bytes:
-    """Return the bytes of a small blob, checked; ``TrustError`` when they are not the digest's."""
+def read_blob(source: BlobSource, blob: Descriptor, image: str) -> bytes:
+    """Return the bytes of a small blob of ``image``, checked; ``TrustError`` when they are not the digest's."""
     with source.open_blob(blob.digest, blob.size, start=0, length=blob.size) as body:
         view = memoryview(bytearray(blob.size))
         rest = view
@@ -304,5 +304,5 @@ def read_blob(source: BlobSource, blob: Descriptor) -> bytes:
                 break
             rest = rest[got:]
     data = bytes(view[: len(view) - len(rest)])
-    require_digest(data, blob.digest, f"blob {blob.digest}")
+    require_digest(data, blob.digest, f"blob {blob.digest} of {image}")
     return data

@@ -114,7 +114,7 @@ def _blob(image: ResolvedImage, layer: Descriptor, blobs: dict[str, bytes]) -> b
     if known is None:
         if layer.size > _MAX_PAYLOAD:
             raise TrustError(f"it is {layer.size} bytes long")
-        known = blobs[layer.digest] = read_blob(image.source, layer)
+        known = blobs[layer.digest] = read_blob(image.source, layer, str(image.config.name))
     return known
 
 

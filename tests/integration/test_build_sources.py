@@ -12,7 +12,7 @@ import pytest
 from loader.bundle import ocimanifest as oci
 from loader.bundle.digest import digest_of
 from tests.support.cli import Cli, Ran
-from tests.support.images import MadeImage, make_image
+from tests.support.images import MadeImage, make_image, make_layer
 from tests.support.registry import RegistryServer
 
 BUILD = ("build", "bundle.yaml", "-o", "out", "--key", "builder.key", "--plain-http", "--json")
@@ -72,6 +72,17 @@ def test_a_blob_of_too_many_or_too_few_bytes(kind: str, size: int, cli: Cli, sou
     make_image(layer_size=size, platforms=["linux/amd64"]).put(source.store, "app", "1")
     source.fail(kind, path="/blobs/", times=1000)
     build(cli, source, 6)
+
+
+@pytest.mark.parametrize("size", [100, 3_000_000], ids=["small", "large"])
+def test_a_blob_with_other_bytes_is_named_with_its_image(size: int, cli: Cli, source: RegistryServer) -> None:
+    make_image(layer_size=size, platforms=["linux/amd64"]).put(source.store, "app", "1")
+    source.fail("corrupt", path="/blobs/", times=1000)
+    assert "sha256:" in build(cli, source, 3).three_lines[0]
+    # The config is read first; with that one right it is the layer.
+    source.faults.clear()
+    source.fail("corrupt", path=f"/blobs/{digest_of(make_layer('app-linux-amd64', size))}", times=1000)
+    assert "0000-app" in build(cli, source, 3).three_lines[1]
 
 
 def test_bytes_behind_a_blob_of_unknown_length_are_not_taken(cli: Cli, source: RegistryServer) -> None:
