@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,9 @@ import typer
 
 from loader.cli.options import spread_flags
 
+_M_MMAP_THRESHOLD = -3  # malloc.h of glibc
+_LARGE = 2**20
+
 
 def invoke(app: typer.Typer, verbs: Mapping[str, tuple[str, ...]]) -> None:
     """Run ``app`` on the process's arguments and exit with its code.
@@ -17,8 +21,17 @@ def invoke(app: typer.Typer, verbs: Mapping[str, tuple[str, ...]]) -> None:
     ``verbs`` are the modules that register commands with the names of those: the one asked for is imported, and all
     of them where none is.
     """
+    _give_large_blocks_back()
     arguments = spread_flags(sys.argv[1:])
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
     for module in [module for module, names in verbs.items() if verb in names] or verbs:
         importlib.import_module(module)
     app(args=arguments)
+
+
+def _give_large_blocks_back() -> None:
+    """Have glibc return blocks of a MiB and more when freed: it would keep some for every thread that had one."""
+    with contextlib.suppress(ImportError, AttributeError, OSError, TypeError):
+        import ctypes
+
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
