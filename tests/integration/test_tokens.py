@@ -134,8 +134,8 @@ def signed_by_tool(cli: Cli, key: str, file: str) -> str:
         "ECDSA",
         "--signature-format",
         "openssl",
-        "--label",
-        key,
+        "--id",  # OpenSC 0.23 takes any private key of the token where a label alone is given
+        f"0{[*KEYS].index(key) + 1}",
         "-i",
         "digest",
         "-o",
