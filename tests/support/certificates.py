@@ -13,6 +13,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+# What an authority's certificate is for. Python 3.13 asks for it, as RFC 5280 does.
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -31,8 +44,10 @@ class PrivateAuthority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("test authority")
         usage = x509.BasicConstraints(ca=True, path_length=0)
-        made = _builder(self._name, self._name, self._key).add_extension(usage, critical=True)
-        self._certificate = made.sign(self._key, hashes.SHA256())
+        identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        builder = _builder(self._name, self._name, self._key).add_extension(usage, critical=True)
+        builder = builder.add_extension(identifier, critical=False).add_extension(_SIGNS, critical=True)
+        self._certificate = builder.sign(self._key, hashes.SHA256())
         self.certificate = directory / "ca.crt"
         self.certificate.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
@@ -43,6 +58,8 @@ class PrivateAuthority:
         builder = _builder(_name(name), self._name, key, hours).add_extension(
             x509.SubjectAlternativeName(names), critical=False
         )
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(issuer, critical=False)
         made = builder.sign(self._key, hashes.SHA256())
         pair = Pair(self._directory / f"{name}.cert", self._directory / f"{name}.key")
         pair.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
