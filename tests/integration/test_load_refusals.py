@@ -196,7 +196,7 @@ def test_where_the_report_cannot_be_written_nothing_is_pushed(quiet_site: Site) 
     (quiet_site.cli.folder / "reports").write_text("a file")
     before = quiet_site.states()
     ran = quiet_site.run("load").expect(1)
-    assert "cannot write the report" in ran.three_lines[0]
+    assert "cannot write reports/rook-ceph-2020.10.load.json" in ran.three_lines[0]
     assert not quiet_site.tags("ceph/ceph")
     assert quiet_site.states() == before
     assert not (quiet_site.cli.home / ".local/state/airgap-loader/sequences.json").exists()
