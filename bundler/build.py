@@ -20,6 +20,7 @@ from bundler.render.documents import summary
 from bundler.report import build_page
 from bundler.resolve import ImageSource, OpenSource, ResolvedImage
 from bundler.resume import Kept, keep_proven
+from bundler.selfcheck import SelfCheck
 from bundler.signed import signed_lines
 from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from loader.bundle import frames
@@ -30,7 +31,7 @@ from loader.bundle.manifest import decode
 from loader.bundle.ocimanifest import Descriptor
 from loader.bundle.policy import TrustPolicy
 from loader.bundle.tarlayout import Layout
-from loader.bundle.verify import Complete, Trust, verify_content, verify_head
+from loader.bundle.verify import Trust, verify_content, verify_head
 from loader.bundle.volumes import FileSource
 from loader.meter import Progress
 from loader.nodefiles import render_node_files
@@ -102,9 +103,7 @@ def build(
         if unchanged:
             sha256 = archive_sha256(path)
         else:
-            _check_space(partial, planned)
-            sha256 = _pack(partial, planned, resolved, ports)
-            _self_verify(partial, planned.head, signers, ports)
+            sha256 = _pack(partial, planned, resolved, signers, ports)
             partial.keep(path)
         _write_sidecars(path, sha256, planned, signers)
         for signer in signers if ports.sigstore else ():
@@ -166,7 +165,8 @@ def _is_there(path: Path, head: Head, signers: Sequence[Signer]) -> bool:
         with FileSource(str(path)) as source:
             there = read_head(source)
             if there.id == head.id:
-                _verify(source, head, signers, lambda _: None)
+                trust, beside = _own_trust(head, signers)
+                verify_content(verify_head(source, trust, find_decoder(), beside=beside))
                 return there == head
     except BundleError:
         if not path.is_file():
@@ -179,14 +179,21 @@ def _is_there(path: Path, head: Head, signers: Sequence[Signer]) -> bool:
     )
 
 
-def _check_space(partial: Partial, planned: Composition) -> None:
-    layout = Layout(layout_members(planned.head, planned.manifest.files))
+def _check_space(partial: Partial, layout: Layout) -> None:
     needed = sum(frames.raw_size(frame.size) for frame in layout.frames) + frames.seek_table_size(len(layout.frames))
     require_space(partial.path.parent, needed, have=os.fstat(partial.fd).st_size)
 
 
-def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedImage], ports: BuildPorts) -> str:
-    """Write the archive, synced, and return its SHA-256."""
+def _pack(
+    partial: Partial,
+    planned: Composition,
+    resolved: Sequence[ResolvedImage],
+    signers: Sequence[Signer],
+    ports: BuildPorts,
+) -> str:
+    """Write the archive, verify it as any loader does, sync it, and return its SHA-256."""
+    layout = Layout(layout_members(planned.head, planned.manifest.files))
+    _check_space(partial, layout)
     texts = planned.texts
     sources = _blob_sources(resolved)
     known = {digest: data for image in resolved for digest, data in image.blobs.items()}
@@ -202,9 +209,15 @@ def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedIma
                 requests.append(BlobRequest(sources[digest], digest, file.size, file.stored == "zstd"))
     total = sum(request.size for request in requests)
     write_back = WriteBack(partial.fd, str(partial.path))
+    self_check = SelfCheck(str(partial.path), layout, *_own_trust(planned.head, signers))
+
+    def wrote(size: int) -> None:
+        write_back.wrote(size)
+        self_check.wrote(size)
+
     fetcher = Fetcher(requests, jobs=ports.jobs)
-    archive = ArchiveWriter(partial.fd, str(partial.path), write_back.wrote)
-    with ports.progress("pack", total) as on_bytes, write_back, fetcher, archive as writer:
+    archive = ArchiveWriter(partial.fd, str(partial.path), wrote)
+    with ports.progress("pack", total) as on_bytes, write_back, self_check, fetcher, archive as writer:
         if kept.members:
             writer.adopt(kept.size, kept.frames, kept.archive)
             writer.pad(planned.manifest.files[kept.members - 1].size)
@@ -222,6 +235,8 @@ def _pack(partial: Partial, planned: Composition, resolved: Sequence[ResolvedIma
                 on_bytes(file.size)
         sha256 = writer.finish()
         os.fsync(partial.fd)
+        if self_check.complete().bundle.head != planned.head:
+            raise StorageError(f"{partial.path} was read back with another head", hint="check this disk")
     return sha256
 
 
@@ -246,15 +261,8 @@ def _blob_sources(resolved: Sequence[ResolvedImage]) -> Mapping[str, ImageSource
     return sources
 
 
-def _self_verify(partial: Partial, head: Head, signers: Sequence[Signer], ports: BuildPorts) -> None:
-    with FileSource(str(partial.path)) as source, ports.progress("verify", source.size) as on_bytes:
-        complete = _verify(source, head, signers, on_bytes)
-    if complete.bundle.head != head:
-        raise StorageError(f"{partial.path} was read back with another head", hint="check this disk")
-
-
-def _verify(source: FileSource, head: Head, signers: Sequence[Signer], on_bytes: Callable[[int], None]) -> Complete:
-    """Verify as any loader does; an unsigned bundle is signed by a key that lives only here."""
+def _own_trust(head: Head, signers: Sequence[Signer]) -> tuple[Trust, list[tuple[str, bytes]]]:
+    """The trust that the result is verified with; an unsigned one is signed by a key that lives only here."""
     public = [signer.public for signer in signers]
     beside = []
     if not public:
@@ -262,8 +270,7 @@ def _verify(source: FileSource, head: Head, signers: Sequence[Signer], on_bytes:
         throwaway = load_signer(private, label="self-check", where="self-check")
         beside.append(("self-check", throwaway.sign(head.sums)))
         public.append(parse_public_key(pem, "self-check"))
-    trust = Trust(TrustPolicy(tuple(public)), CryptographyCheck(), "0001-01-01T00:00:00Z")
-    return verify_content(verify_head(source, trust, find_decoder(), beside=beside), on_bytes=on_bytes)
+    return Trust(TrustPolicy(tuple(public)), CryptographyCheck(), "0001-01-01T00:00:00Z"), beside
 
 
 def _write_sidecars(path: Path, sha256: str, planned: Composition, signers: Sequence[Signer]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import typer
 
@@ -24,9 +25,19 @@ def invoke(app: typer.Typer, verbs: Mapping[str, tuple[str, ...]]) -> None:
     _give_large_blocks_back()
     arguments = spread_flags(sys.argv[1:])
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for module in [module for module, names in verbs.items() if verb in names] or verbs:
-        importlib.import_module(module)
+    with _nothing_to_collect():
+        for module in [module for module, names in verbs.items() if verb in names] or verbs:
+            importlib.import_module(module)
     app(args=arguments)
+
+
+@contextlib.contextmanager
+def _nothing_to_collect() -> Iterator[None]:
+    """Keep the collector from looking for garbage in what is imported, then and later: a sixth of the start-up."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def _give_large_blocks_back() -> None:

@@ -169,7 +169,6 @@ def test_what_is_said_and_counted(tmp_path: Path) -> None:
     assert told.lines[0][1].startswith("2 images, 4 manifests, ")
     assert str(done.path) in told.lines[-2][1]
     assert told.counted["pack"] == told.totals["pack"]
-    assert told.counted["verify"] > 0.99 * done.size
 
 
 def test_locked_refuses_what_the_lock_does_not_hold(tmp_path: Path) -> None:
@@ -197,7 +196,7 @@ def test_a_blob_that_arrives_wrong_leaves_nothing(tmp_path: Path) -> None:
     places = outside()
     for image in places.images.values():
         image.spoil = lambda digest, data: data[:-1] + b"x" if len(data) > FRAME else data
-    with refused(TrustError, hashlib.sha256(SHARED).hexdigest()):
+    with refused(TrustError, "a blob arrived wrong", hashlib.sha256(SHARED).hexdigest()):
         run_build(places, tmp_path / "out")
     assert names(tmp_path / "out") == []
 
@@ -220,7 +219,7 @@ def test_a_result_that_reads_back_wrong_leaves_nothing(tmp_path: Path, monkeypat
 
     def lying(self: FileSource, offset: int, view: memoryview) -> int:
         done = honest(self, offset, view)
-        if offset + done == self.size and self.name.endswith(".part"):
+        if self.name.endswith(".part") and offset + done == (tmp_path / self.name).stat().st_size:
             view[done - 1] ^= 1
         return done
 

@@ -27,9 +27,8 @@ from bundler.pack import (
 )
 from loader.bundle import frames
 from loader.bundle.digest import digest_of
-from loader.bundle.errors import FormatError, StorageError, TrustError
+from loader.bundle.errors import FormatError, StorageError
 from loader.bundle.limits import BIG_MEMBER, FRAME, MAX_CONFIG
-from loader.bundle.manifest import File
 from loader.bundle.ocimanifest import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, Descriptor
 from loader.bundle.rules import check_manifest
 from loader.bundle.tarlayout import Layout
@@ -175,19 +174,6 @@ def test_the_layout_of_the_loader_sees_the_same_members() -> None:
     layout = Layout(layout_members(made.head, made.manifest.files))
     assert [member.path for member in layout.members] == [piece.path for piece in made.pieces()]
     assert sum(frame.size for frame in layout.frames) == layout.end
-
-
-def layer_file(content: bytes) -> File:
-    return File("images/0000-x/layer", len(content), hashlib.sha256(content).hexdigest(), "raw", None)
-
-
-@pytest.mark.parametrize("size", [100, BIG_MEMBER + 100])
-@pytest.mark.parametrize("change", ["another byte", "a byte less", "a byte more"])
-def test_a_blob_that_arrives_wrong(size: int, change: str, written: Written) -> None:
-    content = bytes(size)
-    wrong = {"another byte": b"x" + content[1:], "a byte less": content[1:], "a byte more": content + b"\0"}[change]
-    with refused(TrustError, "sha256:" + layer_file(content).sha256, hashlib.sha256(wrong).hexdigest()):
-        written.writer.blob(layer_file(content), chunks(wrong, compress=False))
 
 
 def test_a_full_disk_names_the_file_and_what_to_do() -> None:

@@ -1,0 +1,132 @@
+"""The builder checks its own result as any loader will, close behind the writer.
+
+The blobs are hashed here and nowhere else: what is read back is what was fetched and written, and a blob that
+arrived wrong ends the build a moment later.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Optional
+
+from loader.bundle import frames
+from loader.bundle.errors import AirgapError, TrustError
+from loader.bundle.tarlayout import Layout
+from loader.bundle.verify import Complete, OnePass, Trust, verify_head
+from loader.bundle.volumes import FileSource
+from loader.zstd import find_decoder
+
+
+class _Stopped(Exception):
+    """The writer gave up: nothing more will come."""
+
+
+class _Growing:
+    """A file that is being written: reading waits for what is not there yet.
+
+    ``size`` is the most it can get, until the writer is done and it is what it is.
+    """
+
+    def __init__(self, file: FileSource, most: int) -> None:
+        self.name = file.name
+        self.size = most
+        self._file = file
+        self._written = file.size
+        self._ended = False
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Fill ``view`` from ``offset`` once the writer got that far."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._ended or self._written >= offset + len(view))
+            if self._stopped:
+                raise _Stopped
+        return self._file.read_into(offset, view)
+
+    def grew(self, size: int) -> None:
+        """Tell that ``size`` more bytes are there."""
+        with self._changed:
+            self._written += size
+            self._changed.notify()
+
+    def end(self, *, stopped: bool) -> None:
+        """Tell that nothing more comes."""
+        with self._changed:
+            self._ended, self._stopped, self.size = True, stopped, self._written
+            self._changed.notify()
+
+    def wait_for_end(self) -> None:
+        """Wait until the size is known."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended)
+            if self._stopped:
+                raise _Stopped
+
+
+class SelfCheck:
+    """Verifies the archive at ``path``, of ``layout``, while it is written; a context around the writing.
+
+    ``trust`` and ``beside`` are as for :func:`loader.bundle.verify.verify_head`. What is in the file on entry is
+    checked too.
+    """
+
+    def __init__(self, path: str, layout: Layout, trust: Trust, beside: Sequence[tuple[str, bytes]]) -> None:
+        most = sum(map(frames.most_stored, layout.frames)) + frames.seek_table_size(len(layout.frames))
+        self._file = FileSource(path)
+        self._growing = _Growing(self._file, most)
+        self._trust = trust
+        self._beside = beside
+        self._complete: Optional[Complete] = None
+        self._error: Optional[Exception] = None
+        self._thread = threading.Thread(target=self._run, name="self-check", daemon=True)
+
+    def __enter__(self) -> SelfCheck:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._growing.end(stopped=True)
+        self._thread.join()
+        self._file.close()
+
+    def wrote(self, size: int) -> None:
+        """Count ``size`` more bytes in the file; raises what was found wrong in those before."""
+        self._growing.grew(size)
+        self._raise()
+
+    def complete(self) -> Complete:
+        """Return the proof, once the last byte is written and checked. Raises the first thing that was wrong."""
+        self._growing.end(stopped=False)
+        self._thread.join()
+        self._raise()
+        if self._complete is None:
+            raise RuntimeError("the self-check ended with neither a proof nor an error")
+        return self._complete
+
+    def _raise(self) -> None:
+        if isinstance(self._error, TrustError):
+            raise TrustError(
+                f"a blob arrived wrong: {self._error.message}",
+                why=self._error.why,
+                hint="the source changed or is damaged; nothing was kept",
+            ) from self._error
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            one = OnePass(verify_head(self._growing, self._trust, find_decoder(), beside=self._beside, told={}))
+            for number in one.left:
+                if number == one.end:
+                    self._growing.wait_for_end()
+                one.check(number, lambda _: None)
+            self._complete = one.complete()
+        except _Stopped:
+            return
+        except (AirgapError, OSError, RuntimeError, ValueError, MemoryError) as error:
+            self._error = error
