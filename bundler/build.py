@@ -27,7 +27,7 @@ from loader.bundle import frames
 from loader.bundle.errors import BundleError, ConfigError, StorageError
 from loader.bundle.head import Head, read_head
 from loader.bundle.keys import parse_public_key
-from loader.bundle.manifest import decode
+from loader.bundle.manifest import File, decode
 from loader.bundle.ocimanifest import Descriptor
 from loader.bundle.policy import TrustPolicy
 from loader.bundle.tarlayout import Layout
@@ -194,19 +194,9 @@ def _pack(
     """Write the archive, verify it as any loader does, sync it, and return its SHA-256."""
     layout = Layout(layout_members(planned.head, planned.manifest.files))
     _check_space(partial, layout)
-    texts = planned.texts
-    sources = _blob_sources(resolved)
-    known = {digest: data for image in resolved for digest, data in image.blobs.items()}
     kept = _resumed(partial, planned, ports)
     files = planned.manifest.files[kept.members :]
-    requests = []
-    for file in files:
-        digest = "sha256:" + file.sha256
-        if file.link_to is None and file.path not in texts:
-            if digest in known:
-                texts[file.path] = known[digest]
-            else:
-                requests.append(BlobRequest(sources[digest], digest, file.size, file.stored == "zstd"))
+    texts, requests = _at_hand(files, planned, resolved)
     total = sum(request.size for request in requests)
     write_back = WriteBack(partial.fd, str(partial.path))
     self_check = SelfCheck(str(partial.path), layout, *_own_trust(planned.head, signers))
@@ -238,6 +228,23 @@ def _pack(
         if self_check.complete().bundle.head != planned.head:
             raise StorageError(f"{partial.path} was read back with another head", hint="check this disk")
     return sha256
+
+
+def _at_hand(
+    files: Sequence[File], planned: Composition, resolved: Sequence[ResolvedImage]
+) -> tuple[Mapping[str, bytes], list[BlobRequest]]:
+    """What ``files`` hold as far as it is here, by path, and what is to be fetched for the others, in their order."""
+    texts, requests = planned.texts, []
+    sources = _blob_sources(resolved)
+    known = {digest: data for image in resolved for digest, data in image.blobs.items()}
+    for file in files:
+        digest = "sha256:" + file.sha256
+        if file.link_to is None and file.path not in texts:
+            if digest in known:
+                texts[file.path] = known[digest]
+            else:
+                requests.append(BlobRequest(sources[digest], digest, file.size, file.stored == "zstd"))
+    return texts, requests
 
 
 def _resumed(partial: Partial, planned: Composition, ports: BuildPorts) -> Kept:
