@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -11,36 +10,28 @@ from typing import Optional
 from bundler.base import Base
 from bundler.compose import Composition, compose
 from bundler.config import BuildConfig
-from bundler.fetch import BlobRequest, Fetcher
 from bundler.gather import gather
 from bundler.lock import Lock, changes, require_unchanged
-from bundler.output import Partial, WriteBack, hidden_name, partial_file, write_file
-from bundler.pack import ArchiveWriter, PackedImage, head_members, head_tar, layout_members
+from bundler.output import hidden_name, partial_file, write_file
+from bundler.pack import PackedImage, head_tar
+from bundler.packing import Packing, Say
 from bundler.render.documents import summary
 from bundler.report import build_page
-from bundler.resolve import ImageSource, OpenSource, ResolvedImage
-from bundler.resume import Kept, keep_proven
-from bundler.selfcheck import SelfCheck
+from bundler.resolve import OpenSource, ResolvedImage
+from bundler.selfcheck import own_trust
 from bundler.signed import signed_lines
 from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
-from loader.bundle import frames
 from loader.bundle.errors import BundleError, ConfigError, StorageError
 from loader.bundle.head import Head, read_head
-from loader.bundle.keys import parse_public_key
-from loader.bundle.manifest import File, decode
-from loader.bundle.ocimanifest import Descriptor
-from loader.bundle.policy import TrustPolicy
-from loader.bundle.tarlayout import Layout
-from loader.bundle.verify import Trust, verify_content, verify_head
+from loader.bundle.manifest import decode
+from loader.bundle.verify import verify_content, verify_head
 from loader.bundle.volumes import FileSource
 from loader.meter import Progress
 from loader.nodefiles import render_node_files
-from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair
-from loader.space import require_space
+from loader.signing import Signer
 from loader.units import counted, duration, human
 from loader.zstd import find_decoder
 
-Say = Callable[[str, str], None]
 # Manifests asked for at once: they are small, and what they cost is the way to the registry and back.
 _QUESTIONS = 16
 
@@ -103,7 +94,8 @@ def build(
         if unchanged:
             sha256 = archive_sha256(path)
         else:
-            sha256 = _pack(partial, planned, resolved, signers, ports)
+            packing = Packing(partial, planned, resolved, signers, jobs=ports.jobs)
+            sha256 = packing.run(ports.say, ports.progress)
             partial.keep(path)
         _write_sidecars(path, sha256, planned, signers)
         for signer in signers if ports.sigstore else ():
@@ -165,7 +157,7 @@ def _is_there(path: Path, head: Head, signers: Sequence[Signer]) -> bool:
         with FileSource(str(path)) as source:
             there = read_head(source)
             if there.id == head.id:
-                trust, beside = _own_trust(head, signers)
+                trust, beside = own_trust(head, signers)
                 verify_content(verify_head(source, trust, find_decoder(), beside=beside))
                 return there == head
     except BundleError:
@@ -177,107 +169,6 @@ def _is_there(path: Path, head: Head, signers: Sequence[Signer]) -> bool:
         why=f"its id is {there.id[:12]}, the new one's {head.id[:12]}",
         hint="give the config a new version, or another folder with -o",
     )
-
-
-def _check_space(partial: Partial, layout: Layout) -> None:
-    needed = sum(frames.raw_size(frame.size) for frame in layout.frames) + frames.seek_table_size(len(layout.frames))
-    require_space(partial.path.parent, needed, have=os.fstat(partial.fd).st_size)
-
-
-def _pack(
-    partial: Partial,
-    planned: Composition,
-    resolved: Sequence[ResolvedImage],
-    signers: Sequence[Signer],
-    ports: BuildPorts,
-) -> str:
-    """Write the archive, verify it as any loader does, sync it, and return its SHA-256."""
-    layout = Layout(layout_members(planned.head, planned.manifest.files))
-    _check_space(partial, layout)
-    kept = _resumed(partial, planned, ports)
-    files = planned.manifest.files[kept.members :]
-    texts, requests = _at_hand(files, planned, resolved)
-    total = sum(request.size for request in requests)
-    write_back = WriteBack(partial.fd, str(partial.path))
-    self_check = SelfCheck(str(partial.path), layout, *_own_trust(planned.head, signers))
-
-    def wrote(size: int) -> None:
-        write_back.wrote(size)
-        self_check.wrote(size)
-
-    fetcher = Fetcher(requests, jobs=ports.jobs)
-    archive = ArchiveWriter(partial.fd, str(partial.path), wrote)
-    with ports.progress("pack", total) as on_bytes, write_back, self_check, fetcher, archive as writer:
-        if kept.members:
-            writer.adopt(kept.size, kept.frames, kept.archive)
-            writer.pad(planned.manifest.files[kept.members - 1].size)
-        else:
-            for name, data in head_members(planned.head):
-                writer.text(name, data)
-        blobs = fetcher.blobs()
-        for file in files:
-            if file.link_to is not None:
-                writer.link(file.path, file.link_to)
-            elif file.path in texts:
-                writer.text(file.path, texts[file.path])
-            else:
-                writer.blob(file, next(blobs)[1])
-                on_bytes(file.size)
-        sha256 = writer.finish()
-        os.fsync(partial.fd)
-        if self_check.complete().bundle.head != planned.head:
-            raise StorageError(f"{partial.path} was read back with another head", hint="check this disk")
-    return sha256
-
-
-def _at_hand(
-    files: Sequence[File], planned: Composition, resolved: Sequence[ResolvedImage]
-) -> tuple[Mapping[str, bytes], list[BlobRequest]]:
-    """What ``files`` hold as far as it is here, by path, and what is to be fetched for the others, in their order."""
-    texts, requests = planned.texts, []
-    sources = _blob_sources(resolved)
-    known = {digest: data for image in resolved for digest, data in image.blobs.items()}
-    for file in files:
-        digest = "sha256:" + file.sha256
-        if file.link_to is None and file.path not in texts:
-            if digest in known:
-                texts[file.path] = known[digest]
-            else:
-                requests.append(BlobRequest(sources[digest], digest, file.size, file.stored == "zstd"))
-    return texts, requests
-
-
-def _resumed(partial: Partial, planned: Composition, ports: BuildPorts) -> Kept:
-    """Go on from what a stopped build left, as far as it is proven good."""
-    left = os.fstat(partial.fd).st_size
-    kept = keep_proven(partial, planned.head, planned.manifest.files)
-    if left:
-        reused = f"{human(kept.size)} of it proven good" if kept.size else "nothing of it can be used"
-        ports.say("resumed", f"{partial.path.name} of a stopped build, {human(left)}: {reused}")
-    return kept
-
-
-def _blob_sources(resolved: Sequence[ResolvedImage]) -> Mapping[str, ImageSource]:
-    sources: dict[str, ImageSource] = {}
-    for image in resolved:
-        blobs: list[Descriptor] = []
-        for parsed in image.all_manifests:
-            blobs += [*([parsed.config] if parsed.config else []), *parsed.layers]
-        for blob in blobs:
-            sources.setdefault(blob.digest, image.source)
-    return sources
-
-
-def _own_trust(head: Head, signers: Sequence[Signer]) -> tuple[Trust, list[tuple[str, bytes]]]:
-    """The trust that the result is verified with; an unsigned one is signed by a key that lives only here."""
-    public = [signer.public for signer in signers]
-    beside = []
-    if not public:
-        private, pem = new_key_pair()
-        throwaway = load_signer(private, label="self-check", where="self-check")
-        beside.append(("self-check", throwaway.sign(head.sums)))
-        public.append(parse_public_key(pem, "self-check"))
-    return Trust(TrustPolicy(tuple(public)), CryptographyCheck(), "0001-01-01T00:00:00Z"), beside
 
 
 def _write_sidecars(path: Path, sha256: str, planned: Composition, signers: Sequence[Signer]) -> None:

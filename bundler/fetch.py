@@ -75,12 +75,13 @@ class BlobSource(Protocol):
 
 @dataclass(frozen=True)
 class BlobRequest:
-    """A blob to fetch, and whether its chunks become compressed frames."""
+    """A blob to fetch from byte ``start`` on, and whether its chunks become compressed frames."""
 
     source: BlobSource
     digest: str
     size: int
     compress: bool
+    start: int = 0
 
 
 class _Range:
@@ -95,11 +96,17 @@ class _Range:
         self.done = False
         self.claimed = self.frames
 
+    @property
+    def is_first(self) -> bool:
+        """Whether the blob is asked for from here on."""
+        return self.start == self.request.start
+
 
 class Fetcher:
     """Fetches ``requests`` with ``jobs`` threads; iterate :meth:`blobs` once, in order.
 
-    An error in any worker is raised to the reader at its next step, whichever range it belongs to.
+    An error in any worker is raised to the reader as soon as a chunk it needs is not there, whichever range it
+    belongs to.
     """
 
     def __init__(self, requests: Sequence[BlobRequest], *, jobs: int) -> None:
@@ -107,7 +114,10 @@ class Fetcher:
         # Many jobs get smaller ranges, so that all of them fit into the window.
         step = min(RANGE, max(WINDOW // jobs, 1) * FRAME)
         self._ranges = [
-            [_Range(request, start, min(step, request.size - start)) for start in range(0, max(request.size, 1), step)]
+            [
+                _Range(request, start, min(step, request.size - start))
+                for start in range(request.start, max(request.size, 1), step)
+            ]
             for request in requests
         ]
         self._waiting = deque(part for parts in self._ranges for part in parts)
@@ -150,7 +160,8 @@ class Fetcher:
                 with self._changed:
                     while not part.ready and not part.done and self._error is None:
                         self._changed.wait()
-                    if self._error is not None:
+                    # What came before an error is written all the same: another build goes on from it.
+                    if not part.ready and self._error is not None and not part.done:
                         raise self._error
                     if not part.ready:
                         break
@@ -167,7 +178,7 @@ class Fetcher:
             while self._waiting and not self._closed and self._error is None:
                 part = self._waiting[0]
                 # Later ranges of a source's first blob wait until it is known that it has ranges.
-                known = not part.start or id(part.request.source) in self._in_parts
+                known = part.is_first or id(part.request.source) in self._in_parts
                 if known and self._free >= part.frames:
                     self._free -= part.frames
                     return self._waiting.popleft()
@@ -207,12 +218,13 @@ class Fetcher:
 
     def _learn(self, part: _Range, body: BlobBody) -> None:
         """See whether the source of ``part`` has ranges; one that sends the whole blob gets the whole blob taken."""
-        if part.start or part.length == part.request.size or id(part.request.source) in self._in_parts:
+        left = part.request.size - part.start
+        if not part.is_first or part.length == left or id(part.request.source) in self._in_parts:
             return
         whole = body.take_whole()
         with self._changed:
             if whole:
-                part.length = part.request.size
+                part.length = left
                 while self._waiting and self._waiting[0].request is part.request:
                     self._waiting.popleft().done = True
             else:

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Optional
 
-from loader.bundle.errors import StorageError
+from loader.bundle.errors import RegistryError, StorageError
 from loader.bundle.limits import MIB
 from loader.durable import write_whole
+from loader.units import human
 
 _WRITE_BACK = 32 * MIB  # smaller steps cost more flushes of the disk's cache, larger ones leave it idle
 
@@ -44,7 +45,10 @@ def hidden_name(path: Path) -> Path:
 
 @contextlib.contextmanager
 def partial_file(path: Path) -> Iterator[Partial]:
-    """Open ``path``'s hidden ``.part`` file under an exclusive lock; it is removed unless kept, or interrupted."""
+    """Open ``path``'s hidden ``.part`` file under an exclusive lock; it is removed unless kept.
+
+    It stays after an interruption, and where a registry failed: the same command goes on from it.
+    """
     hidden = hidden_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,8 +66,14 @@ def partial_file(path: Path) -> Iterator[Partial]:
             ) from error
         yield partial
     except KeyboardInterrupt:
-        # As after a kill: the same command goes on from it.
         partial.kept = True
+        raise
+    except RegistryError as error:
+        size = os.fstat(fd).st_size
+        partial.kept = size > 0
+        if partial.kept:
+            goes_on = f"the same command goes on from the {human(size)} in {hidden}"
+            error.hint = f"{error.hint}; {goes_on}" if error.hint else goes_on
         raise
     finally:
         if not partial.kept:

@@ -48,6 +48,12 @@ class Chunk:
     frame: Optional[bytes]
 
 
+def chunks_of(data: bytes, start: int) -> Iterator[Chunk]:
+    """Cut what is at hand, from ``start`` on, as a big member is cut."""
+    for first in range(start, len(data), FRAME):
+        yield Chunk(memoryview(data)[first : first + FRAME], None)
+
+
 def directory_name(index: int, repository: str) -> str:
     """``images/<dir>``: a 4-digit index, ``-``, the last repository component cut to 20 of ``[a-z0-9-]``."""
     last = repository.rpartition("/")[2]
@@ -175,18 +181,15 @@ class ArchiveWriter:
     def __exit__(self, *_: object) -> None:
         self._hash_thread.stop()
 
-    def adopt(self, size: int, written: Sequence[tuple[int, int]], archive: hashlib._Hash) -> None:
+    def adopt(self, size: int, written: Sequence[tuple[int, int]], archive: hashlib._Hash, glue: bytes) -> None:
         """Go on behind ``size`` bytes that are in the file: its frames (stored, content), and their running hash.
 
-        The last of them ends a big member, whose padding is due next: :meth:`pad`.
+        ``glue`` is what the tar has behind them.
         """
         self.written = size
         self._frames = list(written)
         self._archive = archive
-
-    def pad(self, size: int) -> None:
-        """Add the padding of a member of ``size`` bytes."""
-        self._add(bytes(padding(size)))
+        self._add(glue)
 
     def text(self, path: str, data: bytes) -> None:
         """Add a small member whose content is at hand."""
@@ -203,12 +206,16 @@ class ArchiveWriter:
         """Add a hard link."""
         self._add(header(path, 0, target))
 
-    def blob(self, file: File, chunks: Iterable[Chunk]) -> None:
-        """Add a blob from chunks in order. Whether they are the file's is seen when they are read back."""
-        self._open(file.path, file.size)
+    def blob(self, file: File, chunks: Iterable[Chunk], *, begun: bool = False) -> None:
+        """Add a blob from chunks in order. Whether they are the file's is seen when they are read back.
+
+        Of one that is ``begun`` the header, and what comes before the chunks, are written already.
+        """
         big = file.size >= BIG_MEMBER
-        if big:
-            self._flush()
+        if not begun:
+            self._open(file.path, file.size)
+            if big:
+                self._flush()
         for chunk in chunks:
             if not big:
                 self._add(chunk.content)

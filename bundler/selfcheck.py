@@ -13,9 +13,13 @@ from typing import Optional
 
 from loader.bundle import frames
 from loader.bundle.errors import AirgapError, TrustError
+from loader.bundle.head import Head
+from loader.bundle.keys import parse_public_key
+from loader.bundle.policy import TrustPolicy
 from loader.bundle.tarlayout import Layout
 from loader.bundle.verify import Complete, OnePass, Trust, verify_head
 from loader.bundle.volumes import FileSource
+from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair
 from loader.zstd import find_decoder
 
 
@@ -130,3 +134,15 @@ class SelfCheck:
             return
         except (AirgapError, OSError, RuntimeError, ValueError, MemoryError) as error:
             self._error = error
+
+
+def own_trust(head: Head, signers: Sequence[Signer]) -> tuple[Trust, list[tuple[str, bytes]]]:
+    """The trust that the result is verified with; an unsigned one is signed by a key that lives only here."""
+    public = [signer.public for signer in signers]
+    beside = []
+    if not public:
+        private, pem = new_key_pair()
+        throwaway = load_signer(private, label="self-check", where="self-check")
+        beside.append(("self-check", throwaway.sign(head.sums)))
+        public.append(parse_public_key(pem, "self-check"))
+    return Trust(TrustPolicy(tuple(public)), CryptographyCheck(), "0001-01-01T00:00:00Z"), beside

@@ -13,6 +13,7 @@ from bundler.config import BuildConfig, parse_config
 from bundler.imagelist import ConfigImage
 from bundler.lock import Lock
 from loader.bundle.errors import RegistryError
+from loader.meter import Meter
 from loader.signing import Signer
 from tests.support.bundles import make_signer
 from tests.support.images import MadeImage
@@ -108,19 +109,28 @@ class Told:
     lines: list[tuple[str, str]] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
+    items: list[tuple[str, int, int]] = field(default_factory=list)
 
     def say(self, step: str, text: str) -> None:
         self.lines.append((step, text))
 
     @contextlib.contextmanager
-    def progress(self, step: str, total: int) -> Iterator[Callable[[int], None]]:
+    def progress(self, step: str, total: int) -> Iterator[Meter]:
         self.totals[step] = total
         self.counted[step] = 0
+        yield _Counted(self, step)
 
-        def on_bytes(size: int) -> None:
-            self.counted[step] += size
 
-        yield on_bytes
+@dataclass
+class _Counted:
+    told: Told
+    step: str
+
+    def __call__(self, size: int, /) -> None:
+        self.told.counted[self.step] += size
+
+    def item(self, name: str, done: int, size: int) -> None:
+        self.told.items.append((name, done, size))
 
 
 def make_ports(outside: Outside, told: Optional[Told] = None, **fields: Any) -> BuildPorts:
