@@ -25,7 +25,7 @@ from loader.bundle.limits import FRAME, MIB
 
 RANGE = 16 * MIB
 # Frames fetched ahead of the writer; the whole of the fetcher's memory, beside one zstd output a worker.
-WINDOW = 40 * MIB // FRAME
+WINDOW = 36 * MIB // FRAME
 LEVEL = 3
 
 
