@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
-from bundler.iso import Cut, DiscContent, write_iso
+from bundler.iso import Cut, DiscContent, DiscImage, write_images
 from bundler.mediafolder import part_folder
 from bundler.mediapage import media_page
-from bundler.mediatexts import DiscImage, readme_by_hand, readme_verify, transfer_record
+from bundler.mediatexts import readme_by_hand, readme_verify, transfer_record
 from bundler.medium import Geometry, common_files, cut
-from bundler.output import write_file
-from bundler.stripes import ArchiveSums, read_archive, unchanged
+from bundler.output import sync, write_file
+from bundler.stripes import FileHash, SetSums, read_archive, unchanged
 from loader import __version__
 from loader.bundle import mediaset
-from loader.bundle.digest import sha256_hex
+from loader.bundle.digest import is_hex, sha256_hex
 from loader.bundle.errors import StorageError, TrustError
 from loader.bundle.head import MANIFEST, SUMS, Head, read_head
 from loader.bundle.manifest import BundleManifest
@@ -33,7 +32,7 @@ from loader.units import human
 from loader.zstd import find_decoder
 
 RECORD = "TRANSFER-RECORD.txt"
-_HASHING = 2  # images at a time
+_SYNCING = 8  # small files at a time: a disk takes several in one go
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,9 @@ class _Work:
     size: int
     common: dict[str, bytes]
     signer: Optional[Signer] = None
-    sums: Optional[ArchiveSums] = None
+    sums: Optional[SetSums] = None
     set_files: dict[str, bytes] = field(default_factory=dict)
+    images: dict[str, DiscImage] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -96,16 +96,22 @@ def make_media(
     geometry = _cut(work)
     with part_folder(output) as parts:
         _check_space(work, geometry)
-        with unchanged(archive):
+        with unchanged(archive), FileHash(archive) as whole:
             folders = _folders(parts, geometry, options)
+            told = _told_hash(archive)
+            if told is None:
+                whole.start()
             with ports.progress("hash", work.size) as on_bytes:
-                work.sums = read_archive(archive, geometry, folders, stem=work.stem, on_bytes=on_bytes)
-            _compare_sidecar(archive, work.sums.sha256)
-            ports.say("hashed", f"{archive}  {human(work.size)}  {work.sums.sha256}")
-            media = _describe(work, geometry)
+                work.sums = read_archive(
+                    archive, geometry, folders, stem=work.stem, durable=options.xorriso is None, on_bytes=on_bytes
+                )
+            whole.start()
+            media = _describe(work, geometry, told or whole.result())
             made = _make_discs(work, media, parts)
+            _compare_sidecar(archive, whole.result())
+        ports.say("hashed", f"{archive}  {human(work.size)}  {whole.result()}")
         paths = _name_discs(work, media, made, ports)
-    write_file(output / RECORD, _record(work, media, paths))
+    write_file(output / RECORD, _record(work, media))
     signers = (signer.label,) if signer else ()
     return WrittenSet(media, paths, signers)
 
@@ -159,8 +165,19 @@ def _check_space(work: _Work, geometry: Geometry) -> None:
     require_space(work.output, needed)
 
 
+def _told_hash(archive: Path) -> Optional[str]:
+    """What the sidecar says the archive's hash is: the discs are written with it while it is proven."""
+    sidecar = _sidecar(archive)
+    told = read_small_file(sidecar)[:64].decode("ascii", "replace") if sidecar.is_file() else ""
+    return told if is_hex(told) else None
+
+
+def _sidecar(archive: Path) -> Path:
+    return archive.with_name(f"{archive.name}.sha256")
+
+
 def _compare_sidecar(archive: Path, sha256: str) -> None:
-    sidecar = archive.with_name(f"{archive.name}.sha256")
+    sidecar = _sidecar(archive)
     if sidecar.is_file() and read_small_file(sidecar) != f"{sha256}  {archive.name}\n".encode("ascii"):
         raise TrustError(
             f"{archive} is not what {sidecar.name} says",
@@ -175,7 +192,7 @@ def _folders(parts: Path, geometry: Geometry, options: MediaOptions) -> dict[str
     return {name: parts / name for name in names}
 
 
-def _describe(work: _Work, geometry: Geometry) -> MediaSet:
+def _describe(work: _Work, geometry: Geometry, sha256: str) -> MediaSet:
     """Add the texts and lists to the common files and make ``set.json`` over all of them."""
     sums = work.sums
     if sums is None:
@@ -188,13 +205,13 @@ def _describe(work: _Work, geometry: Geometry) -> MediaSet:
     common[mediaset.INDEX] = index
     common.update((mediaset.list_path(volume.name), mediaset.volume_list(volume)) for volume in volumes)
     common["README-VERIFY.txt"] = readme_verify(work.stem, sha256_hex(index), work.head.id, geometry.names, key)
-    common["README-BY-HAND.txt"] = readme_by_hand(work.stem, sums.sha256, work.manifest, key=key, parity=geometry.m > 0)
+    common["README-BY-HAND.txt"] = readme_by_hand(work.stem, sha256, work.manifest, key=key, parity=geometry.m > 0)
     media = MediaSet(
         format_version=1,
         set_id=sha256_hex(index),
         program=f"airgap-bundler {__version__}",
         bundle=SetBundle(work.head.id, work.manifest.name, work.manifest.version),
-        archive=SetArchive(f"{work.stem}.tar.zst", work.size, sums.sha256),
+        archive=SetArchive(f"{work.stem}.tar.zst", work.size, sha256),
         chunk_size=mediaset.CHUNK,
         k=geometry.k,
         m=geometry.m,
@@ -213,18 +230,16 @@ def _make_discs(work: _Work, media: MediaSet, parts: Path) -> list[Path]:
     if work.signer is not None:
         work.set_files[f"{SUMS}.{work.signer.label}.sig"] = work.signer.sign(sums)
     files = {**work.common, **work.set_files}
-    made = []
     if work.options.xorriso is None:
-        for volume in media.volumes:
-            _write_files(parts / volume.name, files)
-            made.append(parts / volume.name)
-    else:
-        _write_files(parts / "common", files)
-        offset = 0
-        for volume in media.volumes:
-            made.append(_image(work, media, volume, parts, offset))
-            offset += volume.size
-    return made
+        made = [parts / volume.name for volume in media.volumes]
+        written = [path for folder in made for path in _write_files(folder, files)]
+        with ThreadPoolExecutor(_SYNCING, thread_name_prefix="sync") as pool:
+            list(pool.map(sync, written))
+        return made
+    _write_files(parts / "common", files)
+    wanted = list(_contents(work, media, parts))
+    work.images = {image.name[:3]: image for image in write_images(work.options.xorriso, wanted)}
+    return [target for _, target in wanted]
 
 
 def _name_discs(work: _Work, media: MediaSet, made: list[Path], ports: MediaPorts) -> tuple[Path, ...]:
@@ -235,42 +250,35 @@ def _name_discs(work: _Work, media: MediaSet, made: list[Path], ports: MediaPort
     return finals
 
 
-def _image(work: _Work, media: MediaSet, volume: mediaset.Volume, parts: Path, offset: int) -> Path:
-    folders = [parts / "common", *([parts / volume.name] if volume.name[0] == "p" else [])]
-    cuts = [
-        Cut(work.archive, offset + start, segment.size, segment.name)
-        for start, segment in mediaset.spans(volume)
-        if volume.name[0] == "v"
-    ]
-    target = parts / f"{volume.name}.iso"
-    content = DiscContent(mediaset.label(media.bundle, volume.name), work.manifest.created, folders, cuts)
-    write_iso(str(work.options.xorriso), content, target)
-    return target
+def _contents(work: _Work, media: MediaSet, parts: Path) -> Iterator[tuple[DiscContent, Path]]:
+    """What the image of each disc holds, and where it is written."""
+    offset = 0
+    for volume in media.volumes:
+        is_data = volume.name[0] == "v"
+        folders = [parts / "common"] if is_data else [parts / "common", parts / volume.name]
+        cuts = [
+            Cut(work.archive, offset + start, segment.size, segment.name)
+            for start, segment in mediaset.spans(volume)
+            if is_data
+        ]
+        content = DiscContent(mediaset.label(media.bundle, volume.name), work.manifest.created, folders, cuts)
+        yield content, parts / f"{volume.name}.iso"
+        offset += volume.size
 
 
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write ``files`` below ``folder``, not yet synced; return their paths."""
     for path, data in files.items():
         target = folder / path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as stream:
                 stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
         except OSError as error:
             raise StorageError(f"cannot write {target}", why=error.strerror or str(error)) from error
+    return [folder / path for path in files]
 
 
-def _record(work: _Work, media: MediaSet, paths: tuple[Path, ...]) -> bytes:
-    isos = [path for path in paths if path.suffix == ".iso"]
-    with ThreadPoolExecutor(_HASHING, thread_name_prefix="image-hash") as pool:
-        images = {path.name[:3]: image for path, image in zip(isos, pool.map(describe_image, isos))}
+def _record(work: _Work, media: MediaSet) -> bytes:
     signers = {work.signer.label: work.signer.public.fingerprint} if work.signer else {}
-    return transfer_record(media, work.manifest, sha256_hex(work.set_files[SUMS]), signers, images)
-
-
-def describe_image(path: Path) -> DiscImage:
-    """Name, size and SHA-256 of an ISO image for the paper slip."""
-    from bundler.stripes import sha256_of
-
-    return DiscImage(path.name, path.stat().st_size, sha256_of(path))
+    return transfer_record(media, work.manifest, sha256_hex(work.set_files[SUMS]), signers, work.images)

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Optional
 
+from bundler.iso import DiscImage
 from loader.bundle.keys import HASHES, PublicKey
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.mediaset import LOADER, MediaSet, label
 from loader.cluster.oclines import oc_lines
 from loader.oci.model import tag_in_airgap
-
-
-@dataclass(frozen=True)
-class DiscImage:
-    """An ISO image as it is on disk."""
-
-    name: str
-    size: int
-    sha256: str
 
 
 def readme_verify(stem: str, set_id: str, bundle_id: str, discs: Sequence[str], key: Optional[PublicKey]) -> bytes:

@@ -133,6 +133,15 @@ class WriteBack:
             return not self._ended
 
 
+def sync(path: Path) -> None:
+    """Have what was written to ``path`` on the disk. Raises ``StorageError``."""
+    try:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error
+
+
 def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a small file whole or not at all. Raises ``StorageError``."""
     write_whole(path, data, mode=mode, folders=None)

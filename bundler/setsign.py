@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.iso import DiscContent, write_iso
-from bundler.media import RECORD, describe_image
+from bundler.iso import DiscContent, DiscImage, write_images
+from bundler.media import RECORD
 from bundler.mediafolder import part_folder
 from bundler.mediatexts import transfer_record
 from bundler.output import write_file
@@ -114,26 +114,28 @@ def make_images(path: Path, output: Path, xorriso: str, say: Callable[[str, str]
             why="signatures stand on the discs and can't be added to an image",
             hint="airgap-bundler sign SETDIR --key KEY, or attach-signature, then iso",
         )
-    made = []
     with part_folder(output) as parts:
-        for folder in found.folders:
-            label = mediaset.label(found.discs.media.bundle, folder.name)
-            target = parts / f"{folder.name}.iso"
-            write_iso(xorriso, DiscContent(label, found.manifest.created, [folder]), target)
-            made.append(target)
-        finals = [output / target.name for target in made]
-        for target, final in zip(made, finals):
+        wanted = [
+            (
+                DiscContent(mediaset.label(found.discs.media.bundle, folder.name), found.manifest.created, [folder]),
+                parts / f"{folder.name}.iso",
+            )
+            for folder in found.folders
+        ]
+        images = write_images(xorriso, wanted)
+        finals = [output / target.name for _, target in wanted]
+        for (content, target), final in zip(wanted, finals):
             target.replace(final)
-            say("wrote", f"{final}  {mediaset.label(found.discs.media.bundle, final.stem)}")
-    write_file(output / RECORD, _image_record(found, labels, finals))
+            say("wrote", f"{final}  {content.label}")
+    write_file(output / RECORD, _image_record(found, labels, images))
     return finals
 
 
-def _image_record(found: SetFolder, labels: Sequence[str], images: Sequence[Path]) -> bytes:
+def _image_record(found: SetFolder, labels: Sequence[str], images: Sequence[DiscImage]) -> bytes:
     """The paper slip with the images; fingerprints are those that were written onto the set's own slip."""
     record = found.path / RECORD
     lines = read_small_file(record, MAX_RECORD).decode("ascii", "replace").splitlines() if record.is_file() else []
     noted = {match[1]: match[2] for match in map(_SIGNED_BY.fullmatch, lines) if match}
     signers = {label: noted.get(label, "key not noted") for label in labels}
-    described = {image.stem: describe_image(image) for image in images}
+    described = {image.name[:3]: image for image in images}
     return transfer_record(found.discs.media, found.manifest, sha256_hex(found.discs.sums), signers, described)

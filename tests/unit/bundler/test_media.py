@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from bundler.media import MediaOptions, MediaPorts, make_media, planned_discs
 from bundler.mediafolder import part_folder
 from bundler.setsign import make_images, read_set_folder, sign_set
 from loader.bundle import mediaset, parity
+from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import ConfigError, FormatError, StorageError, TrustError
 from loader.bundle.mediaset import CHUNK
 from loader.bundle.verify import verify_content
@@ -19,6 +21,7 @@ from loader.media.opened import open_media
 from loader.opening import open_bundle
 from loader.signing import Signer
 from tests.support.bundles import full_recipe, make_signer, make_trust, tiny_recipe
+from tests.support.fakebin import Reply, fake_bin
 from tests.support.refusals import refused
 from tests.support.setfolder import no_progress
 
@@ -132,6 +135,36 @@ def test_a_full_disk_is_told_before_and_while_it_is_written(archive: Path, monke
     with refused(StorageError, "cannot write", "No space left on device"):
         make(archive)
     assert not list((archive.parent / "set").iterdir())
+
+
+@pytest.mark.parametrize("call", ["fsync", "fdatasync"])
+def test_a_disk_that_fails_when_it_is_synced(archive: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def failing(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("bundler.output._WRITE_BACK", CHUNK)
+    monkeypatch.setattr(f"os.{call}", failing)
+    with refused(StorageError, "cannot write", "demo-1.", "Input/output error"):
+        make(archive)
+    assert not list((archive.parent / "set").iterdir())
+
+
+def test_the_sidecar_is_believed_only_until_the_archive_is_hashed(archive: Path) -> None:
+    archive.with_name("demo-1.tar.zst.sha256").write_text(f"{sha256_hex(archive.read_bytes())}  demo-1.tar.zst\n")
+    with_sidecar = make(archive)
+    archive.with_name("demo-1.tar.zst.sha256").unlink()
+    without = archive.parent / "without"
+    make_media(archive, without, SMALL, make_signer("builder"), PORTS)
+    assert (with_sidecar / "v01/set.json").read_bytes() == (without / "v01/set.json").read_bytes()
+
+
+def test_an_image_that_cannot_be_written_stops_the_others(archive: Path) -> None:
+    fake_bin(archive.parent, "xorriso", [Reply(stderr="FAILURE : no space left", status=32)])
+    xorriso = find_xorriso(str(archive.parent))
+    output = archive.parent / "images"
+    with refused(StorageError, "cannot write", ".iso", "FAILURE : no space left"):
+        make_media(archive, output, replace(SMALL, xorriso=xorriso), make_signer("builder"), PORTS)
+    assert not list(output.iterdir())
 
 
 def test_what_is_no_bundle_makes_no_set(tmp_path: Path) -> None:
