@@ -6,7 +6,7 @@ damaged is still good for its segments: every chunk is checked against the signe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional, Protocol
 
@@ -76,6 +76,7 @@ def open_set(discs: Sequence[Disc], trust: Optional[Trust]) -> DiscSet:
             notes.append(f"{disc.name} {what}")
             if same_chunks:
                 damaged.append(disc)
+    notes += _unlike([(disc, head) for disc, head in heads if head.sums == sums], signers)
     good = [disc for disc, head in heads if head.sums == sums]
     copies = _copies(media, [*good, *damaged], notes)
     index = read_common(good, next(file for file in media.files if file.path == INDEX))
@@ -164,6 +165,15 @@ def _choose(heads: Sequence[tuple[Disc, Head]], trust: Optional[Trust]) -> tuple
         except BundleError as error:
             failure = failure or error
     raise failure or RuntimeError("a set needs a head")
+
+
+def _unlike(heads: Sequence[tuple[Disc, Head]], signers: Sequence[Signer]) -> Iterator[str]:
+    """Say which discs carry another signature under a label than the others, or than the one that verified."""
+    right = {signer.label: signer.signature for signer in signers}
+    for disc, head in heads:
+        for label, signature in head.signatures:
+            if right.setdefault(label, signature) != signature:
+                yield f"{disc.name}: {SUMS}.{label}.sig is not the signature that stands on the other discs"
 
 
 def _agreeing(heads: Sequence[Head]) -> MediaSet:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from loader.bundle.digest import sha256_hex
 from loader.bundle.discs import FILE, Disc, DiscSet, read_common
 from loader.bundle.errors import BundleError, FormatError, MissingVolume, StorageError, TrustError
 from loader.bundle.head import SUMS, signature_label
-from loader.bundle.mediaset import SET, MediaSet, SetFile, label
+from loader.bundle.mediaset import SET, MediaSet, SetFile, encode, label
 from loader.bundle.verify import Trust
 from loader.bundle.volumes import MediaSource
 from loader.media.opened import open_media
@@ -85,24 +86,24 @@ def check_discs(sources: Sequence[Path], trust: Optional[Trust], progress: Progr
             {reader.volume.name: dict(reader.damage) for reader in readers},
         )
         found.faults += [Fault("set", note, TrustError) for note in media.discs.notes]
-        found.faults += disc_faults(media.discs)
-        found.faults += _size_faults(media.discs, media.source)
+        found.faults += disc_faults(media.discs, media.source)
     return found
 
 
-def disc_faults(discs: DiscSet) -> list[Fault]:
-    """What is wrong with files that stand on every disc, and what stands there unlisted."""
+def disc_faults(discs: DiscSet, source: MediaSource) -> list[Fault]:
+    """What is wrong with files that stand on every disc, what stands there unlisted, and segments that are too long."""
     faults = []
     for disc in discs.discs:
         faults += [
             Fault(disc.name, f"{path} {why}", kind) for path, why, kind in _wrong(disc, discs, set(disc.entries()))
         ]
-    return faults
+    return [*faults, *_size_faults(source)]
 
 
 def _wrong(disc: Disc, discs: DiscSet, there: set[str]) -> Iterator[tuple[str, str, type[BundleError]]]:
     media = discs.media
-    for file in media.files:
+    encoded = encode(media)
+    for file in (*media.files, SetFile(SET, len(encoded), sha256_hex(encoded))):
         why = _differs(disc, file)
         if why:
             yield file.path, f"is not as listed ({why})", TrustError
@@ -129,7 +130,7 @@ def _differs(disc: Disc, file: SetFile) -> str:
     return ""
 
 
-def _size_faults(discs: DiscSet, source: MediaSource) -> list[Fault]:
+def _size_faults(source: MediaSource) -> list[Fault]:
     """Segments that are longer than listed: their chunks are right, ``sha256sum`` would refuse them."""
     faults = []
     for reader in source.volumes:

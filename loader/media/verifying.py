@@ -15,7 +15,7 @@ def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
     """Read and check every byte of the archive; of discs, parity and the common files of each disc too.
 
     Raises ``MissingVolume`` naming every disc that is missing or damaged when parity does not cover it, and the
-    error of the first common file that is not as the signed list says.
+    error of the first file that is not as the signed list says.
     """
     media, drive = opened.media, opened.drive
     if drive is not None:
@@ -31,7 +31,7 @@ def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
         media.source.tell_all()
         raise
     media.source.survey(media.source.parity, on_bytes)
-    for fault in disc_faults(media.discs):
+    for fault in disc_faults(media.discs, media.source):
         raise _error(fault)
     return complete
 

@@ -148,6 +148,12 @@ def test_one_bit_flipped_anywhere_in_the_seek_table_of_a_tiny_bundle() -> None:
                 open_head(flip(data, position, bit))
 
 
+def zstd_frames(recipe: Recipe) -> list[int]:
+    """Archive offset of each frame that is not raw."""
+    places = Places(recipe)
+    return [start for start, frame in zip(places.frame_at, places.laid) if frame.stored[4] & 4]
+
+
 REGIONS = Places(full_recipe()).offsets(24)
 
 

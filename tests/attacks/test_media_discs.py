@@ -15,10 +15,12 @@ from loader.bundle.errors import BundleError, FormatError, MissingVolume, TrustE
 from loader.bundle.mediaset import CHUNK
 from loader.bundle.verify import verify_content, verify_head
 from loader.bundle.volumes import MediaSource
-from loader.media.disccheck import check_discs, require_clean
+from loader.media.disccheck import check_discs, disc_faults, require_clean
 from loader.media.folder import FolderDisc
-from loader.opening import open_bundle
+from loader.media.verifying import verify_opened
+from loader.opening import open_bundle, open_told
 from loader.zstd import find_decoder
+from tests.attacks.test_damage import flip, outcome, zstd_frames
 from tests.support.bundles import full_recipe, make_signer, make_trust
 from tests.support.discs import MemoryDisc, bundle_set, joined, make_set, opened
 from tests.support.refusals import refused
@@ -299,3 +301,44 @@ def test_a_set_signed_by_nobody_trusted(tmp_path: Path) -> None:
     write_discs(tmp_path, made)
     with refused(TrustError, "no trusted key signed this media set"), open_bundle(tmp_path, make_trust()):
         pass
+
+
+def test_a_bit_of_a_zstd_frame_that_changes_nothing_is_told() -> None:
+    recipe = full_recipe()
+    data, frame = recipe.archive(), zstd_frames(recipe)[0]
+    position, bit = next(
+        (position, bit)
+        for position in range(frame + 12, frame + 40)
+        for bit in range(8)
+        if outcome(flip(data, position, bit), recipe) == "the same bytes"
+    )
+    # The first disc ends within the frame: what is read of the archive's end is on the other one.
+    documents = {path: content for path, content in recipe.contents.items() if path.startswith("documents/")}
+    hurt = make_set(data, frame + 64, 1, segment=CHUNK, head=recipe.head, files=documents).discs()
+    segment = f"demo-1.v01.s{position // CHUNK + 1:03d}"
+    hurt[0].files[segment] = flip(hurt[0].files[segment], position % CHUNK, bit)
+    source = MediaSource(opened(hurt))
+    bundle = verify_head(source, make_trust(), find_decoder())
+    assert not source.data[0].damage
+    with source.proven_by_content():
+        verify_content(bundle, doubt=source.doubt)
+    assert source.data[0].damage == {position // CHUNK: "wrong hash"}
+
+
+@pytest.mark.parametrize("path", ["set.json", "SHA256SUMS.builder.sig"])
+def test_what_no_list_names_is_damaged_on_one_disc(path: str) -> None:
+    made = bundle_set()
+    hurt = made.discs()
+    hurt[1].flip(path, len(hurt[1].files[path]) // 2)
+    found = opened(hurt)
+    told = [*found.notes, *(f"{fault.disc}: {fault.what}" for fault in disc_faults(found, MediaSource(found)))]
+    assert len(told) == 1
+    assert told[0].startswith(f"{hurt[1].name}: {path} is not ")
+
+
+def test_a_longer_segment_is_told_by_verify(tmp_path: Path) -> None:
+    paths = write_discs(tmp_path, bundle_set())
+    segment = next((tmp_path / "v02").glob("demo-1.v02.s*"))
+    segment.write_bytes(segment.read_bytes() + b"\0")
+    with open_told(paths, make_trust()) as told, refused(FormatError, segment.name, "1 bytes more than listed"):
+        verify_opened(told, lambda _: None)
