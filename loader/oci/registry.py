@@ -60,6 +60,13 @@ class ManifestHead(NamedTuple):
     media_type: str
 
 
+class MountAnswer(NamedTuple):
+    """``opened``: the session for an upload that a registry opens where it does not mount; to be used or dropped."""
+
+    mounted: bool
+    opened: Optional[Reply] = None
+
+
 class LostParts(RegistryError):
     """A manifest was refused because the registry does not know parts of it, whatever it said before."""
 
@@ -218,8 +225,8 @@ class Registry:
             return PacedReader(open_at, start=start, end=end, size=size, backoff=backoff, what=what, limit=limit)
         return BlobReader(open_at, start=start, end=end, size=size, backoff=backoff, what=what)
 
-    def mount(self, repository: str, digest: str, from_repository: str) -> bool:
-        """Ask to have a blob of another repository here too; ``False`` means it has to be sent.
+    def mount(self, repository: str, digest: str, from_repository: str) -> MountAnswer:
+        """Ask to have a blob of another repository here too; not mounted means it has to be sent.
 
         Anything but 201 counts as not mounted: Harbor says 400 for a bad ``from`` (goharbor/harbor#22078).
         """
@@ -231,22 +238,37 @@ class Registry:
         except RegistryError as error:
             # A token server may refuse the pair of scopes; each alone may still be fine.
             if 400 <= error.status < 500:
-                return False
+                return MountAnswer(mounted=False)
             raise
-        if reply.status == 202:
-            upload.cancel(self._exchange, reply, _push(repository), repository)
-        return reply.status == 201
+        opened = reply.status == 202 and reply.header("Location")
+        return MountAnswer(reply.status == 201, reply if opened else None)
 
-    def upload_blob(self, repository: str, digest: str, size: int, open_body: OpenBody) -> None:
+    def drop(self, repository: str, opened: Optional[Reply]) -> None:
+        """End a session that is not needed, if there is one."""
+        if opened is not None:
+            upload.cancel(self._exchange, opened, _push(repository), repository)
+
+    def upload_blob(
+        self, repository: str, digest: str, size: int, open_body: OpenBody, opened: Optional[Reply] = None
+    ) -> None:
         """Send a blob: POST, then one streamed PUT; ``open_body`` is called again for every attempt.
 
-        Where a proxy limits the size of a request (413) the blob goes in pieces instead.
+        The first attempt uses the session that is ``opened``. Where a proxy limits the size of a request (413) the
+        blob goes in pieces instead.
         """
-        upload.send(self._exchange, _push(repository), repository, digest, Upload(size, open_body))
+        session = self._session(repository, digest, opened)
+        upload.send(session, self._exchange, Upload(size, open_body))
 
-    def upload_parts(self, repository: str, digest: str, parts: Sequence[int], open_body: OpenBody) -> None:
+    def upload_parts(
+        self,
+        repository: str,
+        digest: str,
+        parts: Sequence[int],
+        open_body: OpenBody,
+        opened: Optional[Reply] = None,
+    ) -> None:
         """Send a blob that comes in ``parts`` (bytes of each) with pauses between; no connection waits meanwhile."""
-        session = upload.Session(self._exchange, _push(repository), repository, digest)
+        session = self._session(repository, digest, opened)
         session.require_stored(send_parts(session, self._exchange, parts, open_body, what=session.what))
 
     def try_push(self, repository: str) -> Optional[bool]:
@@ -283,6 +305,9 @@ class Registry:
     def close(self) -> None:
         """Close all idle connections."""
         self._exchange.close()
+
+    def _session(self, repository: str, digest: str, opened: Optional[Reply]) -> upload.Session:
+        return upload.Session(self._exchange, _push(repository), repository, digest, opened)
 
     def _head_by_get(self, repository: str, reference: str) -> Optional[ManifestHead]:
         try:

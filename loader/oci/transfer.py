@@ -13,6 +13,7 @@ from typing import Callable, Optional
 
 from loader.bundle.errors import AirgapError, RegistryError
 from loader.oci.copying import copied_blob
+from loader.oci.exchange import Reply
 from loader.oci.manifestpush import ManifestPush
 from loader.oci.parallel import Stopped, in_parallel
 from loader.oci.pushplan import (
@@ -195,26 +196,32 @@ class BlobPush:
         return "present" if there else ""
 
     def _provide(self, blob: PushBlob, repository: str, holders: Sequence[str]) -> str:
+        registry, opened = self._registry, None
         for holder in (*holders[:1], *blob.elsewhere):
-            if holder != repository and self._registry.mount(repository, blob.digest, holder):
-                return "mounted"
+            if holder != repository:
+                registry.drop(repository, opened)
+                mounted, opened = registry.mount(repository, blob.digest, holder)
+                if mounted:
+                    return "mounted"
         # What came from several discs is had from the registry itself: nobody is to insert them again.
         if not blob.at_hand or (blob.parts and holders):
-            return self._copy(blob, repository, holders)
+            return self._copy(blob, repository, holders, opened)
+        body = partial(self._counted, blob, repository)
         if blob.parts:
-            self._registry.upload_parts(repository, blob.digest, blob.parts, lambda: self._counted(blob, repository))
+            registry.upload_parts(repository, blob.digest, blob.parts, body, opened)
         else:
-            self._registry.upload_blob(repository, blob.digest, blob.size, lambda: self._counted(blob, repository))
+            registry.upload_blob(repository, blob.digest, blob.size, body, opened)
         return "sent"
 
-    def _copy(self, blob: PushBlob, repository: str, holders: Sequence[str]) -> str:
+    def _copy(self, blob: PushBlob, repository: str, holders: Sequence[str], opened: Optional[Reply]) -> str:
         """Bring a blob through here from a repository that has it, where the registry did not mount it."""
         registry = self._registry
         for holder in dict.fromkeys((*holders, *blob.elsewhere)):
             if holder != repository and (holder in holders or registry.head_blob(holder, blob.digest, blob.size)):
                 body = partial(copied_blob, registry, holder, blob.digest, blob.size, stopped=self._stop.is_set)
-                registry.upload_blob(repository, blob.digest, blob.size, body)
+                registry.upload_blob(repository, blob.digest, blob.size, body, opened)
                 return "copied"
+        registry.drop(repository, opened)
         raise RegistryError(
             f"blob {blob.digest} is not in {registry.host}/{repository}",
             why="this bundle is a delta and does not carry it",

@@ -97,7 +97,8 @@ def try_registry(registry: Registry, kind: str, images: Sequence[PushImage], kno
     held = next((pair for pair in sorted(known.blobs) if pair[0] == place), None) if known is not None else None
     if held is not None:
         # From the repository to itself: it has the blob already, so that nothing changes but our knowledge.
-        trial.mounts = registry.mount(place, held[1], place)
+        trial.mounts, opened = registry.mount(place, held[1], place)
+        registry.drop(place, opened)
     _Manifests(registry, place, trial).judge([image for image in images if str(image) not in trial.refused])
     return trial
 

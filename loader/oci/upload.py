@@ -31,9 +31,8 @@ _PROGRESS = 2**20
 """Bytes that have to arrive between two breaks for the second to count as a first one."""
 
 
-def send(exchange: Exchange, scopes: Sequence[str], repository: str, digest: str, body: Upload) -> None:
-    """Upload ``body`` as ``digest``; ``RegistryError`` when the registry does not confirm it."""
-    session = Session(exchange, tuple(scopes), repository, digest)
+def send(session: Session, exchange: Exchange, body: Upload) -> None:
+    """Upload ``body``; ``RegistryError`` when the registry does not confirm it."""
     limit = exchange.largest_body or body.size
     pieces = [piece for piece in PIECES if piece < body.size and piece <= limit]
     sizes = [body.size, *pieces] if body.size <= limit else pieces
@@ -66,7 +65,7 @@ def _sent(exchange: Exchange, session: Session, body: Upload, size: int) -> Opti
 
 
 def cancel(exchange: Exchange, reply: Reply, scopes: Sequence[str], repository: str) -> None:
-    """End the upload session that a declined mount opened; a registry that cannot is left alone."""
+    """End the upload session that ``reply`` opened; a registry that cannot is left alone."""
     try:
         url = location(exchange, reply)
         if exchange.is_ours(url):
@@ -92,13 +91,24 @@ def ask_status(exchange: Exchange, reply: Reply, scopes: Sequence[str], reposito
 
 
 class Session:
-    """Attempts at one blob. ``_url`` is the session that a broken attempt left, ``_reached`` how far it came."""
+    """Attempts at one blob; the first takes the session that is ``opened``, if there is one.
 
-    def __init__(self, exchange: Exchange, scopes: tuple[str, ...], repository: str, digest: str) -> None:
+    ``_url`` is the session that a broken attempt left, ``_reached`` how far it came.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        scopes: tuple[str, ...],
+        repository: str,
+        digest: str,
+        opened: Optional[Reply] = None,
+    ) -> None:
         self._exchange = exchange
         self._scopes = scopes
         self._repository = repository
         self._digest = digest
+        self._opened = opened
         self._url = ""
         self._reached = 0
         self._counted = 0
@@ -198,7 +208,10 @@ class Session:
         return self.send(Request("PUT", self._closing(url), {**OCTETS, "Content-Length": "0"}, b""))
 
     def start(self) -> Reply:
-        """Open a session."""
+        """Open a session, or take the one that is open."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            return opened
         url = self._exchange.url(f"/v2/{self._repository}/blobs/uploads/")
         return self.send(Request("POST", url, {"Content-Length": "0"}, b""))
 

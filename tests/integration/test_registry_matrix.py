@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,6 +134,17 @@ def test_push_and_push_again(kind: str, access: str, carried: Carried, tmp_path:
         assert sent == []
         for secret in (PASSWORD, BASIC, "Bearer ey"):
             assert secret not in first + again
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_blob_is_sent_in_the_session_that_a_declined_mount_opened(kind: str, tmp_path: Path) -> None:
+    digest = digest_of(BASE)
+    with reach(kind, "plain", tmp_path) as way, Client(tmp_path / "client", way.access).to(way.host) as registry:
+        mounted, opened = registry.mount("team/new", digest, "team/empty")
+        assert not mounted
+        assert opened is not None
+        registry.upload_blob("team/new", digest, len(BASE), lambda: nullcontext(iter([memoryview(BASE)])), opened)
+        assert registry.head_blob("team/new", digest, len(BASE))
 
 
 @pytest.mark.parametrize("kind", KINDS)

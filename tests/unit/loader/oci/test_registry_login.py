@@ -36,7 +36,7 @@ def test_bearer_asks_for_each_scope_once(server: RegistryServer, client: Client)
         for digest, data in image.blobs.items():
             with registry.open_blob("a", digest, len(data)) as reader:
                 assert reader.read(len(data)) == data
-        assert registry.mount("b", digest, "a")
+        assert registry.mount("b", digest, "a").mounted
     assert len(server.seen("GET", "^/token")) == 2
     assert len([one for one in server.requests if not one.authorization]) == 1
 

@@ -185,7 +185,7 @@ def test_an_upload_is_not_sent_to_plain_http_elsewhere(tmp_path: Path) -> None:
             upload(registry)
         server.store.add_blob("base", DATA)
         server.rules.mounts = False
-        assert not registry.mount("a", DIGEST, "base")
+        assert not registry.mount("a", DIGEST, "base").mounted
 
 
 def test_a_registry_that_says_it_stored_something_else_is_refused(registry: Registry, server: RegistryServer) -> None:
@@ -217,23 +217,40 @@ def test_the_least_size_of_a_piece_is_honoured(registry: Registry, server: Regis
 
 def test_mount(registry: Registry, server: RegistryServer) -> None:
     server.store.add_blob("base/x", DATA)
-    assert registry.mount("a/b", DIGEST, "base/x")
+    assert registry.mount("a/b", DIGEST, "base/x").mounted
     assert server.store.has_blob("a/b", DIGEST)
     assert not server.seen("PUT")
 
 
-def test_a_declined_mount_ends_its_session(registry: Registry, server: RegistryServer) -> None:
+def test_the_session_of_a_declined_mount_is_used_or_ended(registry: Registry, server: RegistryServer) -> None:
     server.rules.mounts = False
     server.store.add_blob("base", DATA)
-    assert not registry.mount("a", DIGEST, "base")
+    _, opened = registry.mount("a", DIGEST, "base")
+    registry.upload_blob("a", DIGEST, len(DATA), Body(), opened)
+    assert server.store.has_blob("a", DIGEST)
+    assert [one.method for one in server.requests if "/uploads/" in one.path] == ["POST", "PUT"]
+    registry.drop("a", registry.mount("a", DIGEST, "base").opened)
     assert server.uploads == {}
     assert len(server.seen("DELETE")) == 1
+
+
+def test_a_session_of_a_declined_mount_that_breaks_is_opened_again(registry: Registry, server: RegistryServer) -> None:
+    server.rules.mounts = False
+    server.fail("reset", method="PUT")
+    _, opened = registry.mount("a", DIGEST, "base")
+    registry.upload_blob("a", DIGEST, len(DATA), Body(), opened)
+    assert server.store.has_blob("a", DIGEST)
+
+
+def test_a_declined_mount_without_a_place_means_send(registry: Registry, server: RegistryServer) -> None:
+    server.fail("status", method="POST", status=202)
+    assert registry.mount("a", DIGEST, "base") == (False, None)
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 405])
 def test_any_other_answer_to_a_mount_means_send(registry: Registry, server: RegistryServer, status: int) -> None:
     server.fail("status", method="POST", status=status)
-    assert not registry.mount("a", DIGEST, "base")
+    assert not registry.mount("a", DIGEST, "base").mounted
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -242,7 +259,7 @@ def test_a_token_server_that_refuses_the_pair_means_send(server: RegistryServer,
     client.login(server.host, *server.rules.login)
     server.fail("status", path="^/token.*from%2Fhere", status=status)
     with client.to(server) as registry:
-        assert not registry.mount("a", DIGEST, "from/here")
+        assert not registry.mount("a", DIGEST, "from/here").mounted
 
 
 def test_a_mount_that_cannot_be_asked_for_is_an_error(registry: Registry, server: RegistryServer) -> None:

@@ -76,6 +76,17 @@ def test_each_blob_is_sent_once_and_mounted_elsewhere(registry: Registry, server
     assert (two.sent, two.mounted, two.digest) == (len(TWO.blobs) - 1, 1, TWO.digest)
 
 
+def test_a_declined_mount_costs_no_request(registry: Registry, server: RegistryServer) -> None:
+    server.rules.mounts = False
+    bodies = Bodies(ONE, TWO)
+    report, _ = push(registry, bodies, ONE.push_image("a/one", "v1"), TWO.push_image("b/two", "v2"))
+    assert report.failed == ()
+    assert holds(server, TWO, "b/two", "v2")
+    assert report.blobs.count("sent") == len(ONE.blobs) + len(TWO.blobs)
+    assert len(server.seen("POST")) == len(server.seen("PUT", "/uploads/")) == len(ONE.blobs) + len(TWO.blobs)
+    assert server.seen("DELETE") == []
+
+
 def test_a_second_push_changes_nothing(registry: Registry, server: RegistryServer) -> None:
     image = ONE.push_image("a", "v1")
     push(registry, Bodies(ONE), image)
@@ -221,6 +232,7 @@ def test_a_deltas_blob_is_mounted_or_missed(registry: Registry, server: Registry
     image = ONE.push_image("a", "v1")
     missed = push_images([image], blobs, bodies, registry)
     assert "delta" in str(missed.failed[0].error)
+    assert server.uploads == {}
     server.store.add_blob("old/place", ONE.blobs[digest])
     report = push_images([image], blobs, bodies, registry)
     assert report.failed == ()
