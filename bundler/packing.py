@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bundler.compose import Composition
 from bundler.fetch import BlobRequest, Fetcher
-from bundler.output import Partial, WriteBack
+from bundler.output import Partial
 from bundler.pack import ArchiveWriter, Chunk, chunks_of, head_members, layout_members
 from bundler.resolve import ImageSource, ResolvedImage
 from bundler.resume import Kept, keep_proven
@@ -22,6 +22,7 @@ from loader.meter import Meter, Progress
 from loader.signing import Signer
 from loader.space import require_space
 from loader.units import human
+from loader.writeback import WriteBack
 
 Say = Callable[[str, str], None]
 

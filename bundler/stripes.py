@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Optional
 
 from bundler.medium import Geometry
-from bundler.output import WriteBack
 from loader.bundle import mediaset, parity
 from loader.bundle.archive import read_exact
 from loader.bundle.errors import StorageError, TrustError
 from loader.bundle.mediaset import CHUNK, Segment, Volume
 from loader.bundle.volumes import FileSource
+from loader.writeback import WriteBack
 
 _LANES = 2  # threads that hash chunks and segments; each volume keeps to one
 _AHEAD = 2  # stripes in memory: one is hashed while parity of the next is made

@@ -13,7 +13,7 @@ import stat
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from types import TracebackType
 from typing import Optional, Union
@@ -23,6 +23,7 @@ from loader.bundle.archive import ByteSource
 from loader.bundle.discs import Disc, DiscSet
 from loader.bundle.errors import BundleError, FormatError, MissingVolume, StorageError, TrustError
 from loader.bundle.mediaset import CHUNK, HASH, MediaSet, Volume
+from loader.bundle.pieces import Buffers
 
 
 class FileSource:
@@ -93,6 +94,7 @@ class VolumeReader:
         self.volume = volume
         self.copies = copies
         self.damage: dict[int, str] = {}
+        self.proven: Collection[int] = ()  # chunks of the first copy whose hash matched before
         self._index = index
         self._starts = list(accumulate((segment.size for segment in volume.segments), initial=0))
         self._open: dict[tuple[int, int], ByteSource] = {}
@@ -127,7 +129,9 @@ class VolumeReader:
 
     def _read_copy(self, number: int, chunk: int, view: memoryview) -> str:
         why = self._take(number, chunk, 0, view)
-        return why or ("" if self.is_right(chunk, view) else "wrong hash")
+        if why or (number == 0 and chunk in self.proven):
+            return why
+        return "" if self.is_right(chunk, view) else "wrong hash"
 
     def _take(self, number: int, chunk: int, skip: int, view: memoryview) -> str:
         """Fill ``view``; return why not, in the words that ``damage`` keeps."""
@@ -168,6 +172,7 @@ class MediaSource:
         self._cache: OrderedDict[tuple[int, int], Buffer] = OrderedDict()
         self._lock = threading.Lock()
         self._healing = threading.Lock()
+        self._buffers = Buffers(CHUNK)
         self._proven_later = False
         self._doubted: set[tuple[int, int]] = set()
 
@@ -189,6 +194,10 @@ class MediaSource:
             first, last = max(offset - start, 0), min(offset + size - start, self.data[number].volume.size)
             self._doubted.update((number, chunk) for chunk in range(first // CHUNK, -(-last // CHUNK)))
         return self._proven_later
+
+    def start(self, number: int) -> int:
+        """Where a data disc begins in the archive."""
+        return self._starts[number]
 
     def require_enough(self) -> None:
         """Raise ``MissingVolume`` when more discs are missing than parity discs are here to stand in."""
@@ -234,8 +243,8 @@ class MediaSource:
             if found is not None:
                 self._cache.move_to_end((number, chunk))
                 return found
-        data = self._part(self.data[number], chunk)
-        if data is not None:
+        data = bytearray(self.data[number].size_of(chunk))
+        if self._fill(self.data[number], chunk, memoryview(data)):
             self._keep({(number, chunk): data})
             return data
         with self._healing:
@@ -251,20 +260,14 @@ class MediaSource:
 
     def _heal(self, wanted: int, chunk: int) -> dict[tuple[int, int], Buffer]:
         """Rebuild every lost chunk of a stripe from parity, each checked against the signed index."""
-        data = [self._part(reader, chunk) for reader in self.data]
-        lost = [number for number, part in enumerate(data) if part is None]
-        rows: dict[int, Buffer] = {}
-        for row, reader in enumerate(self.parity):
-            if len(rows) == len(lost):
-                break
-            part = self._part(reader, chunk)
-            if part is not None:
-                rows[row] = part
-        if len(rows) < len(lost):
-            raise self._beyond(wanted, chunk)
-        sizes = {number: self.data[number].size_of(chunk) for number in lost}
+        with contextlib.ExitStack() as stack:
+            data, rows = self._stripe(chunk, stack)
+            lost = [number for number, part in enumerate(data) if part is None]
+            if len(rows) < len(lost):
+                raise self._beyond(wanted, chunk)
+            rebuilt = parity.rebuild(data, rows, {number: self.data[number].size_of(chunk) for number in lost})
         found: dict[tuple[int, int], Buffer] = {}
-        for number, part in parity.rebuild(data, rows, sizes).items():
+        for number, part in rebuilt.items():
             reader = self.data[number]
             if not reader.is_right(chunk, part):
                 raise TrustError(
@@ -276,20 +279,37 @@ class MediaSource:
             found[number, chunk] = part
         return found
 
+    def _stripe(
+        self, chunk: int, stack: contextlib.ExitStack
+    ) -> tuple[list[Optional[memoryview]], dict[int, memoryview]]:
+        """The data chunks of a stripe and as many parity chunks by row as are lost, in buffers that ``stack`` keeps."""
+
+        def part(reader: VolumeReader) -> Optional[memoryview]:
+            view = stack.enter_context(self._buffers.taken())[: reader.size_of(chunk)]
+            return view if self._fill(reader, chunk, view) else None
+
+        data = [part(reader) for reader in self.data]
+        rows: dict[int, memoryview] = {}
+        for row, reader in enumerate(self.parity):
+            if len(rows) == data.count(None):
+                break
+            found = part(reader)
+            if found is not None:
+                rows[row] = found
+        return data, rows
+
     @staticmethod
-    def _part(reader: VolumeReader, chunk: int) -> Optional[Buffer]:
-        """A checked chunk, ``b""`` beyond the volume's end (zeros to the code), None when it is lost."""
-        data = bytearray(reader.size_of(chunk))
-        if data and (chunk in reader.damage or not reader.read(chunk, memoryview(data))):
-            return None
-        return data
+    def _fill(reader: VolumeReader, chunk: int, view: memoryview) -> bool:
+        """Fill ``view`` with a checked chunk; it is empty beyond the volume's end (zeros to the code)."""
+        return not view or (chunk not in reader.damage and reader.read(chunk, view))
 
     def survey(self, readers: Sequence[VolumeReader], on_bytes: Callable[[int], None]) -> None:
         """Read every chunk of ``readers``, as far as they are at hand, so that their ``damage`` is known in full."""
+        buffer = memoryview(bytearray(CHUNK))
         for reader in readers:
             for chunk in range(reader.volume.chunks if reader.copies else 0):
                 size = reader.size_of(chunk)
-                reader.read(chunk, memoryview(bytearray(size)))
+                reader.read(chunk, buffer[:size])
                 on_bytes(size)
 
     def tell_all(self) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Optional
 
@@ -14,13 +15,16 @@ from loader.bundle.archive import ByteSource, read_exact
 from loader.bundle.discs import FILE
 from loader.bundle.errors import ConfigError, MissingVolume, StorageError, TrustError
 from loader.bundle.mediaset import CHUNK, MediaSet
-from loader.bundle.volumes import FileSource, MediaSource, VolumeReader
+from loader.bundle.pieces import Buffers
+from loader.bundle.volumes import MISSING, FileSource, MediaSource, VolumeReader
 from loader.media.drive import Drive, NotInserted, insert_line
 from loader.media.healing import told
 from loader.media.iso9660 import Extent
 from loader.space import require_space
+from loader.writeback import WriteBack
 
 _BLOCK = 4 * CHUNK
+_THREADS = 2  # one reads or writes while the other hashes
 
 
 class CopiedDisc:
@@ -72,6 +76,15 @@ def join_archive(drive: Drive, target: Path, on_bytes: Callable[[int], None]) ->
     return drive.media
 
 
+@dataclasses.dataclass(frozen=True)
+class _Copy:
+    """Where chunks go: the file, what is told of bytes written, and the threads that read, check and write."""
+
+    fd: int
+    wrote: Callable[[int], None]
+    pool: Executor
+
+
 class _Joining:
     """The copy, and which of its chunks are right."""
 
@@ -80,21 +93,21 @@ class _Joining:
         self._drive = drive
         self._media = drive.media
         self._on_bytes = on_bytes
+        self._buffers = Buffers(CHUNK)
         self._done: set[tuple[int, int]] = set()
         self._seen: dict[str, int] = {}
 
     def copy(self) -> Optional[MissingVolume]:
         """Copy every chunk that can be read or healed; return the error of what can't be, None when all is there."""
-        media, discs = self._media, self._drive.discs
-        with self._open_part(media.archive.size) as stream, FileSource(str(self._part)) as copied:
-            disc = CopiedDisc(copied, media)
-            copies = {volume.name: (disc, *discs.copies.get(volume.name, ())) for volume in media.volumes[: media.k]}
-            source = MediaSource(dataclasses.replace(discs, copies={**discs.copies, **copies}))
-            for number in range(media.k):
-                self._read(source, number, stream.fileno())
-            if any(reader.copies for reader in source.parity):
-                self._heal(source, stream.fileno())
-            os.fsync(stream.fileno())
+        media, discs, resumed = self._media, self._drive.discs, self._part.exists()
+        with self._open_part(media.archive.size) as stream, FileSource(str(self._part)) as part:
+            with WriteBack(stream.fileno(), str(self._part)) as back, ThreadPoolExecutor(_THREADS) as pool:
+                copy = _Copy(stream.fileno(), back.wrote, pool)
+                self._read(copy, self._with_part(part) if resumed else MediaSource(discs))
+                source = self._with_part(part)
+                if any(reader.copies for reader in source.parity):
+                    self._heal(copy, source)
+            _sync(stream.fileno(), self._part)
         self._seen.update((name, len(self._done)) for name in discs.copies)
         left = {name: count for name, count in self._left().items() if count}
         if not left:
@@ -117,33 +130,66 @@ class _Joining:
             raise StorageError(f"cannot write {self._part}", why=error.strerror or str(error)) from error
         return stream
 
-    def _read(self, source: MediaSource, number: int, fd: int) -> None:
-        reader = source.data[number]
-        start = sum(other.volume.size for other in source.data[:number])
-        for chunk in self._missing(number, reader):
-            data = bytearray(reader.size_of(chunk))
-            if reader.read(chunk, memoryview(data)):
-                self._keep(fd, start + chunk * CHUNK, data, (number, chunk))
+    def _with_part(self, part: ByteSource) -> MediaSource:
+        """The discs at hand, and what was copied as one more disc that comes first."""
+        discs, disc = self._drive.discs, CopiedDisc(part, self._media)
+        data = self._media.volumes[: self._media.k]
+        copies = {volume.name: (disc, *discs.copies.get(volume.name, ())) for volume in data}
+        return MediaSource(dataclasses.replace(discs, copies={**discs.copies, **copies}))
 
-    def _heal(self, source: MediaSource, fd: int) -> None:
-        start = 0
+    def _read(self, copy: _Copy, source: MediaSource) -> None:
+        def read(number: int, chunk: int, view: memoryview) -> bool:
+            return source.data[number].read(chunk, view)
+
+        self._each(copy, source, read)
+
+    def _heal(self, copy: _Copy, source: MediaSource) -> None:
         for number, reader in enumerate(source.data):
-            for chunk in self._missing(number, reader):
-                data = bytearray(reader.size_of(chunk))
-                if _try_read(source, start + chunk * CHUNK, data):
-                    self._keep(fd, start + chunk * CHUNK, data, (number, chunk))
-            start += reader.volume.size
+            # What was copied was checked then, and what is rebuilt of it is checked; the rest can't be read.
+            reader.proven = {chunk for other, chunk in self._done if other == number}
+            reader.damage = dict.fromkeys(self._missing(number, reader), MISSING)
+
+        def heal(number: int, chunk: int, view: memoryview) -> bool:
+            try:
+                source.read_into(source.start(number) + chunk * CHUNK, view)
+            except MissingVolume:
+                return False
+            return True
+
+        self._each(copy, source, heal)
+
+    def _each(self, copy: _Copy, source: MediaSource, get: Callable[[int, int, memoryview], bool]) -> None:
+        """Have ``get`` fill in every chunk that is missing so far, some at a time in the archive's order."""
+
+        def one(number: int, chunk: int) -> None:
+            with self._buffers.taken() as buffer:
+                view = buffer[: source.data[number].size_of(chunk)]
+                if get(number, chunk, view):
+                    self._keep(copy, source.start(number) + chunk * CHUNK, view)
+                    self._done.add((number, chunk))
+
+        work = [
+            copy.pool.submit(one, number, chunk)
+            for number, reader in enumerate(source.data)
+            for chunk in self._missing(number, reader)
+        ]
+        try:
+            for done in work:
+                done.result()
+        finally:
+            for waiting in work:
+                waiting.cancel()
 
     def _missing(self, number: int, reader: VolumeReader) -> list[int]:
         return [chunk for chunk in range(reader.volume.chunks) if (number, chunk) not in self._done]
 
-    def _keep(self, fd: int, offset: int, data: bytearray, key: tuple[int, int]) -> None:
+    def _keep(self, copy: _Copy, offset: int, view: memoryview) -> None:
         try:
-            os.pwrite(fd, data, offset)
+            os.pwrite(copy.fd, view, offset)
         except OSError as error:
             raise StorageError(f"cannot write {self._part}", why=error.strerror or str(error)) from error
-        self._done.add(key)
-        self._on_bytes(len(data))
+        copy.wrote(len(view))
+        self._on_bytes(len(view))
 
     def _left(self) -> dict[str, int]:
         """How many chunks of each data volume are still to come."""
@@ -172,12 +218,11 @@ class _Joining:
         return self.line(wanted) if wanted else ""
 
 
-def _try_read(source: MediaSource, offset: int, data: bytearray) -> bool:
+def _sync(fd: int, path: Path) -> None:
     try:
-        source.read_into(offset, memoryview(data))
-    except MissingVolume:
-        return False
-    return True
+        os.fsync(fd)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error
 
 
 def _finish(media: MediaSet, part: Path, target: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_disk_that_fails_when_it_is_synced(archive: Path, monkeypatch: pytest.
     def failing(fd: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("bundler.output._WRITE_BACK", CHUNK)
+    monkeypatch.setattr("loader.writeback._WRITE_BACK", CHUNK)
     monkeypatch.setattr(f"os.{call}", failing)
     with refused(StorageError, "cannot write", "demo-1.", "Input/output error"):
         make(archive)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from loader.bundle.errors import ConfigError, MissingVolume, StorageError, TrustError
+from loader.bundle.volumes import MediaSource
 from loader.media.drive import Drive, DrivePorts
 from loader.media.join import join_archive
 from tests.support.bundles import full_recipe, make_policy, make_signer, make_trust
@@ -171,6 +172,40 @@ def test_a_disk_that_fills_up(tmp_path: Path, discs: dict[str, Path], monkeypatc
     monkeypatch.setattr("loader.media.join.os.pwrite", full)
     with refused(StorageError, "cannot write", "No space left on device"):
         join(list(discs.values()), tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()
+
+
+@pytest.mark.parametrize("call", ["fsync", "fdatasync"])
+def test_a_disk_that_fails_when_it_is_synced(
+    tmp_path: Path, discs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def failing(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("loader.writeback._WRITE_BACK", 2**20)
+    monkeypatch.setattr(f"os.{call}", failing)
+    with refused(StorageError, "cannot write", "Input/output error"):
+        join(list(discs.values()), tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()
+
+
+def test_a_copy_that_changes_between_being_read_and_used_is_not_healed_from(
+    tmp_path: Path, discs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MissingVolume):
+        Desk(tmp_path, discs["v01"], discs["v02"]).join(tmp_path / "joined")
+    part = tmp_path / ".joined.part"
+    honest = MediaSource.read_into
+
+    def after_a_change(source: MediaSource, offset: int, view: memoryview) -> int:
+        with part.open("r+b") as stream:
+            stream.seek(5)
+            stream.write(b"other")
+        return honest(source, offset, view)
+
+    monkeypatch.setattr(MediaSource, "read_into", after_a_change)
+    with refused(TrustError, "rebuilt from parity does not match its hash"):
+        join([discs["p01"]], tmp_path / "joined")
     assert not (tmp_path / "joined").exists()
 
 
