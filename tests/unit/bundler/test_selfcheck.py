@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_bytes_behind_the_end(tmp_path: Path) -> None:
 def test_a_blob_that_arrived_wrong_is_met_while_the_rest_is_still_to_come(tmp_path: Path) -> None:
     made, path = full_recipe(), tmp_path / "archive"
     blob = next(file for file in made.manifest.files if file.size >= BIG_MEMBER and file.stored == "raw")
-    made.contents[blob.path] = b"x" + made.contents[blob.path][1:]
+    made = replace(made, contents={**made.contents, blob.path: b"x" + made.contents[blob.path][1:]})
     data = made.archive()
 
     def go_on() -> None:
