@@ -24,8 +24,11 @@ from loader.bundle.errors import AirgapError, RegistryError
 from loader.bundle.limits import FRAME, MIB
 
 RANGE = 16 * MIB
-# Frames fetched ahead of the writer; the whole of the fetcher's memory, beside one zstd output a worker.
+# Frames fetched ahead of the writer; with the small blobs' window and one zstd output a worker all of the memory.
 WINDOW = 36 * MIB // FRAME
+# Blobs up to this size do not take a frame's place: a slow one among hundreds would stop all that come after it.
+SMALL = MIB // 4
+SMALL_WINDOW = 4 * MIB
 LEVEL = 3
 
 
@@ -95,6 +98,7 @@ class _Range:
         self.ready: deque[Chunk] = deque()
         self.done = False
         self.claimed = self.frames
+        self.is_small = length == request.size <= SMALL
 
     @property
     def is_first(self) -> bool:
@@ -123,6 +127,7 @@ class Fetcher:
         self._waiting = deque(part for parts in self._ranges for part in parts)
         self._changed = threading.Condition()
         self._free = WINDOW
+        self._free_small = SMALL_WINDOW
         self._in_parts: set[int] = set()
         self._error: Optional[BaseException] = None
         self._closed = False
@@ -167,10 +172,17 @@ class Fetcher:
                         break
                     chunk = part.ready.popleft()
                 yield chunk
-                self._buffers.give_back(chunk.content)
-                with self._changed:
-                    self._free += 1
-                    self._changed.notify_all()
+                self._give_back(part, chunk)
+
+    def _give_back(self, part: _Range, chunk: Chunk) -> None:
+        if not part.is_small:
+            self._buffers.give_back(chunk.content)
+        with self._changed:
+            if part.is_small:
+                self._free_small += part.length
+            else:
+                self._free += 1
+            self._changed.notify_all()
 
     def _take(self) -> Optional[_Range]:
         """The next range in order, once the window has room for all of it; None when there is nothing to do."""
@@ -179,11 +191,20 @@ class Fetcher:
                 part = self._waiting[0]
                 # Later ranges of a source's first blob wait until it is known that it has ranges.
                 known = part.is_first or id(part.request.source) in self._in_parts
-                if known and self._free >= part.frames:
-                    self._free -= part.frames
+                if known and self._claimed(part):
                     return self._waiting.popleft()
                 self._changed.wait()
         return None
+
+    def _claimed(self, part: _Range) -> bool:
+        """Take room for all of ``part``, if there is that much."""
+        if part.is_small:
+            fits = self._free_small >= part.length
+            self._free_small -= part.length if fits else 0
+        else:
+            fits = self._free >= part.frames
+            self._free -= part.frames if fits else 0
+        return fits
 
     def _work(self) -> None:
         engine = compressor()
@@ -204,8 +225,7 @@ class Fetcher:
             self._learn(part, body)
             left = part.length
             while left and not self._closed:
-                self._claim(part)
-                content = self._buffers.take(min(FRAME, left))
+                content = self._buffer(part, min(FRAME, left))
                 _fill(body, content, request.digest)
                 left -= len(content)
                 frame = engine.compress(content) if request.compress else None
@@ -230,6 +250,13 @@ class Fetcher:
             else:
                 self._in_parts.add(id(part.request.source))
             self._changed.notify_all()
+
+    def _buffer(self, part: _Range, size: int) -> memoryview:
+        """Return a buffer for the next chunk of ``part``."""
+        if part.is_small:
+            return memoryview(bytearray(size))
+        self._claim(part)
+        return self._buffers.take(size)
 
     def _claim(self, part: _Range) -> None:
         """Claim a buffer for the next chunk: of those the range came with, or a free one.

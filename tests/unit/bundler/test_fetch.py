@@ -8,7 +8,7 @@ import time
 import pytest
 import zstandard
 
-from bundler.fetch import RANGE, WINDOW, BlobRequest, Fetcher, libzstd_version
+from bundler.fetch import RANGE, SMALL, SMALL_WINDOW, WINDOW, BlobRequest, Fetcher, libzstd_version
 from loader.bundle import frames
 from loader.bundle.digest import digest_of
 from loader.bundle.errors import RegistryError
@@ -105,18 +105,33 @@ def test_later_blobs_are_fetched_while_the_first_is_waited_for() -> None:
     assert fetched([request(image, first), request(image, second)], jobs=2) == [first, second]
 
 
-def test_no_more_is_fetched_ahead_than_the_window_holds() -> None:
-    blobs = [blob(str(number), FRAME) for number in range(WINDOW + 6)]
+def test_a_slow_blob_does_not_stop_hundreds_of_small_ones() -> None:
+    blobs = [blob(str(number), 1000) for number in range(300)]
+    others_came = threading.Event()
+
+    def before(digest: str) -> None:
+        if digest == digest_of(blobs[0]):
+            assert others_came.wait(30)
+        elif digest == digest_of(blobs[-1]):
+            others_came.set()
+
+    image = source(*blobs, before=before)
+    assert fetched([request(image, data) for data in blobs]) == blobs
+
+
+@pytest.mark.parametrize(("size", "ahead"), [(FRAME, WINDOW), (SMALL + 1, WINDOW), (SMALL, SMALL_WINDOW // SMALL)])
+def test_no_more_is_fetched_ahead_than_the_window_holds(size: int, ahead: int) -> None:
+    blobs = [blob(str(number), size) for number in range(ahead + 6)]
     image = source(*blobs)
     with Fetcher([request(image, data) for data in blobs], jobs=4) as fetcher:
         taken = fetcher.blobs()
         _, chunks = next(taken)
         next(chunks)
         deadline = time.monotonic() + 5
-        while len(image.read) < WINDOW and time.monotonic() < deadline:
+        while len(image.read) < ahead and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.05)
-        assert len(image.read) == WINDOW
+        assert len(image.read) == ahead
         assert list(chunks) == []
         for _, rest in taken:
             assert len(list(rest)) == 1
