@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -19,7 +19,7 @@ from loader.cluster.owners import Release
 from loader.cluster.plan import Plan
 from loader.cluster.prepare import prepare
 from loader.cluster.stages import Stage
-from loader.cluster.waits import Patience, await_done
+from loader.cluster.waits import Found, Patience, await_done
 from loader.extract import write_documents
 from loader.filling import Filled, open_filled
 from loader.loadstate import LoadOptions, LoadPorts, State
@@ -247,6 +247,7 @@ def _apply(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     if not options.apply or state.kubectl is None or state.plan is None:
         return
     kubectl = state.kubectl
+    patience = Patience(ports.clock, options.timeout, lambda text: ports.note("wait", text), ports.report.waited)
 
     def tell(applied: Applied) -> None:
         ports.say("apply", f"{applied} {_PAST[applied.action]}{f' ({applied.reason})' if applied.reason else ''}")
@@ -257,9 +258,9 @@ def _apply(state: State, options: LoadOptions, ports: LoadPorts) -> None:
         kubectl,
         state.plan,
         on_applied=tell,
-        on_stage=lambda stage: wait_for(stage, kubectl, options.timeout, ports),
+        on_stage=lambda stage, found: wait_for(stage, found, kubectl, patience, ports.say),
         journal=ports.report.journal,
-        clock=ports.clock,
+        patience=patience,
     )
     if state.plan.releases:
         _leave_to_helm(state, state.plan.releases, ports)
@@ -274,13 +275,17 @@ def _leave_to_helm(state: State, releases: Sequence[Release], ports: LoadPorts) 
     raise helm_pending(releases, state.documents, folder)
 
 
-def wait_for(stage: Stage, kubectl: Kubectl, timeout: Optional[float], ports: LoadPorts) -> None:
-    """Wait for what the cluster makes of ``stage``; nothing is said of what was there already."""
-    patience = Patience(ports.clock, timeout, lambda text: ports.note("wait", text), ports.report.waited)
+def wait_for(stage: Stage, found: Found, kubectl: Kubectl, patience: Patience, say: Callable[[str, str], None]) -> None:
+    """Wait for what the cluster makes of ``stage``; nothing is said of what was there already.
+
+    ``found`` was read a moment ago: it is good for the first look as long as nothing had to be waited for.
+    """
+    seen: Optional[Found] = found
     for wait in stage.waits:
-        waited = await_done(wait, kubectl, patience)
+        waited = await_done(wait, kubectl, patience, seen)
+        seen = seen if waited.seconds < 1 else None
         if waited.seconds >= 1 or any(change.writes for change in stage.changes):
-            ports.say("wait", f"{waited.name}: {waited.text} ({duration(waited.seconds)})")
+            say("wait", f"{waited.name}: {waited.text} ({duration(waited.seconds)})")
 
 
 def _show_way_back(error: AirgapError, options: LoadOptions, report: Report) -> None:

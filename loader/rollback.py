@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 from loader.bundle.errors import AirgapError, ClusterError, ConfigError, FormatError, TrustError
-from loader.cluster.apply import read_current
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.objects import JsonObject, Key
 from loader.cluster.permissions import Access, require
 from loader.cluster.restore import Restored, Step, put_back, steps
 from loader.cluster.rookeffect import RookEffect
-from loader.cluster.survey import Survey, survey
+from loader.cluster.survey import Survey, survey, versions_of
 from loader.cluster.undo import Undo, Written, ceph_stays, staying, undos
 from loader.cluster.undoeffect import nodes_after, rook_after
 from loader.cluster.undowaits import needs_restart, waits_after
@@ -138,7 +137,7 @@ def _read(path: Path, ports: RollbackPorts) -> _State:
     trusted = ports.vault.sealed(identity(record.bundle.id, record.cluster.server), data)
     written = [_written(change, ports.vault) for change in changes if _is_open(change)]
     ordered = undos(written)
-    found = survey(ports.kubectl, {undo.key.api_version for undo in ordered})
+    found = survey(ports.kubectl, versions_of(undo.key.of_kind for undo in ordered))
     ports.say("preflight", f"cluster {found.server} (context {found.context}, user {found.user})")
     if found.server != record.cluster.server:
         raise ClusterError(
@@ -181,7 +180,7 @@ def _secret(item: Optional[dict[str, Any]], kind: str, vault: Vault) -> Optional
 
 def _present(state: _State, ports: RollbackPorts) -> Mapping[Key, JsonObject]:
     served = [undo.key for undo in state.undos if state.found.resource(undo.key.api_version, undo.key.kind)]
-    return read_current(ports.kubectl, served)
+    return ports.kubectl.read(served)
 
 
 def _stays(
@@ -257,7 +256,7 @@ def _carry_out(state: _State, options: RollbackOptions, ports: RollbackPorts) ->
     patience = Patience(ports.clock, options.timeout, lambda text: ports.note("wait", text), _heard(state, ports))
     try:
         for number, step in enumerate(state.steps):
-            _note(put_back(ports.kubectl, step, state.found, force=options.force, clock=ports.clock), state, ports)
+            _note(put_back(ports.kubectl, step, state.found, force=options.force, patience=patience), state, ports)
             for wait in waits_after(state.steps[: number + 1], state.steps[number + 1 :]):
                 waited = await_done(wait, ports.kubectl, patience)
                 ports.say("wait", f"{waited.name}: {waited.text} ({duration(waited.seconds)})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from loader.cluster.kubectl import Kubectl
 from loader.cluster.objects import JsonObject, Key, key_of, objects_in, resource_version, with_version
 from loader.cluster.patches import overlaid, patched
 from loader.cluster.plan import Change, Plan, decide
+from loader.cluster.retry import Retry
 from loader.cluster.stages import Stage, stages
-from loader.cluster.waits import FIRST_PAUSE, Clock
+from loader.cluster.waits import FIRST_PAUSE, Clock, Found, Patience, Wait
 from loader.cluster.wishes import Wish
 
 # Operators write their status all the time, so a few lost races are normal; more mean that someone fights us.
@@ -69,35 +71,29 @@ class _NoJournal:
         pass
 
 
-def read_current(kubectl: Kubectl, keys: Iterable[Key]) -> dict[Key, JsonObject]:
-    """Return the objects that are there, by key, in one call."""
-    found = kubectl.get_all(tuple(keys))
-    return {key_of(item, "an object of the cluster"): item for item in found}
-
-
 def apply_plan(
     kubectl: Kubectl,
     plan: Plan,
     *,
     on_applied: Callable[[Applied], None] = lambda applied: None,
-    on_stage: Callable[[Stage], None] = lambda stage: None,
+    on_stage: Callable[[Stage, Found], None] = lambda stage, found: None,
     journal: Journal | None = None,
-    clock: Clock | None = None,
+    patience: Patience | None = None,
 ) -> tuple[Applied, ...]:
     """Make every change of ``plan`` and return what happened, in order.
 
     Each object as the API server stored it has what was asked, at once and again when its stage is written; then
-    ``on_stage`` may wait for what the cluster makes of it. A failure is a ``ClusterError`` that names what was
-    applied before it; what is there already is not undone, and the same command goes on from there.
+    ``on_stage`` may wait for what the cluster makes of it: it is given what was read of its waits' objects. A failure
+    is a ``ClusterError`` that names what was applied before it; what is there already is not undone, and the same
+    command goes on from there.
     """
     plan.require_clear()
-    run = _Run(kubectl, on_applied, journal or _NoJournal(), clock or Clock())
+    run = _Run(kubectl, on_applied, journal or _NoJournal(), patience or Patience(Clock()))
     try:
-        for stage in stages(plan.changes):
+        for stage in stages(plan.changes, plan.rook_version):
             for batch in _batches(stage.changes):
                 run.carry_out(batch)
-            run.read_back()
-            on_stage(stage)
+            on_stage(stage, run.read_back(stage.waits))
     except ClusterError as error:
         raise run.interrupted(error) from error
     return tuple(run.done)
@@ -145,11 +141,14 @@ def holds(change: Change, stored: JsonObject) -> bool:
 
 
 class _Run:
-    def __init__(self, kubectl: Kubectl, on_applied: Callable[[Applied], None], journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self, kubectl: Kubectl, on_applied: Callable[[Applied], None], journal: Journal, patience: Patience
+    ) -> None:
         self._kubectl = kubectl
         self._tell = on_applied
         self._journal = journal
-        self._clock = clock
+        self._clock = patience.clock
+        self._retry = Retry(patience)
         self._written: list[Change] = []
         self.done: list[Applied] = []
 
@@ -168,13 +167,15 @@ class _Run:
     def _apply(self, batch: tuple[Change, ...]) -> None:
         what = _several(batch)
         versions = [change.resource_version for change in batch]
-        answers = self._kubectl.apply([change.body or {} for change in batch], versions, what)
+        bodies = [change.body or {} for change in batch]
+        answers = self._retry(lambda: self._kubectl.apply(bodies, versions, what))
         stored = {key_of(item, f"an answer to applying {what}"): item for item in answers}
         self._accepted([(change, stored.get(_key(change))) for change in batch])
         self._establish([key for key in stored if key.kind == "CustomResourceDefinition"])
 
     def _write(self, change: Change) -> None:
         """Create or patch one object; lost races are read and decided anew, never forced."""
+        met = self._retry.met
         for attempt in itertools.count(1):
             stored = self._send(change)
             if stored is not None:
@@ -187,22 +188,28 @@ class _Run:
                     retryable=True,
                 )
             self._clock.sleep(_PAUSE * 2 ** (attempt - 1))
-            change = self._decided_anew(change)
+            fresh = self._decided_anew(change)
+            # A write whose answer was lost has most likely been made, and what it made is ours.
+            lost = self._retry.met > met
+            if not fresh.writes and lost:
+                return self._accepted([(change, fresh.before)])
+            change = fresh
             if not change.writes:
                 return self._note([(change, change.action, change.before)])
-            self._journal.begin([change], again=True)
+            self._journal.begin([change], again=not lost)
         return None
 
     def _send(self, change: Change) -> Optional[Mapping[str, Any]]:
-        if change.body is None:
+        body, patch_type = change.body, change.patch_type
+        if body is None:
             raise RuntimeError(f"{change} has nothing to send")
-        if change.patch_type is None:
-            return self._kubectl.create(change.body, str(change))
-        current = change.resource_version or resource_version(self._read(_key(change)))
-        return self._kubectl.patch(_key(change), change.patch_type, with_version(change.body, current))
+        if patch_type is None:
+            return self._retry(lambda: self._kubectl.create(body, str(change)))
+        guarded = with_version(body, change.resource_version or resource_version(self._read(_key(change))))
+        return self._retry(lambda: self._kubectl.patch(_key(change), patch_type, guarded))
 
     def _read(self, key: Key) -> Optional[JsonObject]:
-        return read_current(self._kubectl, [key]).get(key)
+        return self._retry(lambda: self._kubectl.read([key])).get(key)
 
     def _decided_anew(self, change: Change) -> Change:
         fresh, findings = decide(_wish(change), self._read(_key(change)))
@@ -233,7 +240,7 @@ class _Run:
         """Wait until the API server serves the kinds of new CRDs, which it does a moment after it stored them."""
         deadline = self._clock.now() + ESTABLISH_TIMEOUT
         while keys:
-            current = read_current(self._kubectl, keys)
+            current = self._retry(functools.partial(self._kubectl.read, tuple(keys)))
             keys = [key for key in keys if not _established(current.get(key))]
             if keys and self._clock.now() > deadline:
                 why = f"not Established after {ESTABLISH_TIMEOUT:.0f} s"
@@ -241,16 +248,21 @@ class _Run:
             if keys:
                 self._clock.sleep(FIRST_PAUSE)
 
-    def read_back(self) -> None:
-        """Read everything written once more: an operator or a webhook may have put it back."""
+    def read_back(self, waits: Sequence[Wait]) -> Found:
+        """Read everything written once more: an operator or a webhook may have put it back.
+
+        In the same call what ``waits`` look at first.
+        """
         # Only the last change of an object tells its final state.
         last = {_key(change): change for change in self._written}
         self._written = []
-        stored = read_current(self._kubectl, last) if last else {}
+        keys = (*last, *(key for wait in waits for key in wait.keys))
+        found = self._retry(lambda: self._kubectl.read(dict.fromkeys(keys)))
         for key, change in last.items():
-            item = stored.get(key)
+            item = found.get(key)
             if item is None or not holds(change, item):
                 raise _not_held(change, item)
+        return found
 
     def interrupted(self, error: ClusterError) -> ClusterError:
         """Return ``error`` with what was applied before it."""

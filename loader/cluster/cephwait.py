@@ -10,9 +10,11 @@ import urllib.parse
 from collections.abc import Sequence
 
 from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import JsonObject, Key, field, is_unwatched, key_of, labels_of, objects_in, text
+from loader.cluster.objects import JsonObject, Key, field, labels_of, objects_in, text
 from loader.cluster.rollout import PATIENCE, explained, rollout_verdict
-from loader.cluster.waits import DONE, FAILING, PAUSED, WAITING, Verdict
+from loader.cluster.rookrange import parse_version
+from loader.cluster.waits import DONE, FAILING, PAUSED, WAITING, Found, Verdict
+from loader.cluster.watchers import Trace, Watchers
 
 UNRECONCILED = "ceph.rook.io/do-not-reconcile"
 _LIMIT = 3600.0  # daemon by daemon, each behind a health check
@@ -20,32 +22,41 @@ _DETECT = "app in (rook-ceph-detect-version,rook-ceph-csi-detect-version)"
 
 
 class CephWait:
-    """Waits until the CephCluster ``key`` runs ``image`` in every daemon."""
+    """Waits until the CephCluster ``key`` runs ``image`` in every daemon.
 
-    def __init__(self, document: str, key: Key, image: str) -> None:
+    ``rook`` is the version that every daemon must be labelled with, empty where it is not known; ``made``: this load
+    has just made the CephCluster; ``trace`` is shared with other waits.
+    """
+
+    def __init__(
+        self, document: str, key: Key, image: str, *, rook: str = "", made: bool = False, trace: Trace | None = None
+    ) -> None:
         self.name = str(key)
         self.document = document
+        self.keys = (key,)
         self._key = key
         self._image = image
+        self._rook = rook
+        self._watchers = Watchers(trace, made=made, of_rook=True)
 
     def limit(self) -> float:
         """Return an hour."""
         return _LIMIT
 
-    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
-        """Read the CephCluster; once it is Ready also the Deployments of its daemons."""
+    def look(self, kubectl: Kubectl, found: Found, waited: float, /) -> Verdict:
+        """Judge the CephCluster; once it is Ready read also the Deployments of its daemons."""
         namespace = self._key.namespace or ""
-        found = {key_of(item, "an object of the cluster"): item for item in kubectl.get_all([self._key])}
-        verdict = ceph_verdict(found.get(self._key), self._image)
-        if verdict.state == WAITING and is_unwatched(found.get(self._key), waited):
-            return Verdict(DONE, f"{self._key}: accepted; no operator ever wrote its status, so nothing to wait for")
+        cluster = found.get(self._key)
+        verdict = ceph_verdict(cluster, self._image)
+        if cluster is not None and verdict.state == WAITING and self._watchers.is_nobody(kubectl, [cluster], waited):
+            return Verdict(DONE, "accepted; no operator ever wrote its status, so nothing to wait for")
         if verdict.state in {WAITING, FAILING} and waited >= PATIENCE:
             return explained(verdict, kubectl, namespace, _DETECT)
         if verdict.state != DONE:
             return verdict
         selector = urllib.parse.quote(f"rook_cluster={namespace}", safe="")
         answer = kubectl.get_raw(f"/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector={selector}")
-        return daemons_verdict(objects_in(answer, "items"), verdict)
+        return daemons_verdict(objects_in(answer, "items"), verdict, self._rook)
 
 
 def ceph_verdict(cluster: JsonObject | None, image: str) -> Verdict:
@@ -80,12 +91,18 @@ def _progress(cluster: JsonObject, image: str, phase: str, message: str) -> Verd
     return Verdict(DONE, ", ".join(part for part in (health, version and f"one version {version}", phase) if part))
 
 
-def daemons_verdict(daemons: Sequence[JsonObject], verdict: Verdict) -> Verdict:
-    """Judge the daemons' Deployments: one Rook version, one Ceph version, all rolled out; else ``verdict`` stands."""
+def daemons_verdict(daemons: Sequence[JsonObject], verdict: Verdict, rook: str = "") -> Verdict:
+    """Judge the daemons' Deployments: one Rook version, one Ceph version, all rolled out; else ``verdict`` stands.
+
+    The one Rook version must be ``rook``: before the new operator has looked, all are of the old one.
+    """
     for label in ("rook-version", "ceph-version"):
         versions = sorted({labels_of(item)[label] for item in daemons if label in labels_of(item)})
         if len(versions) > 1:
             return Verdict(WAITING, f"daemons with {label} {', '.join(versions)}")
+        if label == "rook-version" and rook and any(parse_version(one) != parse_version(rook) for one in versions):
+            hint = "the log of rook-ceph-operator tells what keeps it from its daemons"
+            return Verdict(WAITING, f"daemons with {label} {versions[0]}, the new one is {rook}", hint)
     late = [found for found in (rollout_verdict(item, {}) for item in daemons) if found.state != DONE]
     if late:
         return Verdict(WAITING, f"{len(late)} of {len(daemons)} daemons: {late[0].text}", late[0].hint)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import JsonObject, Key, field, key_of, text
+from loader.cluster.objects import JsonObject, Key, field, text
 from loader.cluster.rollout import PATIENCE, explained, images_of, rollout_verdict, selector_of
-from loader.cluster.waits import DONE, FAILING, WAITING, Verdict
+from loader.cluster.waits import DONE, FAILING, WAITING, Found, Verdict
+from loader.cluster.watchers import Watchers
 
 IMAGE_SET = "rook-csi-operator-image-set-configmap"
 # ConfigMap key of Rook v1.4 to v1.19 -> the key of the image set, which v1.20 reads directly.
@@ -71,18 +72,22 @@ class CsiWait:
 
     def __init__(self, document: str, namespace: str, images: Mapping[str, str]) -> None:
         self.document = document
+        self.keys = workload_keys(namespace)
         self._namespace = namespace
         self._images = images
+        self._watchers = Watchers(made=True)
 
     def limit(self) -> float:
         """Return 30 minutes."""
         return _LIMIT
 
-    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
-        """Read all workloads in one call; after a while also why their pods wait."""
-        found = kubectl.get_all(workload_keys(self._namespace))
-        verdict = csi_verdict(found, self._images)
-        late = [item for item in found if workload_verdict(item, self._images).state == WAITING]
+    def look(self, kubectl: Kubectl, found: Found, waited: float, /) -> Verdict:
+        """Judge all workloads; after a while read also why their pods wait."""
+        there = [found[key] for key in self.keys if key in found]
+        verdict = csi_verdict(there, self._images)
+        if verdict.state == WAITING and self._watchers.is_nobody(kubectl, there, waited):
+            return Verdict(DONE, "no controller ever wrote a CSI workload's status, so nothing to wait for")
+        late = [item for item in there if workload_verdict(item, self._images).state == WAITING]
         if verdict.state == WAITING and waited >= PATIENCE and late:
             return explained(verdict, kubectl, self._namespace, selector_of(late[0]))
         return verdict
@@ -129,17 +134,16 @@ class ImageSetWait:
 
     def __init__(self, document: str, namespace: str, images: Mapping[str, str]) -> None:
         self.document = document
-        self._key = Key("v1", "ConfigMap", namespace, IMAGE_SET)
+        self.keys = (Key("v1", "ConfigMap", namespace, IMAGE_SET),)
         self._images = images
 
     def limit(self) -> float:
         """Return 15 minutes."""
         return _LIMIT / 2
 
-    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
-        """Read the ConfigMap."""
-        found = {key_of(item, "an object of the cluster"): item for item in kubectl.get_all([self._key])}
-        return image_set_verdict(found.get(self._key), self._images)
+    def look(self, kubectl: Kubectl, found: Found, waited: float, /) -> Verdict:
+        """Judge the ConfigMap."""
+        return image_set_verdict(found.get(self.keys[0]), self._images)
 
 
 def image_set_verdict(item: JsonObject | None, images: Mapping[str, str]) -> Verdict:

@@ -30,15 +30,18 @@ def essence(item: JsonObject) -> dict[str, Any]:
     return {**{k: v for k, v in item.items() if k != "status"}, "metadata": metadata}
 
 
-def object_diff(key: Key, before: Optional[JsonObject], after: JsonObject) -> str:
-    """Return the unified diff of the essences of two states of ``key``, capped, empty where nothing changes."""
-    old, new = (essence(before) if before is not None else {}), essence(after)
+def object_diff(key: Key, before: Optional[JsonObject], after: Optional[JsonObject], name: str = "bundle") -> str:
+    """Return the unified diff of the essences of two states of ``key``, capped, empty where nothing changes.
+
+    None is an object that is not there; ``name`` is what the side of ``after`` is called.
+    """
+    old, new = (essence(item) if item is not None else {} for item in (before, after))
     if old == new:
         return ""
     left = _text(_masked(old, old, key.kind)) if before is not None else []
-    right = _text(_masked(new, old, key.kind))
-    name = f"{key.resource}/{key.name}"
-    lines = list(difflib.unified_diff(left, right, f"cluster {name}", f"bundle {name}", lineterm=""))
+    right = _text(_masked(new, old, key.kind)) if after is not None else []
+    what = f"{key.resource}/{key.name}"
+    lines = list(difflib.unified_diff(left, right, f"cluster {what}", f"{name} {what}", lineterm=""))
     return _capped(lines)
 
 

@@ -122,7 +122,7 @@ _RULES = (
         "the API server or one of its webhooks is not ready: wait a little and run the same command again",
     ),
 )
-RETRYABLE = frozenset({Cause.UNREACHABLE, Cause.BUSY, Cause.CONFLICT})
+RETRYABLE = frozenset({Cause.UNREACHABLE, Cause.BUSY})
 _FORBIDDEN = re.compile(r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"')
 
 

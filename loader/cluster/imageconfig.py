@@ -23,7 +23,7 @@ from loader.cluster.wishes import Wish
 DOCKERCONFIG = ".dockerconfigjson"
 MAX_FILE = 1024 * 1024  # what a Secret or ConfigMap can hold
 CA_MAP = "airgap-registry-cas"
-GROUP_VERSIONS = ("v1", CONFIG)
+GROUP_VERSIONS = (CONFIG,)
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 

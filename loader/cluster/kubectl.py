@@ -9,7 +9,7 @@ import datetime
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from loader.cluster.failures import (
     shell_line,
     warnings,
 )
-from loader.cluster.objects import MANAGER, Key, listed, objects_in, text, with_version
+from loader.cluster.objects import MANAGER, JsonObject, Key, key_of, listed, objects_in, text, with_version
 from loader.cluster.process import Finished, Runner
 
 PROGRAMS = ("oc", "kubectl")
@@ -53,9 +53,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Greeting:
-    """What the first answer tells: the server's version, its clock, and the client by name and version."""
+    """What the first answer tells: the server's API groups, its clock, and the client by name and version."""
 
-    version: Mapping[str, Any]
+    groups: Mapping[str, Any]
     clock: Optional[datetime.datetime] = None
     client: str = ""
 
@@ -159,22 +159,29 @@ class Kubectl:
         finished, _, error = self._call(argv, what, _encode(listed([key.stub() for key in keys])), len(keys))
         return json_objects(_checked(finished, error), what)
 
-    def list_all(self, resources: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """Return all objects of cluster-scoped ``resources`` (``nodes``, ``machineconfigs.GROUP``), in one call."""
+    def read(self, keys: Iterable[Key]) -> dict[Key, JsonObject]:
+        """Return those of the named objects that are there, by key, in one call."""
+        return {key_of(item, "an object of the cluster"): item for item in self.get_all(tuple(keys))}
+
+    def list_all(self, resources: Sequence[str], namespace: str | None = None) -> tuple[dict[str, Any], ...]:
+        """Return all objects of ``resources`` (``nodes``, ``machineconfigs.GROUP``), in one call.
+
+        Of namespaced ones those in ``namespace``; it means nothing to the others.
+        """
         what = f"listing {', '.join(resources)}"
-        finished, _, error = self._call(["get", ",".join(resources), "-o", "json"], what)
+        finished, _, error = self._call(["get", ",".join(resources), *_in(namespace), "-o", "json"], what)
         return json_objects(_checked(finished, error), what)
 
     def greet(self) -> Greeting:
-        """Ask for the server's version; the same call tells its clock (Date, whole seconds) and this client's version.
+        """Ask for the API groups; the same call tells the server's clock (Date, whole seconds) and the client version.
 
         The client prints headers from verbosity 8 on, a token as ``<masked>`` since always; none of it is kept.
         """
-        finished, _, error = self._call(["get", "--raw", "/version", "-v=8"], "reading /version")
+        finished, _, error = self._call(["get", "--raw", "/apis", "-v=8"], "reading /apis")
         _checked(finished, error)
         date, client = _DATE.search(_words(finished)), _CLIENT.search(_words(finished))
         return Greeting(
-            self._only(finished, "reading /version"),
+            self._only(finished, "reading /apis"),
             parsedate_to_datetime(date[1]) if date else None,
             " ".join(client.groups()) if client else "",
         )

@@ -6,18 +6,19 @@ import base64
 import binascii
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Optional, TypeVar
+from typing import Optional
 
 from loader.bundle.errors import ClusterError
 from loader.cluster.failures import printable
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.nodeeffect import Rules, policy_override
-from loader.cluster.objects import JsonObject, Key, key_of, labels_of, objects_in, text
+from loader.cluster.objects import JsonObject, Key, labels_of, objects_in, text
 from loader.cluster.objects import field as value_at
 from loader.cluster.platforms import KUBERNETES, Platform, platform_of
+from loader.cluster.reading import Reader
 from loader.cluster.registriestoml import Registries, parse
 from loader.cluster.rendered import registries_conf
 from loader.cluster.survey import MIRROR_APIS, Survey
@@ -28,12 +29,12 @@ POOL, MACHINE_CONFIG = "MachineConfigPool", "MachineConfig"
 CONFIG = "config.openshift.io/v1"
 IMAGE_CONFIG = Key(CONFIG, "Image", None, "cluster")
 PULL_SECRET = Key("v1", "Secret", "openshift-config", "pull-secret")
+_VERSION = Key(CONFIG, "ClusterVersion", None, "version")
 _INFRASTRUCTURE = Key(CONFIG, "Infrastructure", None, "cluster")
 _POLICY = Key("operator.openshift.io/v1", "MachineConfiguration", None, "cluster")
 _NO_DRAIN = Key("v1", "ConfigMap", "openshift-machine-config-operator", "image-registry-override-drain")
 _MICROSHIFT = Key("v1", "ConfigMap", "kube-public", "microshift-version")
 _DOCKERCONFIG = ".dockerconfigjson"
-_One = TypeVar("_One", str, Key)
 
 
 @dataclass(frozen=True)
@@ -67,55 +68,22 @@ class NodeSide:
     logins: Optional[frozenset[str]] = None
     unread: tuple[str, ...] = ()
     topology: str = ""
+    openshift: Optional[str] = None
 
 
-class _Reader:
-    """Reads many things at once, and one by one where a part of them is refused."""
-
-    def __init__(self, kubectl: Kubectl, found: Survey) -> None:
-        self._kubectl = kubectl
-        self._found = found
-        self.unread: list[str] = []
-
-    def lists(self, wanted: Iterable[tuple[str, str]]) -> tuple[JsonObject, ...]:
-        """Return all objects of the (api version, kind) pairs that are served."""
-        served = [self._found.resource(*pair) for pair in wanted]
-        names = [f"{r.plural}.{r.api_version.rpartition('/')[0]}" for r in served if r is not None]
-        return self._all_or_each([*names, "nodes"], self._kubectl.list_all)
-
-    def named(self, keys: Iterable[Key]) -> dict[Key, JsonObject]:
-        """Return those of the objects that are there and whose kind is served."""
-        served = [key for key in keys if key.api_version == "v1" or self._found.resource(key.api_version, key.kind)]
-        items = self._all_or_each(served, self._kubectl.get_all)
-        return {key_of(item, "an object of the cluster"): item for item in items}
-
-    def conf(self, pool: str, machine_config: Optional[JsonObject]) -> Optional[Registries]:
-        """Return the registries.conf in a pool's rendered configuration."""
-        try:
-            content = registries_conf(machine_config) if machine_config is not None else ""
-            return parse(content.encode("utf-8"), f"registries.conf of pool {pool}") if content else None
-        except ClusterError as error:
-            self.unread.append(str(error))
-            return None
-
-    def _all_or_each(
-        self, wanted: Sequence[_One], read: Callable[[Sequence[_One]], Sequence[JsonObject]]
-    ) -> tuple[JsonObject, ...]:
-        try:
-            return tuple(read(wanted)) if wanted else ()
-        except ClusterError as error:
-            if len(wanted) == 1:
-                # Whoever may not see MicroShift's own ConfigMap is hardly on MicroShift, whose users are its admins.
-                self.unread += [] if wanted[0] == _MICROSHIFT else [str(error)]
-                return ()
-        return tuple(item for one in wanted for item in self._all_or_each([one], read))
+# Whoever may not see MicroShift's own ConfigMap is hardly on MicroShift, whose users are its admins.
+UNMISSED = frozenset({_MICROSHIFT})
+KINDS = (*((api, kind) for api in MIRROR_APIS for kind in MIRROR_LISTS), (_MCO, POOL))
 
 
 def read_nodes(kubectl: Kubectl, found: Survey) -> NodeSide:
     """Read the node side in two or three calls; what this login may not read is left out and named in ``unread``."""
-    reader = _Reader(kubectl, found)
-    kinds = [(api, kind) for api in MIRROR_APIS for kind in MIRROR_LISTS]
-    listed = reader.lists([*kinds, (_MCO, POOL)])
+    reader = Reader(kubectl, found, unmissed=UNMISSED)
+    return node_side(reader, found, reader.lists(KINDS))
+
+
+def node_side(reader: Reader, found: Survey, listed: Iterable[JsonObject]) -> NodeSide:
+    """Return the node side from all the objects of ``KINDS`` and nodes there are, and a few that are named."""
     by_kind: dict[str, list[JsonObject]] = {}
     for item in listed:
         by_kind.setdefault(text(item, "kind"), []).append(item)
@@ -126,15 +94,16 @@ def read_nodes(kubectl: Kubectl, found: Survey) -> NodeSide:
     openshift = found.resource(CONFIG, IMAGE_CONFIG.kind) is not None
     core = [PULL_SECRET, _NO_DRAIN] if openshift else []
     core += [] if found.resource(CONFIG, _INFRASTRUCTURE.kind) else [_MICROSHIFT]
-    named = reader.named([IMAGE_CONFIG, _INFRASTRUCTURE, _POLICY, *core, *configs])
-    confs = {name: reader.conf(name, named.get(key)) for name, key in keys.items()}
+    named = reader.named([_VERSION, IMAGE_CONFIG, _INFRASTRUCTURE, _POLICY, *core, *configs])
+    confs = {name: _conf(name, named.get(key), reader.unread) for name, key in keys.items()}
+    version = printable(text(named.get(_VERSION), "status", "desired", "version")) or None
     infrastructure, image_config = named.get(_INFRASTRUCTURE), named.get(IMAGE_CONFIG)
     ca_name = text(image_config, "spec", "additionalTrustedCA", "name")
     authorities = reader.named([ca_key(ca_name)]) if ca_name else {}
     override = policy_override(named.get(_POLICY), named.get(_NO_DRAIN))
     topology = printable(text(infrastructure, "status", "controlPlaneTopology"))
     return NodeSide(
-        rules=Rules(parse_openshift(found.openshift), topology == "SingleReplica", override),
+        rules=Rules(parse_openshift(version), topology == "SingleReplica", override),
         platform=platform_of(found.kubernetes, infrastructure, named.get(_MICROSHIFT), nodes),
         mirror_objects=tuple(item for kind in MIRROR_LISTS for item in by_kind.get(kind, [])),
         pools=tuple(_pool(pool, confs) for pool in pools),
@@ -145,7 +114,18 @@ def read_nodes(kubectl: Kubectl, found: Survey) -> NodeSide:
         logins=_logins(named.get(PULL_SECRET)),
         unread=tuple(printable(item) for item in reader.unread),
         topology=topology,
+        openshift=version,
     )
+
+
+def _conf(pool: str, machine_config: Optional[JsonObject], unread: list[str]) -> Optional[Registries]:
+    """Return the registries.conf in a pool's rendered configuration."""
+    try:
+        content = registries_conf(machine_config) if machine_config is not None else ""
+        return parse(content.encode("utf-8"), f"registries.conf of pool {pool}") if content else None
+    except ClusterError as error:
+        unread.append(str(error))
+        return None
 
 
 def ca_key(name: str) -> Key:

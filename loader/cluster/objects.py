@@ -38,6 +38,11 @@ class Key:
         return self.api_version.rpartition("/")[2]
 
     @property
+    def of_kind(self) -> tuple[str, str]:
+        """Return API version and kind."""
+        return self.api_version, self.kind
+
+    @property
     def resource(self) -> str:
         """Return the kind as oc and kubectl take it without doubt about the group: ``deployment.apps``."""
         return f"{self.kind.lower()}.{self.group}" if self.group else self.kind.lower()
@@ -126,12 +131,3 @@ def objects_in(value: object, *path: str) -> tuple[Mapping[str, Any], ...]:
     """Return the objects of the list at ``path``; anything else in or instead of it is left out."""
     found = field(value, *path)
     return tuple(item for item in found if isinstance(item, Mapping)) if isinstance(found, list) else ()
-
-
-# A controller that runs writes its first status within a second or two; ten are enough for a busy one.
-_UNWATCHED_AFTER = 10.0
-
-
-def is_unwatched(item: JsonObject | None, waited: float) -> bool:
-    """Tell whether no controller looks after ``item``: in ``waited`` seconds nobody has ever written a status."""
-    return item is not None and not item.get("status") and waited >= _UNWATCHED_AFTER

@@ -75,7 +75,8 @@ class Plan:
     """Every change in the order it is made, the findings, what nodes will do pool by pool, and what Rook will do.
 
     ``portrait`` are lines on the cluster as it is; ``endpoints`` where nodes will pull each image (``source@digest``)
-    from, in the order they ask; ``releases`` are of Helm and have to be upgraded before the rest of Rook can be.
+    from, in the order they ask; ``releases`` are of Helm and have to be upgraded before the rest of Rook can be;
+    ``rook_version`` is the release of the operator's image, empty where its tag names none.
     """
 
     changes: tuple[Change, ...]
@@ -85,6 +86,7 @@ class Plan:
     portrait: tuple[str, ...] = ()
     endpoints: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     releases: tuple[Release, ...] = ()
+    rook_version: str = ""
 
     @property
     def writes(self) -> tuple[Change, ...]:

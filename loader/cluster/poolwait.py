@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from loader.bundle.errors import ClusterError
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.mirrorsets import MIRROR_LISTS
-from loader.cluster.objects import JsonObject, field, is_unwatched, objects_in, text
+from loader.cluster.objects import JsonObject, Key, field, objects_in, text
 from loader.cluster.rendered import logins_in, mirrors_in, registries_conf
-from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Verdict
+from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Found, Verdict
+from loader.cluster.watchers import Watchers
 
 POOLS = "/apis/machineconfiguration.openshift.io/v1/machineconfigpools"
 CONFIGS = "/apis/machineconfiguration.openshift.io/v1/machineconfigs"
@@ -44,6 +45,7 @@ class PoolWait:
     """
 
     name = "pools"
+    keys: tuple[Key, ...] = ()  # which pools there are is seen anew each time
 
     def __init__(
         self,
@@ -62,17 +64,19 @@ class PoolWait:
         self._what = "login is" if self._logins else "mirrors are"
         self._configs: dict[str, tuple[Table, bool]] = {}
         self._largest = 0
+        self._watchers = Watchers()
 
     def limit(self) -> float:
         """Return 20 minutes, more for pools of many nodes."""
         return max(SHORTEST_LIMIT, NODE_LIMIT * self._largest)
 
-    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
+    def look(self, kubectl: Kubectl, found: Found, waited: float, /) -> Verdict:
         """Read the pools, and each new configuration of theirs once."""
         pools = objects_in(kubectl.get_raw(POOLS), "items")
         if not pools:
             return Verdict(DONE, "no MachineConfigPool is here: nothing rolls the mirrors out, nothing to wait for")
-        if all(is_unwatched(pool, waited) and not field(pool, "spec", "configuration") for pool in pools):
+        bare = not any(field(pool, "spec", "configuration") for pool in pools)
+        if bare and self._watchers.is_nobody(kubectl, pools, waited):
             return Verdict(DONE, "no controller ever wrote a pool's status: nothing rolls the mirrors out")
         self._largest = max(_count(pool, "machineCount") for pool in pools)
         late = [name_of(pool) for pool in pools if not self._rendered(kubectl, pool, waited)]

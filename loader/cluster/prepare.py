@@ -10,23 +10,25 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from loader.bundle.errors import ClusterError
-from loader.cluster.apply import read_current
 from loader.cluster.finding import Finding
 from loader.cluster.imageconfig import GROUP_VERSIONS, authority_wishes, login_wish
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.mirrorsets import MIRROR_LISTS, MirrorWay
-from loader.cluster.nodeside import NodeSide, read_nodes
+from loader.cluster.nodeside import KINDS, UNMISSED, NodeSide, node_side
 from loader.cluster.objects import JsonObject, Key, key_of, resource_version
 from loader.cluster.permissions import every_access, missing_permissions, require
 from loader.cluster.plan import Change, Plan, make_plan, with_preview
 from loader.cluster.portrait import cluster_words, node_words
 from loader.cluster.prediction import predict
 from loader.cluster.preflight import Grants, PullChecks, Pulls, client_findings, clock_findings, endpoints_of
-from loader.cluster.rookauto import named
-from loader.cluster.rookdrivers import driver_versions, read_drivers, with_pokes
+from loader.cluster.reading import Reader
+from loader.cluster.rollout import images_of
+from loader.cluster.rookauto import OPERATOR, named
+from loader.cluster.rookdrivers import DRIVERS, driver_kinds, driver_versions, with_pokes
 from loader.cluster.rookeffect import Turn, csi_keys, rook_effects
 from loader.cluster.rookpreflight import rook_findings
-from loader.cluster.survey import Survey, survey
+from loader.cluster.rookrange import parse_version
+from loader.cluster.survey import DAEMONS, DEPLOYMENTS, Survey, survey, with_daemons
 from loader.cluster.wishes import Pair, Wish, group_versions, keys_to_read, rook_namespaces
 
 
@@ -57,12 +59,14 @@ def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] 
     asked = asked or Asked()
     pairs = named(kubectl, documents, asked.ceph_cluster)
     own = GROUP_VERSIONS if asked.authority or asked.login else ()
-    found = survey(kubectl, {*group_versions(pairs), *own, *driver_versions(pairs)}, rook_namespaces(pairs))
-    side, current = _read(kubectl, pairs, found)
+    found = survey(kubectl, {*group_versions(pairs), *own, *driver_versions(pairs)})
+    listed, side, current = _read(kubectl, pairs, found)
+    found = dataclasses.replace(found, openshift=side.openshift)
+    found = with_daemons(found, listed)
     first = _own_wishes(side, asked)
     current.update(_current(kubectl, [wish.key for wish in first if wish.key not in current], found))
     plan = make_plan(pairs, found, current, way=asked.way, side=side, first=first)
-    plan = with_pokes(plan, read_drivers(kubectl, found, plan))
+    plan = with_pokes(plan, [item for item in listed if item.get("kind") == "Driver"])
     refused = missing_permissions(kubectl, plan.changes, found)
     findings = [*plan.findings, *client_findings(found.client), *refused, *_clocks(asked, found)]
     findings += rook_findings(plan.changes, current, found)
@@ -74,12 +78,21 @@ def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] 
     return found, with_rook(plan, [current[key] for key in csi_keys(pairs) if key in current], found, asked)
 
 
-def _read(kubectl: Kubectl, pairs: Sequence[Pair], found: Survey) -> tuple[NodeSide, dict[Key, JsonObject]]:
+def _read(
+    kubectl: Kubectl, pairs: Sequence[Pair], found: Survey
+) -> tuple[tuple[JsonObject, ...], NodeSide, dict[Key, JsonObject]]:
     """Read the nodes' side and the documents' objects at the same time: each read is a process that mostly waits."""
+    reader = Reader(kubectl, found, unmissed={*UNMISSED, DEPLOYMENTS}, needed={DRIVERS})
+    kinds = (*KINDS, DAEMONS, *driver_kinds(pairs, found))
+
+    def sides() -> tuple[tuple[JsonObject, ...], NodeSide]:
+        listed = reader.lists(kinds, sorted(rook_namespaces(pairs)))
+        return listed, node_side(reader, found, listed)
+
     with ThreadPoolExecutor(1) as pool:
-        side = pool.submit(read_nodes, kubectl, found)
+        asked = pool.submit(sides)
         current = _current(kubectl, keys_to_read(pairs, found), found, also=csi_keys(pairs))
-        return side.result(), current
+        return (*asked.result(), current)
 
 
 def _current(
@@ -90,7 +103,7 @@ def _current(
     Where one may not be read, all that may not be done is listed: ``keys`` are to be written too.
     """
     try:
-        return read_current(kubectl, dict.fromkeys([*keys, *also]))
+        return kubectl.read(dict.fromkeys([*keys, *also]))
     except ClusterError:
         asked = (*every_access(keys, found), *every_access(also, found, verbs=("get",)))
         require(kubectl, asked, found)
@@ -108,7 +121,16 @@ def with_rook(plan: Plan, workloads: Sequence[JsonObject], found: Survey, asked:
     writes = [(change.wish, change) for change in plan.changes if change.writes and change.wish is not None]
     turns = [Turn(wish.key, change.before, change.after) for wish, change in writes if change.after is not None]
     tags = {image.digest: image.tag or "" for image in asked.pulls.images} if asked.pulls is not None else {}
-    return dataclasses.replace(plan, rook=rook_effects(turns, workloads, tags, found.rook_daemons))
+    effects = rook_effects(turns, workloads, tags, found.rook_daemons)
+    return dataclasses.replace(plan, rook=effects, rook_version=_operators_release(plan, tags))
+
+
+def _operators_release(plan: Plan, tags: Mapping[str, str]) -> str:
+    """Return the version compiled into the operator that ``plan`` installs, as far as its image's tag tells."""
+    operators = (c.after for c in plan.changes if (c.kind, c.name) == ("Deployment", OPERATOR) and c.action != "skip")
+    images = (images_of(after).get(OPERATOR, "") for after in operators)
+    tag = next((tags.get(image.rpartition("@")[2], "") for image in images), "")
+    return tag if parse_version(tag) else ""
 
 
 def _own_wishes(side: NodeSide, asked: Asked) -> tuple[Wish, ...]:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from loader.bundle.errors import ClusterError
-from loader.cluster.apply import TRIES, read_current
+from loader.cluster.apply import TRIES
 from loader.cluster.diff import essence, object_diff
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.objects import JsonObject, Key, field, objects_in, resource_version, text, with_version
+from loader.cluster.retry import Retry
 from loader.cluster.revert import merge_body, missing_from, taken_back
 from loader.cluster.survey import Resource, Survey
 from loader.cluster.undo import Undo
-from loader.cluster.waits import Clock
+from loader.cluster.waits import Patience
 
 _PAUSE = 0.2
 # Storage hangs on them: they are named, and a person deletes them.
 _NEVER_DELETED = frozenset({"CephCluster", "PersistentVolumeClaim", "PersistentVolume"})
 # What a namespace must not hold any more; the API server fills in the rest of what a namespace always has.
 _CONTENT = ("pods", "persistentvolumeclaims", "deployments.apps", "daemonsets.apps", "statefulsets.apps", "services")
+# The side of a diff that a person gets: "cluster" against this.
+THEN = "before the load"
 _VERBS = {"restore": "patch", "delete": "delete", "create": "create"}
 
 
@@ -87,7 +91,8 @@ def step_for(undo: Undo, present: Optional[JsonObject], *, force: bool) -> Step:
         return _undone_create(undo, present)
     if present is None:
         if force:
-            return Step(undo, "create", object_diff(undo.key, None, undo.before), undo.before, reason="it is gone")
+            diff = object_diff(undo.key, None, undo.before, THEN)
+            return Step(undo, "create", diff, undo.before, reason="it is gone")
         return Step(undo, "none", conflicts=("it is gone",), reason="it is gone")
     here = essence(present)
     merged = taken_back(here, undo.before, undo.after)
@@ -96,7 +101,7 @@ def step_for(undo: Undo, present: Optional[JsonObject], *, force: bool) -> Step:
     return Step(
         undo,
         "restore",
-        object_diff(undo.key, here, merged.item),
+        object_diff(undo.key, here, merged.item, THEN),
         merge_body(here, merged.item),
         merged.conflicts,
         version=resource_version(present),
@@ -112,34 +117,36 @@ def _undone_create(undo: Undo, present: Optional[JsonObject]) -> Step:
     conflicts = missing_from(here, undo.after)
     if undo.uid and text(present, "metadata", "uid") != undo.uid:
         conflicts = ["someone made it anew"]
-    return Step(undo, "delete", object_diff(undo.key, here, {}), conflicts=tuple(conflicts))
+    return Step(undo, "delete", object_diff(undo.key, here, None, THEN), conflicts=tuple(conflicts))
 
 
-def put_back(kubectl: Kubectl, step: Step, found: Survey, *, force: bool, clock: Clock) -> Restored:
+def put_back(kubectl: Kubectl, step: Step, found: Survey, *, force: bool, patience: Patience) -> Restored:
     """Do ``step``; lost races are read and decided anew. Raises ``ClusterError`` where someone changed it meanwhile."""
-    key = step.undo.key
+    key, retry = step.undo.key, Retry(patience)
     if step.action == "delete":
-        return _deleted(kubectl, step, found)
+        return retry(lambda: _deleted(kubectl, step, found))
     for attempt in itertools.count(1):
         if not step.writes:
             return Restored(key, f"{'kept' if step.kept else 'unchanged'} ({step.reason})", done=not step.kept)
-        body = step.body or {}
-        if step.action == "create":
-            answer = kubectl.create(body, str(key))
-        else:
-            answer = kubectl.patch(key, "merge", with_version(body, step.version))
-        if answer is not None:
+        if retry(functools.partial(_sent, kubectl, step)) is not None:
             return Restored(key, "restored", done=True)
         if attempt == TRIES:
             break
-        clock.sleep(_PAUSE * 2 ** (attempt - 1))
-        step = step_for(step.undo, read_current(kubectl, [key]).get(key), force=force)
+        patience.clock.sleep(_PAUSE * 2 ** (attempt - 1))
+        step = step_for(step.undo, retry(lambda: kubectl.read([key])).get(key), force=force)
         if step.conflicts and not force:
             break
     why = ", ".join(step.conflicts) or "the API server answered Conflict (409)"
     raise ClusterError(
         f"{key} was changed by someone else meanwhile", why=why, hint="look at it, then run the same command again"
     )
+
+
+def _sent(kubectl: Kubectl, step: Step) -> Optional[JsonObject]:
+    body = step.body or {}
+    if step.action == "create":
+        return kubectl.create(body, str(step.undo.key))
+    return kubectl.patch(step.undo.key, "merge", with_version(body, step.version))
 
 
 def _deleted(kubectl: Kubectl, step: Step, found: Survey) -> Restored:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from loader.bundle.errors import ClusterError
 from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import JsonObject, Key, field, is_unwatched, key_of, objects_in, text
-from loader.cluster.waits import DONE, FAILED, FAILING, WAITING, Verdict
+from loader.cluster.objects import JsonObject, Key, field, objects_in, text
+from loader.cluster.waits import DONE, FAILED, FAILING, WAITING, Found, Verdict
+from loader.cluster.watchers import Trace, Watchers
 
 # A pod that waits this long is asked why; before that it is merely starting.
 PATIENCE = 20.0
@@ -17,26 +18,33 @@ _HEALTHY = frozenset({"ContainerCreating", "PodInitializing", ""})
 
 
 class RolloutWait:
-    """Waits until the Deployment ``key`` runs ``images`` (container -> reference) in every replica."""
+    """Waits until the Deployment ``key`` runs ``images`` (container -> reference) in every replica.
 
-    def __init__(self, document: str, key: Key, images: Mapping[str, str]) -> None:
+    ``made``: this load has just made it; ``trace`` is shared with other waits.
+    """
+
+    def __init__(
+        self, document: str, key: Key, images: Mapping[str, str], *, made: bool = False, trace: Trace | None = None
+    ) -> None:
         self.name = f"rollout of {key}"
         self.document = document
+        self.keys = (key,)
         self._key = key
         self._images = images
+        self._watchers = Watchers(trace, made=made)
 
     def limit(self) -> float:
         """Return 15 minutes."""
         return LIMIT
 
-    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
-        """Read the Deployment; after a while also why its pods wait."""
-        found = {key_of(item, "an object of the cluster"): item for item in kubectl.get_all([self._key])}
-        verdict = rollout_verdict(found.get(self._key), self._images)
-        if verdict.state == WAITING and is_unwatched(found.get(self._key), waited):
-            return Verdict(DONE, f"{self._key}: accepted; no controller ever wrote its status, so nothing to wait for")
+    def look(self, kubectl: Kubectl, found: Found, waited: float, /) -> Verdict:
+        """Judge the Deployment; after a while read also why its pods wait."""
+        item = found.get(self._key)
+        verdict = rollout_verdict(item, self._images)
+        if item is not None and verdict.state == WAITING and self._watchers.is_nobody(kubectl, [item], waited):
+            return Verdict(DONE, "accepted; no controller ever wrote its status, so nothing to wait for")
         if verdict.state in {WAITING, FAILED} and waited >= PATIENCE:
-            return explained(verdict, kubectl, self._key.namespace or "", selector_of(found.get(self._key)))
+            return explained(verdict, kubectl, self._key.namespace or "", selector_of(item))
         return verdict
 
 

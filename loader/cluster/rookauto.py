@@ -21,6 +21,7 @@ from loader.cluster.wishes import Pair
 AUTO = "auto"
 # RFC 1123, as the API server has it for namespaces; a CephCluster's name may have dots.
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+OPERATOR = "rook-ceph-operator"
 OPERATORS = "/apis/apps/v1/deployments?labelSelector=app%3Drook-ceph-operator"
 CLUSTERS = "/apis/ceph.rook.io/v1/cephclusters"
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 
-from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import JsonObject, Key, field, objects_in, text
+from loader.cluster.objects import JsonObject, Key, field, text
 from loader.cluster.plan import Change, Plan, decide
 from loader.cluster.survey import Survey
 from loader.cluster.wishes import Pair, Wish
 
 POKE = "airgap/images"
+DRIVERS = "drivers.csi.ceph.io"
 GROUP_VERSIONS = ("csi.ceph.io/v1", "csi.ceph.io/v1alpha1")
 
 
@@ -26,14 +27,10 @@ def driver_versions(documents: Iterable[Pair]) -> tuple[str, ...]:
     return GROUP_VERSIONS if any(document.wait == "csi" for document, _ in documents) else ()
 
 
-def read_drivers(kubectl: Kubectl, found: Survey, plan: Plan) -> tuple[JsonObject, ...]:
-    """Return the Drivers of the namespaces whose CSI images ``plan`` changes; one read each where they are served."""
-    api = next((name for name in GROUP_VERSIONS if found.resource(name, "Driver")), None)
-    if api is None:
-        return ()
-    namespaces = dict.fromkeys(change.namespace for change in plan.changes if _is_csi(change))
-    answers = (kubectl.get_raw(f"/apis/{api}/namespaces/{namespace}/drivers") for namespace in namespaces)
-    return tuple({"apiVersion": api, "kind": "Driver", **item} for a in answers for item in objects_in(a, "items"))
+def driver_kinds(documents: Iterable[Pair], found: Survey) -> tuple[tuple[str, str], ...]:
+    """Return the kind to list, by the first of the group-versions that is served; none where it is not needed."""
+    served = (api for api in driver_versions(documents) if found.resource(api, "Driver"))
+    return tuple((api, "Driver") for api in itertools.islice(served, 1))
 
 
 def with_pokes(plan: Plan, drivers: Iterable[JsonObject]) -> Plan:

@@ -20,6 +20,7 @@ from loader.cluster.plan import Change
 from loader.cluster.poolwait import PoolWait, table_of
 from loader.cluster.rollout import RolloutWait
 from loader.cluster.waits import Wait
+from loader.cluster.watchers import Trace
 
 # What the operator's roll-out does not have to be waited for first.
 _TOGETHER = frozenset({("Deployment", "ceph-csi-controller-manager"), ("ConfigMap", "rook-ceph-operator-config")})
@@ -33,17 +34,18 @@ class Stage:
     waits: tuple[Wait, ...]
 
 
-def stages(changes: Sequence[Change]) -> tuple[Stage, ...]:
-    """Cut ``changes``, which are in the order they are made."""
+def stages(changes: Sequence[Change], rook: str = "") -> tuple[Stage, ...]:
+    """Cut ``changes``, which are in the order they are made; ``rook`` is the version that Rook's daemons get."""
     groups = [tuple(group) for _, group in itertools.groupby(changes, lambda c: (c.document, c.kind == "Driver"))]
     result: list[Stage] = []
+    waits_of = _Waits(rook)
     for number, group in enumerate(groups):
         poked = number + 1 < len(groups) and groups[number + 1][0].kind == "Driver"
         if group[0].kind == "Driver":
             # The csi-operator acts on these; what it shall reach stands in the document's other change.
-            waits = tuple(wait for change in groups[number - 1] for wait in _waits(change)) if number else ()
+            waits = tuple(wait for change in groups[number - 1] for wait in waits_of.after(change)) if number else ()
         else:
-            waits = tuple(wait for change in group for wait in _waits(change, poked=poked))
+            waits = tuple(wait for change in group for wait in waits_of.after(change, poked=poked))
         if result and _goes_with(group, result[-1]):
             before = result.pop()
             result.append(Stage((*before.changes, *group), (*before.waits, *waits)))
@@ -61,22 +63,31 @@ def _goes_with(group: tuple[Change, ...], before: Stage) -> bool:
     return rolls and all((change.kind, change.name) in _TOGETHER for change in group)
 
 
-def _waits(change: Change, *, poked: bool = False) -> list[Wait]:
-    """Return what to wait for after ``change``; with ``poked`` only what must be there before the csi-operator is."""
-    wish = change.wish
-    if wish is None or wish.document.wait is None:
-        return []
-    path = wish.document.path
-    if wish.method == "login":
-        return [PoolWait(path, {}, logins=wish.body)]
-    if wish.document.wait == "pools":
-        return [PoolWait(path, table_of(wish.key.kind, change.after), tags=wish.key.kind == ITMS)]
-    if wish.document.wait == "rollout":
-        return [RolloutWait(path, wish.key, _images(wish.body))]
-    if wish.document.wait == "ceph":
-        return [CephWait(path, wish.key, text(wish.body, "spec", "cephVersion", "image"))]
-    images, namespace = _roles(wish.body.get("data")), wish.key.namespace or ""
-    return [(ImageSetWait if poked else CsiWait)(path, namespace, images)]
+class _Waits:
+    """Tells what to wait for after a change; all waits of one load share what they learn of the cluster."""
+
+    def __init__(self, rook: str) -> None:
+        self._rook = rook
+        self._trace = Trace()
+
+    def after(self, change: Change, *, poked: bool = False) -> list[Wait]:
+        """Return the waits; with ``poked`` only for what must be there before the csi-operator is."""
+        wish = change.wish
+        if wish is None or wish.document.wait is None:
+            return []
+        path = wish.document.path
+        if wish.method == "login":
+            return [PoolWait(path, {}, logins=wish.body)]
+        if wish.document.wait == "pools":
+            return [PoolWait(path, table_of(wish.key.kind, change.after), tags=wish.key.kind == ITMS)]
+        made = change.before is None
+        if wish.document.wait == "rollout":
+            return [RolloutWait(path, wish.key, _images(wish.body), made=made, trace=self._trace)]
+        if wish.document.wait == "ceph":
+            image = text(wish.body, "spec", "cephVersion", "image")
+            return [CephWait(path, wish.key, image, rook=self._rook, made=made, trace=self._trace)]
+        images, namespace = _roles(wish.body.get("data")), wish.key.namespace or ""
+        return [(ImageSetWait if poked else CsiWait)(path, namespace, images)]
 
 
 def _roles(data: object) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-import urllib.parse
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,9 +13,10 @@ from loader.bundle.errors import ClusterError
 from loader.cluster.failures import printable
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.mirrorsets import MIRROR_LISTS
-from loader.cluster.objects import JsonObject, objects_in, text
+from loader.cluster.objects import JsonObject, labels_of, objects_in, text
 
 MIRROR_APIS = ("config.openshift.io/v1", "operator.openshift.io/v1alpha1")
+DAEMONS, DEPLOYMENTS = ("apps/v1", "Deployment"), "deployments.apps"
 _NODE_APIS = ("machineconfiguration.openshift.io/v1", "operator.openshift.io/v1")
 # Each read is a process of its own that mostly waits for the network.
 _READERS = 4
@@ -36,23 +37,38 @@ class Resource:
         return f"{self.api_version}/{self.plural}"
 
 
+# Served by every Kubernetes there is, so nobody has to be asked; what else these groups have is discovered.
+ALWAYS = (
+    Resource("v1", "ConfigMap", "configmaps", True),
+    Resource("v1", "Namespace", "namespaces", False),
+    Resource("v1", "Secret", "secrets", True),
+    Resource("apps/v1", "DaemonSet", "daemonsets", True),
+    Resource("apps/v1", "Deployment", "deployments", True),
+)
+
+
+def versions_of(kinds: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Return the group-versions that have to be asked for the (api version, kind) pairs."""
+    known = {(resource.api_version, resource.kind) for resource in ALWAYS}
+    return frozenset(api_version for api_version, kind in kinds if (api_version, kind) not in known)
+
+
 @dataclass(frozen=True)
 class Survey:
     """One cluster: who talks to it, what it is, what of the asked group-versions it serves.
 
-    ``openshift`` is None elsewhere; ``rook_versions`` are the distinct ``rook-version`` labels of the asked
-    namespaces, empty before Rook deployed any daemon, and ``rook_daemons`` the number of its Deployments there.
     ``clock`` is the API server's time and ``client`` the name and version of the program that asks, as far as an
-    answer told.
+    answer told. What is in the cluster is read later: ``openshift`` (None elsewhere), ``rook_versions``, the distinct
+    ``rook-version`` labels of the daemons in the documents' namespaces, and ``rook_daemons``, their number.
     """
 
     server: str
     context: str
     user: str
     kubernetes: str
-    openshift: Optional[str]
     resources: tuple[Resource, ...]
-    rook_versions: tuple[str, ...]
+    openshift: Optional[str] = None
+    rook_versions: tuple[str, ...] = ()
     rook_daemons: int = 0
     clock: Optional[datetime.datetime] = None
     client: str = ""
@@ -73,32 +89,26 @@ class Survey:
         return tuple(kind for kind in MIRROR_LISTS if kind in served)
 
 
-def survey(kubectl: Kubectl, group_versions: Iterable[str], rook_namespaces: Iterable[str] = ()) -> Survey:
-    """Ask the cluster in about ten short reads, four at a time.
+def survey(kubectl: Kubectl, group_versions: Iterable[str]) -> Survey:
+    """Ask the cluster in a few short reads, four at a time; of what is in it, only what every login may see.
 
-    ``group_versions`` are the ones documents need (``apps/v1``, ``v1``). Raises ``ClusterError`` where no server
-    answers or the login is not accepted.
+    ``group_versions`` are the ones documents need, as :func:`versions_of` gives them. Raises ``ClusterError`` where no
+    server answers or the login is not accepted.
     """
     context, server, login = _configured(kubectl.config())
     greeting = kubectl.greet()  # alone and first: an unreachable server is one error, not four
-    groups = _groups(kubectl.get_raw("/apis"))
+    groups = _groups(greeting.groups)
     wanted = sorted({*group_versions, *MIRROR_APIS, *_NODE_APIS} & {*groups, "v1"})
-    namespaces = sorted(set(rook_namespaces))
     with ThreadPoolExecutor(_READERS) as pool:
+        version = pool.submit(kubectl.get_raw, "/version")
         user = pool.submit(_user, kubectl, groups)
-        openshift = pool.submit(_openshift, kubectl, groups)
-        rooks = [pool.submit(_rook_daemons, kubectl, namespace) for namespace in namespaces]
         found = [pool.submit(_resources, kubectl, name) for name in wanted]
-        daemons = [item for future in rooks for item in future.result()]
         return Survey(
             server=server,
             context=context,
             user=user.result() or login,
-            kubernetes=_word(greeting.version, "gitVersion"),
-            openshift=openshift.result(),
-            resources=tuple(resource for future in found for resource in future.result()),
-            rook_versions=tuple(sorted({_word(item, "metadata", "labels", "rook-version") for item in daemons} - {""})),
-            rook_daemons=len(daemons),
+            kubernetes=_word(version.result(), "gitVersion"),
+            resources=(*ALWAYS, *(resource for future in found for resource in future.result())),
             clock=greeting.clock,
             client=greeting.client,
         )
@@ -139,19 +149,18 @@ def _user(kubectl: Kubectl, groups: frozenset[str]) -> str:
     return _word(answer, "status", "userInfo", "username")
 
 
-def _openshift(kubectl: Kubectl, groups: frozenset[str]) -> Optional[str]:
-    if "config.openshift.io/v1" not in groups:
-        return None
-    version = kubectl.get_raw("/apis/config.openshift.io/v1/clusterversions/version", if_allowed=True)
-    return _word(version, "status", "desired", "version") or None
+def with_daemons(found: Survey, listed: Iterable[JsonObject]) -> Survey:
+    """Return ``found`` with what the Deployments of Rook's daemons among ``listed`` tell; pure.
+
+    Their label ``rook-version`` is compiled into the operator, whatever the name of its image.
+    """
+    daemons = [item for item in listed if item.get("kind") == DAEMONS[1] and _of_rook(item)]
+    versions = {printable(labels_of(item).get("rook-version", "")) for item in daemons} - {""}
+    return dataclasses.replace(found, rook_versions=tuple(sorted(versions)), rook_daemons=len(daemons))
 
 
-def _rook_daemons(kubectl: Kubectl, namespace: str) -> tuple[JsonObject, ...]:
-    """Return the Deployments of Rook's daemons; their label ``rook-version`` is compiled in, whatever their image."""
-    selector = urllib.parse.quote(f"rook_cluster={namespace}", safe="")
-    path = f"/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector={selector}"
-    answer = kubectl.get_raw(path, if_allowed=True)  # what is missing is listed with all other permissions
-    return objects_in(answer, "items")
+def _of_rook(item: JsonObject) -> bool:
+    return labels_of(item).get("rook_cluster") == text(item, "metadata", "namespace")
 
 
 def _word(source: object, *path: str) -> str:

@@ -7,17 +7,20 @@ what a person is told. An API server that goes away meanwhile (its own node rest
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Optional, Protocol
 
 from loader.bundle.errors import ClusterError, Pending
 from loader.cluster.failures import printable
 from loader.cluster.kubectl import Kubectl
+from loader.cluster.objects import JsonObject, Key
+
+Found = Mapping[Key, JsonObject]
 
 DONE, WAITING, FAILING, FAILED, PAUSED = "done", "waiting", "failing", "failed", "paused"
 # Never more than one look a second; a roll-out of an hour is looked at every ten seconds.
-FIRST_PAUSE, LONGEST_PAUSE, _GROWTH = 1.0, 10.0, 1.5
+FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 1.0, 10.0, 1.5
 # Operators retry: a reconcile that failed once is no failure yet.
 GRACE = 120.0
 
@@ -48,8 +51,13 @@ class Wait(Protocol):
     name: str
     document: str
 
-    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
-        """Look once, ``waited`` seconds after the first look."""
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Return the objects it looks at, which are read in one call."""
+        ...
+
+    def look(self, kubectl: Kubectl, found: Found, waited: float, /) -> Verdict:
+        """Judge what was ``found`` of ``keys``, ``waited`` seconds after the first look."""
         ...
 
     def limit(self) -> float:
@@ -79,20 +87,21 @@ class Patience:
     ended: Callable[[Waited], None] = lambda waited: None
 
 
-def await_done(wait: Wait, kubectl: Kubectl, patience: Patience) -> Waited:
-    """Look at ``wait`` until it is done and return how it went.
+def await_done(wait: Wait, kubectl: Kubectl, patience: Patience, seen: Found | None = None) -> Waited:
+    """Look at ``wait`` until it is done and return how it went; ``seen`` is what was read of its keys just now.
 
     Raises ``Pending`` where it is paused or its time is up, ``ClusterError`` where it failed or kept failing for two
     minutes; ``patience.ended`` has heard of it by then, after Ctrl-C too.
     """
-    return _Loop(wait, kubectl, patience).run()
+    return _Loop(wait, kubectl, patience, seen).run()
 
 
 class _Loop:
-    def __init__(self, wait: Wait, kubectl: Kubectl, patience: Patience) -> None:
+    def __init__(self, wait: Wait, kubectl: Kubectl, patience: Patience, seen: Found | None) -> None:
         self._wait = wait
         self._kubectl = kubectl
         self._patience = patience
+        self._seen = seen
         self._started = patience.clock.now()
         self._bad_since: Optional[float] = None
         self._let_in = False
@@ -107,14 +116,16 @@ class _Loop:
                     return self._ended(DONE)
                 self._give_up(verdict)
                 self._patience.clock.sleep(pause)
-                pause = min(pause * _GROWTH, LONGEST_PAUSE)
+                pause = min(pause * GROWTH, LONGEST_PAUSE)
         except KeyboardInterrupt:
             self._ended("interrupted")
             raise
 
     def _looked(self) -> Verdict:
         try:
-            verdict = self._wait.look(self._kubectl, self._waited())
+            found = self._kubectl.read(self._wait.keys) if self._seen is None else self._seen
+            self._seen = None
+            verdict = self._wait.look(self._kubectl, found, self._waited())
             self._let_in = True
         except ClusterError as error:
             if error.retryable:

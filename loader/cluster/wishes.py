@@ -12,7 +12,7 @@ from loader.bundle.manifest import ACTIONS, PHASES, Document
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.objects import Key, items_of, key_of, text
 from loader.cluster.patches import patched
-from loader.cluster.survey import Survey
+from loader.cluster.survey import Survey, versions_of
 
 # How a wish becomes a change: create-or-join a mirror object, server-side apply, merge or strategic merge patch, one
 # entry of a pull secret.
@@ -91,9 +91,9 @@ def target_key(document: Document) -> Key:
 
 
 def group_versions(documents: Iterable[Pair]) -> frozenset[str]:
-    """Return every group-version that the documents name, for :func:`loader.cluster.survey.survey`."""
+    """Return the group-versions that the documents need to have asked for, for ``loader.cluster.survey.survey``."""
     pairs = tuple(documents)
-    wished = {wish.key.api_version for document, parsed in pairs for wish in wishes_of(document, parsed)}
+    wished = versions_of(wish.key.of_kind for document, parsed in pairs for wish in wishes_of(document, parsed))
     asked = {document.when.api.rpartition("/")[0] for document, _ in pairs if document.when.api}
     return frozenset(wished | asked)
 

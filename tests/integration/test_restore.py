@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from loader.bundle.errors import ClusterError
-from loader.cluster.apply import read_current
 from loader.cluster.diff import essence
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.objects import key_of
@@ -18,7 +17,7 @@ from loader.cluster.process import ProcessRunner
 from loader.cluster.restore import Restored, put_back, step_for
 from loader.cluster.survey import survey
 from loader.cluster.undo import Undo
-from loader.cluster.waits import Clock
+from loader.cluster.waits import Clock, Patience
 from tests.support.apiserver import ApiServer
 
 Item = dict[str, Any]
@@ -39,8 +38,8 @@ def made(api_server: ApiServer, item: Item) -> Item:
 def take_back(oc: Kubectl, stored: Item) -> Restored:
     key = key_of(stored, "an object of the test")
     undo = Undo(key, ("documents/manifests/01-x.json",), None, essence(stored), stored["metadata"]["uid"], None)
-    step = step_for(undo, read_current(oc, [key]).get(key), force=False)
-    return put_back(oc, step, survey(oc, {key.api_version}), force=False, clock=Clock())
+    step = step_for(undo, oc.read([key]).get(key), force=False)
+    return put_back(oc, step, survey(oc, {key.api_version}), force=False, patience=Patience(Clock()))
 
 
 def config_map(name: str, namespace: str = PLACE) -> Item:
@@ -73,7 +72,7 @@ def test_what_was_made_is_deleted_and_only_that(api_server: ApiServer, oc: Kubec
     undo = Undo(key, ("documents/manifests/01-x.json",), None, essence(first), first["metadata"]["uid"], None)
     step = step_for(undo, first, force=False)
     with pytest.raises(ClusterError, match="deleting ConfigMap/one in taken-back failed"):
-        put_back(oc, step, survey(oc, {"v1"}), force=False, clock=Clock())
+        put_back(oc, step, survey(oc, {"v1"}), force=False, patience=Patience(Clock()))
     assert api_server.kubectl("get", "configmap", "one", "-n", PLACE, "-o", "name")
 
 

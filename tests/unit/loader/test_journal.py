@@ -9,6 +9,7 @@ import pytest
 from loader.bundle.errors import ClusterError
 from loader.cluster.apply import apply_plan
 from loader.cluster.prepare import prepare
+from loader.cluster.waits import Patience
 from loader.journal import ObjectJournal
 from loader.vault import Vault
 from tests.unit.loader.cluster import makers
@@ -33,7 +34,7 @@ class Book:
 
     def load(self, cluster: FakeCluster, *pairs: makers.Pair) -> None:
         _, plan = prepare(cluster.kubectl(), pairs)
-        apply_plan(cluster.kubectl(), plan, journal=self.opened(), clock=NoClock())
+        apply_plan(cluster.kubectl(), plan, journal=self.opened(), patience=Patience(NoClock()))
 
     def row(self, kind: str) -> dict[str, Any]:
         (row,) = [row for row in self.rows if row["kind"] == kind]

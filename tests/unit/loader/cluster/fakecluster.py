@@ -72,16 +72,15 @@ class FakeCluster:
 
     def _raw(self, path: str) -> Finished:
         if path == "/version":
-            headers = f"I0101 00:00:00.000000 1 x.go:1]     User-Agent: {self.client}\n"
-            return Finished(0, b'{"gitVersion": "v1.27.8"}', headers.encode())
+            return _done('{"gitVersion": "v1.27.8"}')
         if path == "/apis":
             names = sorted({r.api_version for r in self.resources if "/" in r.api_version})
-            return _done(json.dumps({"groups": [{"versions": [{"groupVersion": name}]} for name in names]}))
+            groups = {"groups": [{"versions": [{"groupVersion": name}]} for name in names]}
+            headers = f"I0101 00:00:00.000000 1 x.go:1]     User-Agent: {self.client}\n"
+            return Finished(0, json.dumps(groups).encode(), headers.encode())
         if "labelSelector" in path:
             found = [item for key, item in self.objects.items() if key.kind == "Deployment"]
             return _done(json.dumps({"items": [i for i in found if "rook_cluster" in i["metadata"].get("labels", {})]}))
-        if path.endswith("/drivers"):
-            return _done(json.dumps({"items": [item for key, item in self.objects.items() if key.kind == "Driver"]}))
         served = [r for r in self.resources if path in {f"/apis/{r.api_version}", f"/api/{r.api_version}"}]
         if not served:
             return _failed("Error from server (NotFound): the server could not find the requested resource")

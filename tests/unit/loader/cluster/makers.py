@@ -93,7 +93,7 @@ def manifests(*items: dict[str, Any], phase: str = "after-rook", path: str = "do
 def survey(
     *, resources: tuple[Resource, ...] = (*RESOURCES, IDMS, ICSP), rook: tuple[str, ...] = ("v1.5.0",)
 ) -> Survey:
-    return Survey("https://api.site7:6443", "admin", "kube:admin", "v1.27.8", "4.14.8", resources, rook)
+    return Survey("https://api.site7:6443", "admin", "kube:admin", "v1.27.8", resources, "4.14.8", rook)
 
 
 def deployment(namespace: str = "rook-ceph", image: str = "rook/ceph:v1.5.0") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from loader.cluster.apply import TRIES, Applied, apply_plan, rehearse
 from loader.cluster.objects import Key
 from loader.cluster.plan import Plan
 from loader.cluster.prepare import prepare
-from loader.cluster.waits import Clock
+from loader.cluster.waits import Clock, Patience
 from tests.unit.loader.cluster import makers
 from tests.unit.loader.cluster.fakecluster import FakeCluster
 
@@ -35,7 +35,7 @@ def installed() -> FakeCluster:
 
 def run(cluster: FakeCluster, *pairs: makers.Pair) -> tuple[Applied, ...]:
     _, plan = prepare(cluster.kubectl(), pairs)
-    return apply_plan(cluster.kubectl(), plan, clock=NoClock())
+    return apply_plan(cluster.kubectl(), plan, patience=Patience(NoClock()))
 
 
 def image(cluster: FakeCluster) -> Any:
@@ -46,7 +46,7 @@ def test_article_is_applied_in_order_and_told_one_by_one() -> None:
     cluster = installed()
     told: list[Applied] = []
     _, plan = prepare(cluster.kubectl(), makers.article())
-    done = apply_plan(cluster.kubectl(), plan, on_applied=told.append, clock=NoClock())
+    done = apply_plan(cluster.kubectl(), plan, on_applied=told.append, patience=Patience(NoClock()))
     assert [(applied.kind, applied.action) for applied in done] == [
         ("ImageDigestMirrorSet", "create"),
         ("ImageContentSourcePolicy", "skip"),
@@ -93,7 +93,11 @@ def test_rehearsal_leaves_out_what_stands_on_new_objects() -> None:
     _, plan = prepare(cluster.kubectl(), [(early, items), makers.operator_patch()])
     rehearse(cluster.kubectl(), plan)
     assert [line.split()[0] for line in cluster.lines if "--dry-run=server" in line] == ["apply"]
-    assert [a.action for a in apply_plan(cluster.kubectl(), plan, clock=NoClock())] == ["create", "create", "unchanged"]
+    assert [a.action for a in apply_plan(cluster.kubectl(), plan, patience=Patience(NoClock()))] == [
+        "create",
+        "create",
+        "unchanged",
+    ]
     assert image(cluster) == makers.OPERATOR_IMAGE
 
 
@@ -148,7 +152,7 @@ def test_failure_stops_and_names_what_was_applied() -> None:
     _, plan = prepare(cluster.kubectl(), makers.article())
     cluster.broken = {"patch configmap": "Error from server (ServiceUnavailable): etcdserver: leader changed"}
     with pytest.raises(ClusterError) as caught:
-        apply_plan(cluster.kubectl(), plan, clock=NoClock())
+        apply_plan(cluster.kubectl(), plan, patience=Patience(NoClock()))
     assert "leader changed" in caught.value.why
     names = "ImageDigestMirrorSet/rook-ceph-images (create), Deployment/rook-ceph-operator in rook-ceph (patch)"
     assert f"applied before it: {names}" in caught.value.why
@@ -162,7 +166,7 @@ def test_first_failure_says_that_nothing_was_changed() -> None:
     denied = 'Error from server (Forbidden): admission webhook "mirrors" denied the request: no quay.io here'
     cluster.broken = {"create -f - -o json --field": denied}
     with pytest.raises(ClusterError) as caught:
-        apply_plan(cluster.kubectl(), plan, clock=NoClock())
+        apply_plan(cluster.kubectl(), plan, patience=Patience(NoClock()))
     assert "no quay.io here" in caught.value.why
     assert "nothing was changed before it" in caught.value.why
     assert "policy of this cluster" in caught.value.hint
@@ -211,7 +215,7 @@ def test_new_kind_is_waited_for() -> None:
     cluster, clock = FakeCluster(), NoClock()
     _, plan = prepare(cluster.kubectl(), [makers.manifests(widget, crd)])
     with pytest.raises(ClusterError, match=r"CustomResourceDefinition/widgets\.example\.com is not served"):
-        apply_plan(cluster.kubectl(), plan, clock=clock)
+        apply_plan(cluster.kubectl(), plan, patience=Patience(clock))
     assert clock.seconds > 29
     established = {"conditions": [{"type": "Established", "status": "True"}]}
     cluster.on_store = lambda item: {**item, "status": established} if item["kind"].startswith("Custom") else item
@@ -236,7 +240,7 @@ def test_server_side_no_op_is_told_as_unchanged() -> None:
     changed = [c for c in plan.changes if c.writes]
     version = cluster.objects[Key("v1", "ConfigMap", "rook-ceph", "rook-ceph-operator-config")]["metadata"]
     late = Plan(tuple(_at(change, version["resourceVersion"]) for change in changed), ())
-    assert [a.action for a in apply_plan(cluster.kubectl(), late, clock=NoClock())] == ["unchanged"]
+    assert [a.action for a in apply_plan(cluster.kubectl(), late, patience=Patience(NoClock()))] == ["unchanged"]
 
 
 def _at(change: Any, version: str) -> Any:

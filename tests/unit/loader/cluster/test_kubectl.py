@@ -213,14 +213,14 @@ def test_other_words_on_stdout_are_an_error_that_shows_them(tmp_path: Path) -> N
     assert "Hello!" in caught.value.why
 
 
-def test_the_first_answer_tells_versions_and_the_clock(tmp_path: Path) -> None:
+def test_the_first_answer_tells_the_clients_version_and_the_clock(tmp_path: Path) -> None:
     headers = (
         "I1125 21:17:30.745658   1 round_trippers.go:480]     User-Agent: kubectl/v1.32.4 (linux/amd64) kubernetes/4c\n"
         "I1125 21:17:30.746375   1 round_trippers.go:587]     Date: Wed, 25 Nov 2026 21:17:30 GMT\n"
     )
-    oc, _ = client(tmp_path, Reply(stdout='{"gitVersion": "v1.34.4"}', stderr=headers))
+    oc, _ = client(tmp_path, Reply(stdout='{"groups": []}', stderr=headers))
     greeting = oc.greet()
-    assert (greeting.version["gitVersion"], greeting.client) == ("v1.34.4", "kubectl 1.32.4")
+    assert (greeting.groups, greeting.client) == ({"groups": []}, "kubectl 1.32.4")
     assert greeting.clock is not None
     assert greeting.clock.isoformat() == "2026-11-25T21:17:30+00:00"
 

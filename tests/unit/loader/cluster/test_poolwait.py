@@ -49,14 +49,14 @@ def server(*pools: dict[str, Any], conf: str = CONF, **more: Any) -> Server:
 
 def test_nothing_to_wait_for_without_pools() -> None:
     for cluster in (Server(), server()):
-        verdict = PoolWait("d", WANTED).look(cluster.kubectl(), 0)
+        verdict = PoolWait("d", WANTED).look(cluster.kubectl(), {}, 0)
         assert verdict.state == DONE
         assert "no MachineConfigPool" in verdict.text
 
 
 def test_updated_alone_is_not_believed() -> None:
     cluster = server(pool(), conf="")
-    verdict = PoolWait("d", WANTED).look(cluster.kubectl(), 10)
+    verdict = PoolWait("d", WANTED).look(cluster.kubectl(), {}, 10)
     assert verdict.state == WAITING
     assert "rendered configuration of worker" in verdict.text
 
@@ -64,7 +64,7 @@ def test_updated_alone_is_not_believed() -> None:
 def test_a_rendered_and_rolled_out_configuration_is_done_and_read_once() -> None:
     cluster = server(pool(), pool("master"))
     wait = PoolWait("d", WANTED)
-    assert [wait.look(cluster.kubectl(), n).text for n in range(3)] == ["master, worker updated"] * 3
+    assert [wait.look(cluster.kubectl(), {}, n).text for n in range(3)] == ["master, worker updated"] * 3
     assert len([path for path in cluster.paths if "rendered" in path]) == 2
 
 
@@ -73,16 +73,16 @@ def test_a_configuration_that_never_comes_is_an_error_with_the_controllers_words
     cluster.log = (
         'I0101 fine\nE0101 Error syncing image config openshift-config: invalid format for source "X"\nI0101 x\n'
     )
-    verdict = PoolWait("d", WANTED).look(cluster.kubectl(), RENDER_LIMIT)
+    verdict = PoolWait("d", WANTED).look(cluster.kubectl(), {}, RENDER_LIMIT)
     assert verdict.state == FAILED
     assert 'invalid format for source "X"' in verdict.text
 
 
 def test_mirrors_that_were_taken_away_must_leave_or_be_someone_elses() -> None:
     wait = PoolWait("d", {}, WANTED)
-    assert wait.look(server(pool()).kubectl(), 10).state == WAITING
-    assert wait.look(server(pool()).kubectl(), RENDER_LIMIT).state == DONE
-    assert PoolWait("d", {}, WANTED).look(server(pool(), conf="").kubectl(), 10).state == DONE
+    assert wait.look(server(pool()).kubectl(), {}, 10).state == WAITING
+    assert wait.look(server(pool()).kubectl(), {}, RENDER_LIMIT).state == DONE
+    assert PoolWait("d", {}, WANTED).look(server(pool(), conf="").kubectl(), {}, 10).state == DONE
 
 
 def test_a_degraded_pool_names_the_node_and_its_reason() -> None:
@@ -92,7 +92,7 @@ def test_a_degraded_pool_names_the_node_and_its_reason() -> None:
         "machineconfiguration.openshift.io/reason": "unexpected on-disk state",
     }
     nodes = {"items": [{"metadata": {"name": "w1", "annotations": notes}}, {"metadata": {"name": "w2"}}]}
-    verdict = PoolWait("d", WANTED).look(server(degraded, nodes=nodes).kubectl(), 10)
+    verdict = PoolWait("d", WANTED).look(server(degraded, nodes=nodes).kubectl(), {}, 10)
     assert verdict.state == FAILING
     assert verdict.text == "pool worker is Degraded: 1 node is degraded; node w1: unexpected on-disk state"
 
@@ -138,7 +138,7 @@ def test_a_paused_pool_counts_when_all_others_are_through() -> None:
 def test_more_nodes_get_more_time() -> None:
     wait = PoolWait("d", WANTED)
     assert wait.limit() == 1200
-    wait.look(server(pool(machineCount=20)).kubectl(), 0)
+    wait.look(server(pool(machineCount=20)).kubectl(), {}, 0)
     assert wait.limit() == 20 * 900
 
 
@@ -207,7 +207,7 @@ location = "r/old"
 def test_mirrors_for_tags_and_for_digests_are_told_apart() -> None:
     assert mirrors_in(BOTH) == {"q.io/a": ("r/digests", "r/all"), "q.io/old": ("r/old",)}
     assert mirrors_in(BOTH, tags=True) == {"q.io/a": ("r/tags", "r/all"), "q.io/old": ()}
-    assert PoolWait("d", WANTED, tags=True).look(server(pool()).kubectl(), 10).state == WAITING
+    assert PoolWait("d", WANTED, tags=True).look(server(pool()).kubectl(), {}, 10).state == WAITING
 
 
 @pytest.mark.parametrize(
@@ -232,12 +232,12 @@ def test_a_login_must_be_in_the_rendered_configuration_first() -> None:
     config = cluster.objects["rendered-worker-2"]
     entry = {"path": "/var/lib/kubelet/config.json", "contents": encoded('{"auths": {"r:5000": {"auth": "b2xk"}}}')}
     config["spec"]["config"]["storage"]["files"].append(entry)
-    verdict = PoolWait("d", {}, logins=wanted).look(cluster.kubectl(), 10)
+    verdict = PoolWait("d", {}, logins=wanted).look(cluster.kubectl(), {}, 10)
     assert (verdict.state, verdict.text) == (
         WAITING,
         "the login is not in the rendered configuration of worker yet",
     )
     entry["contents"] = encoded(json.dumps({"auths": wanted}))
-    assert PoolWait("d", {}, logins=wanted).look(cluster.kubectl(), 10).state == DONE
+    assert PoolWait("d", {}, logins=wanted).look(cluster.kubectl(), {}, 10).state == DONE
     config["spec"]["config"]["storage"]["files"].remove(entry)  # an operator that shows no logins cannot tell
-    assert PoolWait("d", {}, logins=wanted).look(cluster.kubectl(), 10).state == DONE
+    assert PoolWait("d", {}, logins=wanted).look(cluster.kubectl(), {}, 10).state == DONE

@@ -28,7 +28,7 @@ def test_survey_tells_what_cluster_this_is() -> None:
         "namespace": "rook-ceph",
         "labels": {"rook_cluster": "rook-ceph", "rook-version": "v1.5.0"},
     }
-    found = survey(installed(mon).kubectl(), ["apps/v1", "v1", "absent.example.com/v1"], ["rook-ceph"])
+    found, _ = prepare(installed(mon).kubectl(), makers.article())
     assert (found.server, found.context, found.kubernetes) == ("https://api.site7:6443", "admin", "v1.27.8")
     assert found.user == "kube:admin"  # the server tells no name: the kubeconfig's
     assert found.openshift is None
@@ -54,7 +54,7 @@ def test_openshift_names_the_user_itself() -> None:
 
 def test_unreachable_server_is_one_error_after_one_try() -> None:
     cluster = installed()
-    cluster.broken = {"/version": "The connection to the server api.site7:6443 was refused"}
+    cluster.broken = {"/apis": "The connection to the server api.site7:6443 was refused"}
     with pytest.raises(ClusterError) as caught:
         prepare(cluster.kubectl(), makers.article())
     assert caught.value.retryable

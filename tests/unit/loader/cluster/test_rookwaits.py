@@ -8,9 +8,9 @@ from loader.cluster.cephwait import CephWait, ceph_verdict, daemons_verdict
 from loader.cluster.csiwait import CsiWait, csi_verdict, image_set_verdict, roles_of, workload_keys, workload_verdict
 from loader.cluster.objects import Key
 from loader.cluster.rollout import RolloutWait, pod_troubles, rollout_verdict, selector_of
-from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Verdict
+from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Patience, Verdict, await_done
 from tests.unit.loader.cluster.fakecluster import FakeCluster
-from tests.unit.loader.cluster.states import ceph, workload
+from tests.unit.loader.cluster.states import NoClock, ceph, workload
 
 NEW = "x@sha256:1"
 IMAGES = {"plugin": NEW, "registrar": NEW}
@@ -62,7 +62,7 @@ def test_the_operator_is_read_by_name() -> None:
     item = workload(operator=NEW)
     cluster = FakeCluster(item)
     key = Key("apps/v1", "Deployment", "rook-ceph", "rook-ceph-operator")
-    assert RolloutWait("d", key, {"operator": NEW}).look(cluster.kubectl(), 0).state == DONE
+    assert await_done(RolloutWait("d", key, {"operator": NEW}), cluster.kubectl(), Patience(NoClock())).state == DONE
     assert len(cluster.lines) == 1
 
 
@@ -98,7 +98,7 @@ def test_all_csi_names_are_read_in_one_call() -> None:
     names = {key.name for key in workload_keys("openshift-storage")}
     assert {"csi-rbdplugin", "csi-cephfsplugin-provisioner", "openshift-storage.rbd.csi.ceph.com-nodeplugin"} <= names
     cluster = FakeCluster(workload("DaemonSet", "csi-rbdplugin", csi_rbdplugin=NEW))
-    assert CsiWait("d", "rook-ceph", IMAGES).look(cluster.kubectl(), 0).state == DONE
+    assert await_done(CsiWait("d", "rook-ceph", IMAGES), cluster.kubectl(), Patience(NoClock())).state == DONE
     assert len(cluster.lines) == 1
 
 
@@ -160,7 +160,17 @@ def test_daemons_are_looked_at_once_ceph_is_ready() -> None:
     late["metadata"]["labels"] = {"rook_cluster": "rook-ceph"}
     late["status"]["readyReplicas"] = 1
     wait = CephWait("d", key, "ceph@sha256:1")
-    assert "1 of 1 daemons" in wait.look(FakeCluster(ceph(), late).kubectl(), 0).text
-    busy = FakeCluster(ceph(phase="Progressing"), late)
-    assert wait.look(busy.kubectl(), 0).state == WAITING
-    assert len(busy.lines) == 1
+    assert "1 of 1 daemons" in wait.look(FakeCluster(late).kubectl(), {key: ceph()}, 0).text
+    busy = FakeCluster(late)
+    assert wait.look(busy.kubectl(), {key: ceph(phase="Progressing")}, 0).state == WAITING
+    assert busy.lines == []
+
+
+def test_daemons_of_the_old_rook_are_not_what_the_new_operator_makes() -> None:
+    fine = Verdict(DONE, "fine")
+    daemon = workload(name="mon-a")
+    daemon["metadata"]["labels"] = {"rook-version": "v1.4.9"}
+    verdict = daemons_verdict([daemon, daemon], fine, "v1.5.0")
+    assert (verdict.state, verdict.text) == (WAITING, "daemons with rook-version v1.4.9, the new one is v1.5.0")
+    daemon["metadata"]["labels"] = {"rook-version": "v1.5.0"}
+    assert daemons_verdict([daemon, daemon], fine, "v1.5.0") is fine

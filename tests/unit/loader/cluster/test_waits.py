@@ -6,8 +6,9 @@ import pytest
 
 from loader.bundle.errors import ClusterError, Pending
 from loader.cluster.kubectl import Kubectl
+from loader.cluster.objects import Key
 from loader.cluster.process import Finished
-from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Patience, Verdict, Waited, await_done
+from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Found, Patience, Verdict, Waited, await_done
 from tests.unit.loader.cluster.states import NoClock
 
 NOBODY = Kubectl("oc", lambda argv, *, stdin, timeout: Finished(0, b"", b""))
@@ -18,6 +19,7 @@ class Script:
 
     name = "thing"
     document = "documents/x.json"
+    keys: tuple[Key, ...] = ()
 
     def __init__(self, *said: Verdict | ClusterError, limit: float = 600.0) -> None:
         self._said: Iterator[Verdict | ClusterError] = iter(said)
@@ -28,7 +30,7 @@ class Script:
     def limit(self) -> float:
         return self._limit
 
-    def look(self, kubectl: Kubectl, waited: float, /) -> Verdict:
+    def look(self, kubectl: Kubectl, found: Found, waited: float, /) -> Verdict:
         self.looks += 1
         said = next(self._said, self._last)
         if isinstance(said, ClusterError):

@@ -1,0 +1,73 @@
+"""Does anybody act on what is stored: an object without a status may have a slow controller, or none at all.
+
+Every cluster that runs pods has a controller manager, and that gives every namespace its ServiceAccount ``default``.
+Where the namespace ``default`` has none, nobody has ever made a pod here, and so no operator runs either.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+from loader.bundle.errors import ClusterError
+from loader.cluster.kubectl import Kubectl
+from loader.cluster.objects import JsonObject, objects_in
+from loader.cluster.rookauto import OPERATORS
+
+_TRACE = "/api/v1/namespaces/default/serviceaccounts/default"
+# Where the cluster does not tell: a controller that runs writes its first status within a second or two.
+_UNTOLD = 10.0
+# A controller is known to be missing; what this very load has made gets a moment all the same.
+_FRESH = 3.0
+
+
+class Trace:
+    """Whether anything on a cluster ever made pods; asked once, however many waits want to know."""
+
+    def __init__(self) -> None:
+        self._anybody: bool | None = None
+
+    def is_nobodys(self, kubectl: Kubectl) -> bool:
+        """Tell whether no controller manager has ever run here; ``ClusterError`` where that is not to be seen."""
+        if self._anybody is None:
+            self._anybody = kubectl.get_raw(_TRACE) is not None
+        return not self._anybody
+
+
+class _Told(enum.Enum):
+    SOMEBODY = 1
+    NOBODY = 2
+    NOTHING = 3
+
+
+class Watchers:
+    """Whether the objects of one wait have a controller; asks the cluster once, and only where none ever wrote.
+
+    ``made``: this load has just made the object. ``of_rook``: the controller is Rook's operator.
+    """
+
+    def __init__(self, trace: Trace | None = None, *, made: bool = False, of_rook: bool = False) -> None:
+        self._trace = trace or Trace()
+        self._made = made
+        self._of_rook = of_rook
+        self._told: _Told | None = None
+
+    def is_nobody(self, kubectl: Kubectl, items: Iterable[JsonObject], waited: float) -> bool:
+        """Tell whether none of ``items`` has a controller, ``waited`` seconds after the first look."""
+        if any(item.get("status") for item in items) or (self._made and waited < _FRESH):
+            return False
+        if self._told is None:
+            self._told = self._asked(kubectl)
+        return self._told is _Told.NOBODY or (self._told is _Told.NOTHING and waited >= _UNTOLD)
+
+    def _asked(self, kubectl: Kubectl) -> _Told:
+        try:
+            if self._trace.is_nobodys(kubectl):
+                return _Told.NOBODY
+            if self._of_rook and not objects_in(kubectl.get_raw(OPERATORS), "items"):
+                return _Told.NOTHING
+        except ClusterError as error:
+            if error.retryable:
+                raise
+            return _Told.NOTHING
+        return _Told.SOMEBODY
