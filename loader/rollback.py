@@ -26,6 +26,8 @@ from loader.signing import read_small_file
 from loader.units import counted, duration
 from loader.vault import Vault
 
+_WHERE = "give NAME-VERSION.load.json as `load` left it; the state folder has a copy of each under loads/"
+
 
 @dataclass(frozen=True)
 class RollbackOptions:
@@ -128,6 +130,9 @@ def _document(path: Path, state: _State, options: RollbackOptions) -> dict[str, 
 
 
 def _read(path: Path, ports: RollbackPorts) -> _State:
+    if not path.is_file():
+        why = "not a regular file" if path.exists() else "no such file"
+        raise ConfigError(f"{path} is not the report of a load", why=why, hint=_WHERE)
     data = read_small_file(path, MAX_REPORT)
     record, changes = _decoded(data, path)
     if record.cluster is None:
@@ -152,8 +157,7 @@ def _decoded(data: bytes, path: Path) -> tuple[Record, tuple[Change, ...]]:
     try:
         return decode(data, str(path))
     except FormatError as error:
-        hint = "give NAME-VERSION.load.json as `load` left it; the state folder has a copy of each under loads/"
-        raise ConfigError(f"{path} is not the report of a load", why=error.why or error.message, hint=hint) from error
+        raise ConfigError(f"{path} is not the report of a load", why=error.why or error.message, hint=_WHERE) from error
 
 
 def _is_open(change: Change) -> bool:

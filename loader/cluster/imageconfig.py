@@ -17,11 +17,13 @@ from loader.bundle.manifest import Document, When
 from loader.cluster.nodeside import CONFIG, IMAGE_CONFIG, PULL_SECRET, NodeSide, auths_in, ca_key
 from loader.cluster.objects import JsonObject
 from loader.cluster.preflight import ca_entry
+from loader.cluster.versions import HANDS_OUT_AUTHORITIES
 from loader.cluster.wishes import Wish
 
 # The key that the Secret type kubernetes.io/dockerconfigjson has.
 DOCKERCONFIG = ".dockerconfigjson"
 MAX_FILE = 1024 * 1024  # what a Secret or ConfigMap can hold
+AUTHORITY = "--cluster-ca"
 CA_MAP = "airgap-registry-cas"
 GROUP_VERSIONS = (CONFIG,)
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
@@ -84,12 +86,13 @@ def authority_wishes(side: NodeSide, host: str, pem: str) -> tuple[Wish, ...]:
 
     The ConfigMap that image.config names is added to; only where it names none, one of ours is made and named.
     """
-    _require_image_config(side, "--cluster-ca")
+    _require_image_config(side, AUTHORITY)
     body = {"data": {ca_entry(host): pem}}
-    wishes = [Wish(_document("--cluster-ca"), ca_key(side.ca_name or CA_MAP), "merge", body)]
+    wait = "authority" if side.rules.version >= HANDS_OUT_AUTHORITIES else None
+    wishes = [Wish(_document(AUTHORITY, wait=wait), ca_key(side.ca_name or CA_MAP), "merge", body)]
     if not side.ca_name:
         reference = {"spec": {"additionalTrustedCA": {"name": CA_MAP}}}
-        wishes.append(Wish(_document("--cluster-ca"), IMAGE_CONFIG, "merge", reference))
+        wishes.append(Wish(_document(AUTHORITY), IMAGE_CONFIG, "merge", reference))
     return tuple(wishes)
 
 

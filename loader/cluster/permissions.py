@@ -14,7 +14,7 @@ from loader.cluster.plan import Change
 from loader.cluster.survey import Survey
 
 _API = "authorization.k8s.io/v1"
-_MCO = "machineconfiguration.openshift.io"
+_MCO, _CONTROLLER = "machineconfiguration.openshift.io", "machine-config-controller"
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ def watched(changes: Iterable[Change], found: Survey) -> tuple[Access, ...]:
                 Access("list", _MCO, "machineconfigpools", "", ""),
                 Access("get", _MCO, "machineconfigs", "", ""),
             ]
+        elif wait == "authority" and found.resource(f"{_MCO}/v1", "ControllerConfig") is not None:
+            accesses += [Access("get", _MCO, "controllerconfigs", "", _CONTROLLER), Access("list", "", "nodes", "", "")]
         elif wait == "ceph":
             accesses.append(Access("list", "apps", "deployments", namespace, ""))
         elif wait == "csi":

@@ -23,7 +23,7 @@ RENDER_LIMIT = 180.0
 # Serial, one node at a time: reload 1 min, drain 10, drain and reboot up to 20 (OpenShift 4.6 and older).
 SHORTEST_LIMIT, NODE_LIMIT = 1200.0, 900.0
 _MCO = "openshift-machine-config-operator"
-_ANNOTATION = "machineconfiguration.openshift.io/"
+ANNOTATION = "machineconfiguration.openshift.io/"
 _DEGRADED = ("RenderDegraded", "NodeDegraded", "Degraded")
 
 Table = Mapping[str, tuple[str, ...]]
@@ -41,7 +41,8 @@ class PoolWait:
     """Waits until every pool has ``wanted`` rendered and rolled out; ``unwanted`` must have left first.
 
     What is ``unwanted`` may be asked for by another object as well: after three minutes it is believed to be.
-    ``tags``: the mirrors are for pulls by tag. ``logins`` are entries that the pull secret on the nodes must have.
+    ``tags``: the mirrors are for pulls by tag. ``logins`` are entries that the pull secret on the nodes must have, None
+    for one that must be gone.
     """
 
     name = "pools"
@@ -168,8 +169,8 @@ def node_reasons(kubectl: Kubectl) -> list[str]:
     said = []
     for node in nodes:
         notes = field(node, "metadata", "annotations")
-        if text(notes, f"{_ANNOTATION}state") in {"Degraded", "Unreconcilable"}:
-            said.append(f"node {name_of(node)}: {text(notes, f'{_ANNOTATION}reason') or 'no reason given'}")
+        if text(notes, f"{ANNOTATION}state") in {"Degraded", "Unreconcilable"}:
+            said.append(f"node {name_of(node)}: {text(notes, f'{ANNOTATION}reason') or 'no reason given'}")
     return said
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loader.cluster.authoritywait import AuthorityWait
 from loader.cluster.cephwait import CephWait
 from loader.cluster.csiwait import CsiWait, ImageSetWait, roles_of
 from loader.cluster.mirrorsets import ITMS
@@ -21,6 +22,7 @@ from loader.cluster.poolwait import PoolWait, table_of
 from loader.cluster.rollout import RolloutWait
 from loader.cluster.waits import Wait
 from loader.cluster.watchers import Trace
+from loader.cluster.wishes import Wish
 
 # What the operator's roll-out does not have to be waited for first.
 _TOGETHER = frozenset({("Deployment", "ceph-csi-controller-manager"), ("ConfigMap", "rook-ceph-operator-config")})
@@ -75,12 +77,9 @@ class _Waits:
         wish = change.wish
         if wish is None or wish.document.wait is None:
             return []
-        path = wish.document.path
-        if wish.method == "login":
-            return [PoolWait(path, {}, logins=wish.body)]
-        if wish.document.wait == "pools":
-            return [PoolWait(path, table_of(wish.key.kind, change.after), tags=wish.key.kind == ITMS)]
-        made = change.before is None
+        if wish.document.phase == "mirrors":
+            return [_of_nodes(wish, change)]
+        path, made = wish.document.path, change.before is None
         if wish.document.wait == "rollout":
             return [RolloutWait(path, wish.key, _images(wish.body), made=made, trace=self._trace)]
         if wish.document.wait == "ceph":
@@ -88,6 +87,15 @@ class _Waits:
             return [CephWait(path, wish.key, image, rook=self._rook, made=made, trace=self._trace)]
         images, namespace = _roles(wish.body.get("data")), wish.key.namespace or ""
         return [(ImageSetWait if poked else CsiWait)(path, namespace, images)]
+
+
+def _of_nodes(wish: Wish, change: Change) -> Wait:
+    path = wish.document.path
+    if wish.document.wait == "authority":
+        return AuthorityWait(path, wish.body["data"])
+    if wish.method == "login":
+        return PoolWait(path, {}, logins=wish.body)
+    return PoolWait(path, table_of(wish.key.kind, change.after), tags=wish.key.kind == ITMS)
 
 
 def _roles(data: object) -> dict[str, str]:

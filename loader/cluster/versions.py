@@ -18,6 +18,8 @@ ALWAYS_DRAINS_BELOW: Version = (4, 8, 0)
 # Bug 2056442: an unchanged entry that is not for digests alone counted as a new one.
 DRAINS_FOR_OLD_ENTRIES_BELOW: Version = (4, 10, 0)
 PER_MIRROR_FLAG: Version = (4, 13, 0)
+# Before, a DaemonSet of the image registry brings CAs to the nodes, and notes nothing.
+HANDS_OUT_AUTHORITIES: Version = (4, 14, 0)
 CHECKS_FORMAT: Version = (4, 16, 0)
 # Machine Config Operator #3995 and #4027: before these, one ICSP beside an IDMS or ITMS stopped every rollout.
 _MIXES_FROM = {(4, 13): (4, 13, 26), (4, 14): (4, 14, 2)}

@@ -115,14 +115,23 @@ def test_a_login_alone_is_waited_for_too(openshift: Site, controllers: Controlle
     _, login = files_for(openshift)
     ran = openshift.run("load", "--cluster-auth", login, "--only", "mirrors").expect()
     assert "Secret/pull-secret in openshift-config patched" in ran.out
-    rendered = openshift.cluster.kubectl(
-        "get", "machineconfigpools", "-o", "jsonpath={.items[*].status.configuration.name}"
-    )
-    for name in rendered.split():
-        config = json.loads(openshift.cluster.kubectl("get", "machineconfig", name, "-o", "json"))
+    assert all(openshift.registry.host in logins for logins in logins_of(openshift))
+    back = openshift.rollback().expect()
+    assert "Secret/pull-secret in openshift-config restored" in back.out
+    assert back.out.count("wait ") == 2, "mirrors and login go back in one roll-out"
+    assert [set(logins) for logins in logins_of(openshift)] == [{"quay.io"}] * 2
+
+
+def logins_of(site: Site) -> list[dict[str, Any]]:
+    """The logins in the file that each pool's nodes have."""
+    where = "jsonpath={.items[*].status.configuration.name}"
+    found = []
+    for name in site.cluster.kubectl("get", "machineconfigpools", "-o", where).split():
+        config = json.loads(site.cluster.kubectl("get", "machineconfig", name, "-o", "json"))
         files = {file["path"]: file["contents"]["source"] for file in config["spec"]["config"]["storage"]["files"]}
         packed = files["/var/lib/kubelet/config.json"].partition(",")[2]
-        assert openshift.registry.host in json.loads(base64.b64decode(packed))["auths"]
+        found.append(json.loads(base64.b64decode(packed))["auths"])
+    return found
 
 
 def test_a_bundle_that_asks_for_it_mirrors_tags_in_the_same_roll_out(site: Site, controllers: Controllers) -> None:

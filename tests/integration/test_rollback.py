@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cli import Cli
 from tests.support.controllers import Controllers
 from tests.support.site import IDMS, REPORT, Site
 
@@ -203,3 +204,9 @@ def _refused(site: Site) -> str:
         return site.cluster.kubectl("patch", *target)
     except RuntimeError as error:
         return str(error)
+
+
+def test_a_report_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    assert "no such file" in cli.loader("rollback", "none.load.json", "--yes").expect(2).three_lines[1]
+    assert "report of a load" in cli.loader("rollback", tmp_path, "--yes").expect(2).three_lines[0]

@@ -249,7 +249,7 @@ def test_ten_thousand_sources_are_merged_in_linear_time() -> None:
     blocked = tuple(f"quay.io/org{n}/bad" for n in range(10000))
     chain = " ".join(f"m{n}" for n in range(10000))
     objects = [idms(*rows), icsp(("docker.io/x", chain))]
-    start = time.perf_counter()
+    start = time.process_time()
     conf = conf_of(*objects, sources=Sources(blocked=blocked, insecure=("*.x.io",)))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert len(conf.entries) == 20002

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -90,6 +92,34 @@ def test_csi_images_and_operator_go_back_together() -> None:
     found = [waits_after(order[: n + 1], order[n + 1 :]) for n in range(len(order))]
     names = [[type(wait).__name__ for wait in waits] for waits in found]
     assert names == [["CephWait"], [], ["RolloutWait", "CsiWait"], ["PoolWait"]]
+
+
+def secret(**logins: str) -> Item:
+    packed = base64.b64encode(json.dumps({"auths": logins}).encode()).decode()
+    metadata = {"name": "pull-secret", "namespace": "openshift-config"}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {".dockerconfigjson": packed}}
+
+
+def authorities(**entries: str) -> Item:
+    metadata = {"name": "cas", "namespace": "openshift-config"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": entries}
+
+
+def test_all_that_nodes_have_goes_back_in_one_roll_out() -> None:
+    idms = step_for(undo(None, makers.idms()[1], "documents/mirrors/idms.yaml"), there(makers.idms()[1]), force=False)
+    login = changing(secret(quay="a"), secret(quay="a", site="b"), "--cluster-auth")
+    trust = changing(authorities(a="x"), authorities(a="x", b="y"), "--cluster-ca")
+    order = [idms, login, trust]
+    found = [waits_after(order[: n + 1], order[n + 1 :]) for n in range(len(order))]
+    names = [[type(wait).__name__ for wait in waits] for waits in found]
+    assert names == [[], [], ["AuthorityWait", "PoolWait", "PoolWait"]]
+
+
+def test_the_diff_of_what_goes_back_is_against_what_was_before() -> None:
+    step = changing(BEFORE, AFTER, "documents/rook/operator.json")
+    assert step.diff.splitlines()[1].startswith("+++ before the load ")
+    made = step_for(undo(None, MADE), there(MADE), force=False)
+    assert not [line for line in made.diff.splitlines()[3:] if line.startswith("+")]
 
 
 def test_keys_that_fall_away_need_a_new_operator() -> None:
