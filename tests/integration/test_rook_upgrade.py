@@ -126,6 +126,15 @@ def test_a_csi_operator_that_does_not_look_is_waited_for(rook: Site, playing: Cs
     rook.run("load", "--timeout", "60s").expect()
 
 
+def test_daemons_that_stay_on_the_old_rook_are_waited_for(rook: Site, playing: CsiOperatorControllers) -> None:
+    playing.settle()
+    playing.ignoring.add("daemons")
+    ran = rook.run("load", "--timeout", "15s").expect(8)
+    assert "daemons with rook-version v1.19.5, the new one is v1.20.6" in ran.three_lines[1]
+    playing.ignoring.clear()
+    rook.run("load", "--timeout", "60s").expect()
+
+
 @pytest.mark.parametrize(("bundle", "cluster"), [("v1.19.5", "v1.20.0"), ("v1.20.6", "v1.18.9")])
 def test_a_bundle_of_the_other_side_of_v1_20_is_refused(
     api_server: ApiServer, builder: tuple[Cli, str], tmp_path: Path, bundle: str, cluster: str

@@ -63,9 +63,10 @@ def installed(version: str = "v1.19.5") -> list[Item]:
 
 @dataclass
 class CsiOperatorControllers(Controllers):
-    """The same controllers, with the csi-operator where Rook itself deployed CSI."""
+    """The same controllers, with the csi-operator where Rook itself deployed CSI; ``rook`` is like ``ceph``."""
 
     drivers: dict[str, str] = field(default_factory=dict)
+    rook: tuple[str, str] = ("v1.19.5", "v1.20.6")
 
     def install(self) -> None:
         """Make the pools and the workloads of the csi-operator."""
@@ -89,11 +90,21 @@ class CsiOperatorControllers(Controllers):
         rolled = operator.get("status", {}).get("observedGeneration") == operator.get("metadata", {}).get("generation")
         if not (new and rolled):
             self._copy()
+        if rolled and "daemons" not in self.ignoring:
+            self._label(self.rook[new])
         for driver in self.api.items(f"/apis/csi.ceph.io/v1/namespaces/{self.namespace}/drivers"):
             name, version = driver["metadata"]["name"], driver["metadata"]["resourceVersion"]
             if self.drivers.get(name) != version and "csi-operator" not in self.ignoring:
                 self.drivers[name] = version
                 self._act()
+
+    def _label(self, version: str) -> None:
+        """Give every daemon the version that is compiled into the operator."""
+        for item in self.api.items(self._workloads("Deployment")):
+            labels = item["metadata"].get("labels", {})
+            if "rook_cluster" in labels and labels["rook-version"] != version:
+                body = {"metadata": {"labels": {"rook-version": version}}}
+                self.api("PATCH", f"{self._workloads('Deployment')}/{item['metadata']['name']}", body)
 
     def _map(self, name: str) -> tuple[str, dict[str, str]]:
         path = f"/api/v1/namespaces/{self.namespace}/configmaps/{name}"

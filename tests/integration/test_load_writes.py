@@ -1,0 +1,183 @@
+"""Whole loads whose writes are raced, refused, or never answered: from outside."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.test_waits import report_of
+from tests.support.certificates import PrivateAuthority
+from tests.support.cli import Cli
+from tests.support.site import REPORT, Site
+
+WORDS = "Ceph may not be changed before Monday"
+OPERATOR = "deployment/rook-ceph-operator"
+
+
+def wrapped(site: Site, case: str) -> None:
+    """Put a shell script with ``case`` before kubectl: ``$real`` is the real one, ``$*`` how it was called."""
+    folder = site.cli.folder / "bin"
+    folder.mkdir(exist_ok=True)
+    script = folder / "kubectl"
+    script.write_text(f'#!/bin/sh\nreal={site.cluster.program}\ncase "$*" in\n{case}\nesac\nexec $real "$@"\n')
+    script.chmod(0o755)
+    site.cli = Cli(site.cli.folder, path=f"{folder}:{site.cli.path}")
+
+
+def racing(site: Site, *, always: bool) -> str:
+    """Someone else writes the operator's Deployment just before our patch of it does, once or each time."""
+    done = site.cli.folder / "raced"
+    other = f"$real --kubeconfig={site.cluster.kubeconfig} -n rook-ceph annotate {OPERATOR} --overwrite"
+    once = "" if always else f"[ -e {done} ] || "
+    return f'*"patch deployment.apps"*) {once}{other} raced="$(date +%N)" > /dev/null; touch {done} ;;'
+
+
+def test_a_lost_race_is_read_anew_and_never_forced(site: Site) -> None:
+    wrapped(site, racing(site, always=False))
+    ran = site.run("load", "-v").expect()
+    operator = site.object(OPERATOR)
+    assert "raced" in operator["metadata"]["annotations"]
+    assert "@sha256:" in operator["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert len([line for line in ran.err.splitlines() if "patch deployment.apps" in line]) == 2
+    assert "--force-conflicts" not in ran.err
+    row = next(row for row in site.report["objects"] if row["kind"] == "Deployment")
+    assert "raced" in row["before"]["metadata"]["annotations"]
+    site.rollback().expect()
+    assert site.object(OPERATOR)["metadata"]["annotations"]["raced"]
+
+
+def test_someone_who_keeps_writing_is_named_with_the_way_back(site: Site) -> None:
+    before = site.states()
+    wrapped(site, racing(site, always=True))
+    what, why, back = site.run("load").expect(7).three_lines
+    assert "was changed by someone else each of 6 times" in what
+    assert "Conflict" in why
+    assert f"airgap-loader rollback reports/{REPORT}" in back
+    site.rollback().expect()
+    site.cluster.kubectl("annotate", OPERATOR, "-n", "rook-ceph", "raced-")
+    assert site.states() == before
+
+
+def test_a_client_that_hangs_in_a_write_ends_with_the_way_back_and_the_same_command_goes_on(site: Site) -> None:
+    hanging = site.cli.folder / "hanging"
+    hanging.touch()
+    wrapped(site, f'*"patch deployment.apps"*) [ -e {hanging} ] && exec sleep 600 ;;')
+    what, why, back = site.run("load", "--timeout", "10s").expect(7).three_lines
+    assert "did not finish in time" in what
+    assert "ImageDigestMirrorSet/rook-ceph-images (create)" in why
+    assert f"airgap-loader rollback reports/{REPORT}" in back
+    report = report_of(site)
+    assert report["state"] == "failed"
+    rows = {row["kind"]: row["confirmed"] for row in site.report["objects"]}
+    assert rows["Deployment"] is False
+    hanging.unlink()
+    site.run("load").expect()
+    assert [run["state"] for run in site.report["runs"]] == ["failed", "complete"]
+
+
+class Webhook:
+    """An admission webhook on loopback that refuses every update of a CephCluster; ``with`` puts it in force."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self._site = site
+        authority = PrivateAuthority(folder)
+        self._bundle = base64.b64encode(authority.certificate.read_bytes()).decode()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Refusal)
+        self._server.daemon_threads = True
+        context: ssl.SSLContext = authority.server_context()
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+
+    def __enter__(self) -> Webhook:
+        self._thread.start()
+        rule = {
+            "apiGroups": ["ceph.rook.io"],
+            "apiVersions": ["*"],
+            "operations": ["UPDATE"],
+            "resources": ["cephclusters"],
+        }
+        hook = {
+            "name": "monday.example.com",
+            "clientConfig": {
+                "url": f"https://127.0.0.1:{self._server.server_address[1]}/refuse",
+                "caBundle": self._bundle,
+            },
+            "rules": [rule],
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            "failurePolicy": "Fail",
+        }
+        api, kind = "admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"
+        item = {"apiVersion": api, "kind": kind, "metadata": {"name": "monday"}, "webhooks": [hook]}
+        self._site.cluster.kubectl("create", "-f", "-", input=json.dumps(item))
+        self._await()
+        return self
+
+    def _await(self) -> None:
+        probe = ["label", "cephcluster", "rook-ceph", "-n", "rook-ceph", "probe=1", "--overwrite", "--dry-run=server"]
+        for _ in range(120):
+            try:
+                self._site.cluster.kubectl(*probe)
+            except RuntimeError:
+                return
+            time.sleep(0.5)
+        raise AssertionError("the webhook was never asked")
+
+    def stop(self) -> None:
+        """Let the server go away while the cluster goes on asking it."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __exit__(self, *_: object) -> None:
+        self._site.cluster.kubectl("delete", "validatingwebhookconfiguration", "monday")
+        with contextlib.suppress(OSError):
+            self.stop()
+
+
+class _Refusal(BaseHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        return
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status: dict[str, Any] = {"code": 403, "message": WORDS}
+        response = {"uid": asked["request"]["uid"], "allowed": False, "status": status}
+        body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+
+@pytest.fixture
+def webhook(site: Site, tmp_path: Path) -> Iterator[Webhook]:
+    with Webhook(site, tmp_path / "authority") as hook:
+        yield hook
+
+
+def test_a_webhook_that_refuses_is_shown_in_its_own_words(site: Site, webhook: Webhook) -> None:
+    assert WORDS in site.run("load", "--dry-run").expect(7).three_lines[1]
+    assert not site.tags("ceph/ceph")
+    what, why, back = site.run("load").expect(7).three_lines
+    assert "CephCluster/rook-ceph" in what
+    assert "monday.example.com" in why
+    assert WORDS in why
+    assert f"airgap-loader rollback reports/{REPORT}" in back
+    assert report_of(site)["state"] == "failed"
+    webhook.stop()
+    # Nobody answers it now: that may pass, so it is asked again before it is given up.
+    ran = site.run("load", "--timeout", "8s").expect(7)
+    assert "failed calling webhook" in ran.three_lines[1]
+    assert "trying again" in ran.err
