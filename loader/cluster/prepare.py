@@ -122,14 +122,15 @@ def with_rook(plan: Plan, workloads: Sequence[JsonObject], found: Survey, asked:
     turns = [Turn(wish.key, change.before, change.after) for wish, change in writes if change.after is not None]
     tags = {image.digest: image.tag or "" for image in asked.pulls.images} if asked.pulls is not None else {}
     effects = rook_effects(turns, workloads, tags, found.rook_daemons)
-    return dataclasses.replace(plan, rook=effects, rook_version=_operators_release(plan, tags))
+    return dataclasses.replace(plan, rook=effects, rook_version=_operators_release(plan, asked))
 
 
-def _operators_release(plan: Plan, tags: Mapping[str, str]) -> str:
+def _operators_release(plan: Plan, asked: Asked) -> str:
     """Return the version compiled into the operator that ``plan`` installs, as far as its image's tag tells."""
     operators = (c.after for c in plan.changes if (c.kind, c.name) == ("Deployment", OPERATOR) and c.action != "skip")
-    images = (images_of(after).get(OPERATOR, "") for after in operators)
-    tag = next((tags.get(image.rpartition("@")[2], "") for image in images), "")
+    installed = {images_of(after).get(OPERATOR) for after in operators}
+    images = asked.pulls.images if asked.pulls is not None else ()
+    tag = next((image.tag or "" for image in images if f"{image.source}@{image.digest}" in installed), "")
     return tag if parse_version(tag) else ""
 
 

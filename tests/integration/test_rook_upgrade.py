@@ -14,6 +14,7 @@ from tests.support.cli import Cli
 from tests.support.controllers import Api, running
 from tests.support.csioperator import DRIVER, CsiOperatorControllers
 from tests.support.images import make_image, make_layer
+from tests.support.killer import Killer
 from tests.support.registry import RegistryServer
 from tests.support.site import Site, made_site
 
@@ -133,6 +134,32 @@ def test_daemons_that_stay_on_the_old_rook_are_waited_for(rook: Site, playing: C
     assert "daemons with rook-version v1.19.5, the new one is v1.20.6" in ran.three_lines[1]
     playing.ignoring.clear()
     rook.run("load", "--timeout", "60s").expect()
+
+
+WRITES = ("mirrors", "operator", "csi-operator", "image-set", "driver", "cluster")
+
+
+@pytest.mark.parametrize("number", range(1, len(WRITES) + 1), ids=WRITES)
+def test_an_upgrade_killed_at_a_write(rook: Site, playing: CsiOperatorControllers, tmp_path: Path, number: int) -> None:
+    playing.settle()
+    before = states(rook)
+    killer = Killer(tmp_path / "killer", rook.cluster.program)
+    killer.before(rook)
+    killer.at(number, "before")
+    rook.run("load", "--timeout", "60s").expect(killer.status)
+    killer.never()
+    rook.rollback("--timeout", "60s").expect()
+    playing.settle()
+    assert states(rook) == before
+    killer.at(number, "after")
+    rook.run("load", "--timeout", "60s").expect(killer.status)
+    assert rook.report["state"] == "interrupted"
+    killer.never()
+    rook.run("load", "--timeout", "60s").expect()
+    assert killer.writes == len(WRITES) - number
+    rook.rollback("--timeout", "60s").expect()
+    playing.settle()
+    assert states(rook) == before
 
 
 @pytest.mark.parametrize(("bundle", "cluster"), [("v1.19.5", "v1.20.0"), ("v1.20.6", "v1.18.9")])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import stat
 from pathlib import Path
+
+from tests.support.site import Site
 
 # A write names its field manager or deletes by path; a dry run and an access review are none.
 _SCRIPT = """#!/bin/sh
@@ -47,6 +50,10 @@ class Killer:
     def never(self) -> None:
         """Let the next runs end by themselves, and count their writes."""
         self.at(0, "before")
+
+    def before(self, site: Site) -> None:
+        """Come first on the PATH of ``site``."""
+        site.cli = dataclasses.replace(site.cli, path=f"{self.path}:{site.cli.path}")
 
     @property
     def writes(self) -> int:
