@@ -60,7 +60,7 @@ def load(
             try:
                 _preflight(state, options, ports)
             except (ClusterError, RegistryError) as error:
-                _report_refusal(error, state, ports, archive)
+                _report_refusal(error, state, options.verb, ports, archive)
                 raise
             _ask(state, ports)
             with ports.history.running():
@@ -70,7 +70,7 @@ def load(
 
 def _carry_out(state: State, trust: Trust, options: LoadOptions, ports: LoadPorts, archive: ArchiveHash) -> None:
     """Push and apply, with a report that is true at every moment; where it cannot be written nothing is pushed."""
-    _begin_report(state, ports)
+    _begin_report(state, options.verb, ports)
     ports.imports.begin(state.bundle, trust, ports.report.record, verb=options.verb, reason=options.override)
     try:
         ports.history.record(state.bundle, when=ports.now(), reason=options.override)
@@ -95,10 +95,10 @@ def _preflight(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     _tell_effect(state, options, ports)
 
 
-def _report_refusal(error: AirgapError, state: State, ports: LoadPorts, archive: ArchiveHash) -> None:
+def _report_refusal(error: AirgapError, state: State, verb: str, ports: LoadPorts, archive: ArchiveHash) -> None:
     """Leave a report of a load that ended before its first write."""
     try:
-        _begin_report(state, ports)
+        _begin_report(state, verb, ports)
         ports.report.failed(error)
         ports.report.finish(ports.now(), archive.row())
         ports.note("report", str(ports.report.path))
@@ -217,14 +217,15 @@ def _ask(state: State, ports: LoadPorts) -> None:
         )
 
 
-def _begin_report(state: State, ports: LoadPorts) -> None:
-    said = ports.report.begin(state.bundle, str(state.target), ports.now(), state.cluster)
+def _begin_report(state: State, verb: str, ports: LoadPorts) -> None:
+    said = ports.report.begin(state.bundle, str(state.target), ports.now(), state.cluster, verb=verb)
     if said:
         ports.say("report", said)
 
 
 def _push(state: State, options: LoadOptions, ports: LoadPorts) -> None:
     if not options.push:
+        ports.report.found(state.push.images)
         return
     jobs, more = options.jobs, state.more
     sending = (begun(state.push, state.refused), state.registry, state.survey)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,7 +16,7 @@ from loader.cluster.waits import Waited
 from loader.durable import write_whole
 from loader.journal import ObjectJournal
 from loader.loadpage import load_page
-from loader.oci.pushplan import PushReport
+from loader.oci.pushplan import PushImage, PushReport
 from loader.record import MAX_REPORT, Change, Record, decode, identity
 from loader.signing import read_small_file
 from loader.vault import Vault
@@ -77,7 +77,9 @@ class Report:
         """Tell whether there is anything in the cluster to put back."""
         return any(row["action"] in {"create", "patch"} and not row["restored"] for row in self._record["objects"])
 
-    def begin(self, bundle: VerifiedBundle, registry: str, now: str, cluster: Optional[Survey] = None) -> str:
+    def begin(
+        self, bundle: VerifiedBundle, registry: str, now: str, cluster: Optional[Survey] = None, *, verb: str = "load"
+    ) -> str:
         """Write the first record; return a word on an earlier report of that name, if there is one to say.
 
         ``StorageError`` if the folder can't be written, before anything else is.
@@ -103,7 +105,7 @@ class Report:
             }
         )
         said = self._continued()
-        self._begin_run("load", now)
+        self._begin_run(verb, now)
         return said
 
     def resume(self, path: Path, record: Record, changes: tuple[Change, ...], *, verb: str, now: str) -> None:
@@ -182,6 +184,20 @@ class Report:
             "present": blobs.count("present"),
             "sent": blobs.count("sent"),
         }
+        self.write()
+
+    def found(self, images: Iterable[PushImage]) -> None:
+        """Add the images that are all in the registry already, where no push has told of them."""
+        self._record["images"] = self._record["images"] or [
+            {
+                "digest": image.top.digest,
+                "error": None,
+                "repository": image.repository,
+                "tag": image.tag,
+                "tagMoved": False,
+            }
+            for image in images
+        ]
         self.write()
 
     def waited(self, waited: Waited) -> None:

@@ -9,7 +9,7 @@ from tests.support import article
 from tests.support.apiserver import CRDS, install_crds
 from tests.support.cli import Cli, tree
 from tests.support.registry import RegistryServer
-from tests.support.site import ICSP, IDMS, Site
+from tests.support.site import ICSP, IDMS, REPORT, Site
 
 
 def test_load_brings_images_and_documents(site: Site, bundle: tuple[Path, dict[str, str]]) -> None:
@@ -127,8 +127,12 @@ def test_apply_alone_wants_the_images_first(site: Site) -> None:
     assert "push" in ran.three_lines[-1]
     assert not site.cluster.kubectl("get", IDMS, "-o", "name")
     site.run("push").expect()
+    pushed = site.report["images"]
+    (site.cli.folder / "reports" / REPORT).unlink()
     site.run("apply").expect()
     assert site.cluster.kubectl("get", IDMS, "-o", "name").strip().endswith("rook-ceph-images")
+    assert [run["verb"] for run in site.report["runs"]] == ["apply"]
+    assert site.report["images"] == [{**image, "tagMoved": False} for image in pushed]
 
 
 def test_only_mirrors(site: Site) -> None:

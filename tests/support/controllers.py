@@ -61,14 +61,12 @@ class Api:
         """Return the answer, None for a 404 or a 409; anything else over 299 fails the test."""
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = http.client.HTTPSConnection(
-                self._where.hostname or "", self._where.port, context=self._context, timeout=20
-            )
-            self._local.connection = connection
-        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-        response = connection.getresponse()
+        content = json.dumps(body) if body is not None else None
+        try:
+            response = self._sent(method, path, content, headers)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            self.close()  # the server closes a line that was idle for a minute or two
+            response = self._sent(method, path, content, headers)
         data = response.read()
         self.writes += method != "GET"
         if response.status in {404, 409}:
@@ -77,11 +75,22 @@ class Api:
         found: Item = json.loads(data)
         return found
 
+    def _sent(self, method: str, path: str, content: str | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = http.client.HTTPSConnection(
+                self._where.hostname or "", self._where.port, context=self._context, timeout=60
+            )
+            self._local.connection = connection
+        connection.request(method, path, content, headers)
+        return connection.getresponse()
+
     def close(self) -> None:
         """Close this thread's connection."""
         connection = getattr(self._local, "connection", None)
         if connection is not None:
             connection.close()
+            self._local.connection = None
 
     def items(self, path: str) -> list[Item]:
         """Return a list's items; none where the kind is not served."""
