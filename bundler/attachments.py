@@ -1,7 +1,7 @@
 """What belongs to an image and stands beside it: cosign's tags, and what refers to it (OCI 1.1).
 
-Looked up for the image and for each of its children. "Not there" is the registry's own word (404, or a whole list
-without it) and nothing else: whatever else goes wrong is an error, never an absent signature.
+Looked up for the image and for each of its children, and for what is found in turn. "Not there" is the registry's own
+word (404, or a whole list without it) and nothing else: whatever else goes wrong is an error, never an absence.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from bundler.resolve import Attached, ManifestSource, ResolvedImage, read_child
 from loader.bundle.digest import require_digest
 from loader.bundle.errors import ConfigError, FormatError
 from loader.bundle.ocimanifest import parse_manifest
-from loader.oci.listing import referring
+from loader.oci.listing import MAX_REFERRERS, referring
 from loader.oci.referrers import fallback_tag, subject_of
 from loader.signatureplaces import SIGNATURE
+
+# An image, its SBOM, the SBOM's signature, and one more that nobody makes yet.
+_MAX_DEPTH = 4
 
 REFERRER = "referrer"
 # By what follows the subject's digest in the tag (cosign's layout).
@@ -37,12 +40,10 @@ def attach(resolved: Sequence[ResolvedImage], *, jobs: int) -> tuple[ResolvedIma
         return tuple(resolved)
     with ThreadPoolExecutor(jobs, thread_name_prefix="attach") as pool:
         found = list(pool.map(lambda item: _carried(*item[1:]), work))
-    by_image: dict[int, list[Attached]] = {}
+    by_image: dict[int, dict[str, tuple[Attached, ...]]] = {}
     for (number, *_), some in zip(work, found):
-        by_image.setdefault(number, []).extend(some)
-    return tuple(
-        dataclasses.replace(image, attached=tuple(by_image.get(number, ()))) for number, image in enumerate(resolved)
-    )
+        by_image.setdefault(number, {}).update(some)
+    return tuple(dataclasses.replace(image, beside=by_image.get(number, {})) for number, image in enumerate(resolved))
 
 
 def _subjects(image: ResolvedImage) -> list[str]:
@@ -51,21 +52,35 @@ def _subjects(image: ResolvedImage) -> list[str]:
     return [*top, *(child.descriptor.digest for child in image.children)]
 
 
-def _carried(image: ResolvedImage, subject: str, top: bool) -> list[Attached]:
+def _carried(image: ResolvedImage, subject: str, top: bool) -> dict[str, tuple[Attached, ...]]:
+    """Return what belongs to ``subject``, and to that in turn: a signature of an SBOM."""
+    near = image.source.neighbours()
+    if near is None:
+        return {}
+    found: dict[str, tuple[Attached, ...]] = {}
+    asked = [subject]
     try:
-        return _beside(image, subject, top)
+        for _ in range(_MAX_DEPTH):
+            found.update({one: _beside(image, near, one, top and one == subject) for one in asked})
+            # A tag may name what it is about: nothing is asked for twice.
+            fresh = {one.digest for about in asked for one in found[about]} - found.keys()
+            if not fresh:
+                return found
+            if len(found) + len(fresh) > MAX_REFERRERS:
+                raise FormatError("too much belongs to it", why=f"more than {MAX_REFERRERS} attachments")
+            asked = sorted(fresh)
+        if any(_beside(image, near, one, top=False) for one in asked):
+            raise FormatError("attachments of attachments go too deep", why=f"more than {_MAX_DEPTH} levels")
     except FormatError as error:
         raise ConfigError(
             f"what belongs to {image.config.name.name}@{subject} can't be carried",
             why=str(error),
             hint="attachments: false leaves it out, for the whole config or one image",
         ) from error
+    return {**found, **dict.fromkeys(asked, ())}
 
 
-def _beside(image: ResolvedImage, subject: str, top: bool) -> list[Attached]:
-    near = image.source.neighbours()
-    if near is None:
-        return []
+def _beside(image: ResolvedImage, near: Neighbours, subject: str, top: bool) -> tuple[Attached, ...]:
     listed = near.tags()
     what = f"{image.config.name.name}@{subject}"
     stem = fallback_tag(subject)
@@ -78,7 +93,7 @@ def _beside(image: ResolvedImage, subject: str, top: bool) -> list[Attached]:
             found.append(_read(there, there.digest, (kind, subject, stem + suffix), f"{kind} of {what}"))
     referrers = _referrers(near, subject, listed is None or stem in listed, what)
     found += [_read(image.source, digest, (REFERRER, subject, None), f"referrer of {what}") for digest in referrers]
-    return found
+    return tuple(found)
 
 
 def _referrers(near: Neighbours, subject: str, tagged: bool, what: str) -> list[str]:

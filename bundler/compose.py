@@ -14,9 +14,9 @@ from bundler.base import Base, without
 from bundler.config import BuildConfig
 from bundler.fetch import libzstd_version
 from bundler.imagesignatures import COSIGN
-from bundler.lock import Last, Lock, Locked
-from bundler.origin import NEW_DIGEST, SkopeoOrigin
+from bundler.lock import Last, Lock
 from bundler.pack import PackedImage, directory_name, plan_files
+from bundler.remembered import remembered
 from bundler.render.documents import bundle_mirrors, render_documents, render_signatures
 from bundler.render.imagepolicy import SignedImage
 from bundler.render.model import PinnedImage, Rendered
@@ -72,7 +72,7 @@ def compose(
     its time and sequence is taken as it is, signatures included, so that building twice gives one bundle. With ``base``
     it is a delta: what the base has is required, not carried.
     """
-    locked = _new_lock(lock, resolved, now)
+    locked = remembered(lock, resolved, utc(now))
     images, packed = _directories(resolved)
     attachments, beside = _attachments(resolved)
     packed, requires = _delta((*packed, *beside), base)
@@ -101,8 +101,8 @@ def compose(
         payload_size=payload_size(files),
     )
     before = manifests.decode(there.manifest) if there is not None else None
-    head = _signed_head(_head(manifest, lock, before, (config.sequence, now)), signers, there)
-    manifest = manifests.decode(head.manifest)
+    head, manifest = _head(manifest, lock, before, (config.sequence, now))
+    head = _signed_head(head, signers, there)
     last = Last(manifest.sequence, head.id)
     return Composition(head, manifest, documents, packed, replace(locked, last=last))
 
@@ -115,26 +115,6 @@ def _delta(
     slim = [without(image, base) for image in packed]
     required = {item.digest: item for _, left_out in slim for item in left_out}
     return tuple(image for image, _ in slim), tuple(required[digest] for digest in sorted(required))
-
-
-def _new_lock(lock: Lock, resolved: Sequence[ResolvedImage], now: int) -> Lock:
-    images: dict[str, Locked] = {}
-    for image in resolved:
-        name = str(image.config.name)
-        old = lock.images.get(name)
-        images[name] = (
-            old
-            if old is not None and old.digest == image.upstream
-            else Locked(
-                image.upstream, image.parsed.media_type, len(image.data), image.offered, utc(now), _made_from(image)
-            )
-        )
-    return replace(lock, images=images)
-
-
-def _made_from(image: ResolvedImage) -> str:
-    origin = image.config.origin
-    return origin.transport if isinstance(origin, SkopeoOrigin) and origin.transport in NEW_DIGEST else ""
 
 
 def utc(seconds: int) -> str:
@@ -252,7 +232,7 @@ def _head(
     lock: Lock,
     there: Optional[manifests.BundleManifest],
     wanted: tuple[Optional[int], int],
-) -> Head:
+) -> tuple[Head, manifests.BundleManifest]:
     """Choose time and sequence. A rebuild that changes nothing keeps both, hence the bytes."""
     fixed, now = wanted
     if there is not None and fixed in {None, there.sequence}:
@@ -263,8 +243,8 @@ def _head(
         return _unsigned(manifest, fixed)
     if lock.last is None:
         return _unsigned(manifest, now)
-    head = _unsigned(manifest, lock.last.sequence)
-    return head if head.id == lock.last.id else _unsigned(manifest, max(now, lock.last.sequence + 1))
+    kept = _unsigned(manifest, lock.last.sequence)
+    return kept if kept[0].id == lock.last.id else _unsigned(manifest, max(now, lock.last.sequence + 1))
 
 
 def _signed_head(head: Head, signers: Sequence[Signer], there: Optional[Head]) -> Head:
@@ -289,6 +269,7 @@ def _made_by(there: Head, signers: Sequence[Signer]) -> bool:
     )
 
 
-def _unsigned(manifest: manifests.BundleManifest, sequence: int) -> Head:
-    data = manifests.encode(replace(manifest, sequence=sequence))
-    return Head(render_sums(manifest.files, sha256_hex(data)), (), data)
+def _unsigned(manifest: manifests.BundleManifest, sequence: int) -> tuple[Head, manifests.BundleManifest]:
+    numbered = replace(manifest, sequence=sequence)
+    data = manifests.encode(numbered)
+    return Head(render_sums(manifest.files, sha256_hex(data)), (), data), numbered

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 from bundler.config import read_file
 from bundler.output import write_file
-from loader.bundle.digest import is_digest, is_hex
+from loader.bundle.digest import digest_of, is_digest, is_hex
 from loader.bundle.errors import ConfigError, FormatError, StorageError
 from loader.bundle.strictjson import loads
 
@@ -22,10 +22,21 @@ _MAX_LOCK = 64 * 2**20
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What was found beside ``subject``, a manifest of the image: as an attachment, without its bytes."""
+
+    kind: str
+    digest: str
+    tag: Optional[str]
+
+
+@dataclass(frozen=True)
 class Locked:
     """What a name was resolved to; ``resolved`` is when (UTC), ``size`` the top manifest's bytes.
 
     ``made_from``: the transport that has no registry manifest, so that the digest was made here; empty for others.
+    ``attached``: what belonged to each manifest, by its digest, when that was last asked. ``documents``: manifests and
+    other small texts by digest, so that a plan need not ask for them. Both are empty in locks of older versions.
     """
 
     digest: str
@@ -34,6 +45,8 @@ class Locked:
     platforms: tuple[str, ...]
     resolved: str
     made_from: str = ""
+    attached: Mapping[str, tuple[Beside, ...]] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,8 +106,29 @@ def _locked(entry: Mapping[str, Any]) -> Locked:
     if not is_digest(digest):
         raise ValueError(f"has the digest {digest[:80]!a}, which is none")
     platforms = tuple(str(platform) for platform in entry["platforms"])
-    made_from = str(entry.get("madeFrom", ""))
-    return Locked(digest, str(entry["mediaType"]), int(entry["size"]), platforms, str(entry["resolved"]), made_from)
+    return Locked(
+        digest,
+        str(entry["mediaType"]),
+        int(entry["size"]),
+        platforms,
+        str(entry["resolved"]),
+        str(entry.get("madeFrom", "")),
+        {subject: tuple(_beside(item) for item in items) for subject, items in entry.get("attached", {}).items()},
+        dict(_document(*item) for item in entry.get("documents", {}).items()),
+    )
+
+
+def _beside(item: Mapping[str, Any]) -> Beside:
+    kind, digest, tag = str(item["kind"]), str(item["digest"]), item["tag"]
+    if not is_digest(digest) or not (tag is None or isinstance(tag, str)):
+        raise ValueError(f"has an attachment {digest[:80]!a} that is none")
+    return Beside(kind, digest, tag)
+
+
+def _document(digest: str, text: str) -> tuple[str, str]:
+    if digest_of(text.encode()) != digest:
+        raise ValueError(f"has a text for {digest[:80]!a} that has another digest")
+    return digest, text
 
 
 def _edited(path: Path, why: str) -> ConfigError:
@@ -110,6 +144,8 @@ def write_lock(path: Path, lock: Lock) -> None:
         "images": {
             name: {
                 "digest": entry.digest,
+                **({"attached": _plain_attached(entry.attached)} if entry.attached else {}),
+                **({"documents": dict(entry.documents)} if entry.documents else {}),
                 **({"madeFrom": entry.made_from} if entry.made_from else {}),
                 "mediaType": entry.media_type,
                 "platforms": list(entry.platforms),
@@ -129,8 +165,15 @@ def write_lock(path: Path, lock: Lock) -> None:
     write_file(path, data)
 
 
+def _plain_attached(attached: Mapping[str, Sequence[Beside]]) -> Mapping[str, Sequence[Mapping[str, Optional[str]]]]:
+    return {
+        subject: [{"digest": one.digest, "kind": one.kind, "tag": one.tag} for one in found]
+        for subject, found in attached.items()
+    }
+
+
 def changes(before: Lock, after: Lock) -> list[str]:
-    """One line for each image that was added, dropped or moved."""
+    """One line for each image that was added, dropped or moved, and for each attachment that came or went."""
     lines = [f"+ {name} {after.images[name].digest}" for name in after.images if name not in before.images]
     lines += [f"- {name}" for name in before.images if name not in after.images]
     lines += [
@@ -138,13 +181,23 @@ def changes(before: Lock, after: Lock) -> list[str]:
         for name, entry in after.images.items()
         if name in before.images and before.images[name].digest != entry.digest
     ]
+    for name, entry in after.images.items():
+        lines += _attachment_changes(name, before.images.get(name, entry), entry)
     return sorted(lines, key=lambda line: line[2:])
+
+
+def _attachment_changes(name: str, before: Locked, after: Locked) -> Iterator[str]:
+    """Compare what belongs to the manifests that both were asked for; a manifest that moved is a change itself."""
+    for subject in before.attached.keys() & after.attached.keys():
+        was, now = set(before.attached[subject]), set(after.attached[subject])
+        for sign, some in (("+", now - was), ("-", was - now)):
+            yield from (f"{sign} {name} {one.kind} {one.digest}" for one in some)
 
 
 def require_unchanged(lines: Sequence[str]) -> None:
     """Raise ``ConfigError`` unless there are no changes: what ``--locked`` asks for."""
     if lines:
-        words = {"+": "not in the lock", "-": "no longer in the config", "~": "moved"}
+        words = {"+": "not in the lock", "-": "no longer there", "~": "moved"}
         raise ConfigError(
             "--locked: the lock does not fit the config",
             faults=[(line[2:], words[line[0]]) for line in lines],

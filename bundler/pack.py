@@ -11,6 +11,7 @@ import os
 import queue
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from loader.bundle.head import Head
 from loader.bundle.limits import BIG_MEMBER, FRAME, MAX_CONFIG, MAX_MEMBERS
 from loader.bundle.manifest import File
 from loader.bundle.ocimanifest import Descriptor
-from loader.bundle.tarlayout import END, Member, header, padding
+from loader.bundle.tarlayout import END, Layout, Member, header, padding
 
 _NOT_IN_DIRECTORY = re.compile(r"[^a-z0-9-]")
 # IOV_MAX is 1024 on Linux; a frame of 4 MiB has 65 parts.
@@ -299,3 +300,10 @@ def layout_members(head: Head, files: Sequence[File]) -> list[Member]:
     members = [member for member, _ in head.members]
     members += [Member(file.path, file.size, file.stored or "raw", file.link_to) for file in files]
     return members
+
+
+def largest_archive(layout: Layout) -> int:
+    """Bytes of the archive with every member stored raw; compressed ones make it smaller."""
+    alike = Counter(frame.size for frame in layout.frames)
+    stored = sum(frames.raw_size(size) * count for size, count in alike.items())
+    return stored + frames.seek_table_size(len(layout.frames))

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from bundler.compose import Composition
 from bundler.fetch import BlobRequest, Fetcher
 from bundler.output import Partial
-from bundler.pack import ArchiveWriter, Chunk, chunks_of, head_members, layout_members
+from bundler.pack import ArchiveWriter, Chunk, chunks_of, head_members, largest_archive, layout_members
 from bundler.resolve import ImageSource, ResolvedImage
 from bundler.resume import Kept, keep_proven
 from bundler.selfcheck import SelfCheck, own_trust
-from loader.bundle import frames
 from loader.bundle.errors import StorageError, TrustError
 from loader.bundle.limits import BIG_MEMBER
 from loader.bundle.manifest import File
@@ -60,7 +59,7 @@ class Packing:
 
     def _check_space(self) -> None:
         layout = self._layout
-        size = sum(frames.raw_size(frame.size) for frame in layout.frames) + frames.seek_table_size(len(layout.frames))
+        size = largest_archive(layout)
         require_space(self._partial.path.parent, size, have=os.fstat(self._partial.fd).st_size)
 
     def _resumed(self, say: Say) -> Kept:

@@ -14,9 +14,8 @@ from typing import Optional
 
 from bundler.compose import Composition
 from bundler.medium import MEDIA, capacity_of, common_files, cut
-from bundler.pack import layout_members
+from bundler.pack import largest_archive, layout_members
 from bundler.references import Reference, references
-from loader.bundle import frames
 from loader.bundle.errors import ConfigError
 from loader.bundle.head import Head, read_head
 from loader.bundle.manifest import BundleManifest, Image
@@ -88,8 +87,7 @@ class Plan:
 def composed(planned: Composition) -> Subject:
     """Return what a build of ``planned`` would write; the size is an upper bound with one signature."""
     manifest = planned.manifest
-    layout = Layout(layout_members(planned.head, manifest.files))
-    size = sum(frames.raw_size(frame.size) for frame in layout.frames) + frames.seek_table_size(len(layout.frames))
+    size = largest_archive(Layout(layout_members(planned.head, manifest.files)))
     return Subject(manifest, planned.head, size + _SIGNATURE, False, planned.texts)
 
 

@@ -84,6 +84,7 @@ class ResolvedImage:
 
     ``blobs`` holds bytes of blobs that had to be read on the way, ``left_out`` the children of an index that are
     named and not taken. ``upstream`` is the digest outside; it differs from ``digest`` where the index was rewritten.
+    ``beside``: what belongs to each manifest that was asked for, by its digest, nothing where there is none.
     ``signed``: the signatures that the config requires, checked.
     """
 
@@ -99,13 +100,18 @@ class ResolvedImage:
     left_out: tuple[Descriptor, ...] = ()
     upstream: str = ""
     offered: tuple[str, ...] = ()
-    attached: tuple[Attached, ...] = ()
+    beside: Mapping[str, tuple[Attached, ...]] = field(default_factory=dict)
     signed: tuple[Signed, ...] = ()
 
     @property
     def manifests(self) -> tuple[ParsedManifest, ...]:
         """The image manifests, in index order; of a single image the one."""
         return tuple(child.parsed for child in self.children) if self.parsed.is_index else (self.parsed,)
+
+    @property
+    def attached(self) -> tuple[Attached, ...]:
+        """Everything that belongs to one of its manifests."""
+        return tuple(one for found in self.beside.values() for one in found)
 
     @property
     def all_manifests(self) -> tuple[ParsedManifest, ...]:
@@ -161,7 +167,8 @@ def _resolve(image: ConfigImage, locked: Optional[Locked], open_source: OpenSour
     except RegistryError as error:
         raise _gone(image, locked, error) from error
     _check_tag(image, open_source, locked)
-    offered, blobs = _platforms(source, parsed, str(image.name))
+    known = locked if locked is not None and locked.digest == digest_of(data) else None
+    offered, blobs = _platforms(source, parsed, str(image.name), known)
     _require_platform(image, offered, found=bool(kept) or not parsed.is_index)
     whole = ResolvedImage(
         image,
@@ -276,7 +283,11 @@ def _check_tag(image: ConfigImage, open_source: OpenSource, locked: Optional[Loc
         )
 
 
-def _platforms(source: ImageSource, parsed: ParsedManifest, name: str) -> tuple[tuple[str, ...], Mapping[str, bytes]]:
+def _platforms(
+    source: ImageSource, parsed: ParsedManifest, name: str, known: Optional[Locked]
+) -> tuple[tuple[str, ...], Mapping[str, bytes]]:
+    if known is not None and not parsed.is_index:
+        return known.platforms, {}
     if parsed.is_index:
         found = [child.platform for child in parsed.children if child.platform not in {None, _UNKNOWN}]
         return tuple(dict.fromkeys(platform for platform in found if platform)), {}

@@ -11,8 +11,9 @@ from typing import Optional
 
 from bundler.fetch import BlobBody
 from bundler.imagelist import ConfigImage
-from bundler.neighbours import Neighbours, RepositoryNeighbours, TagLists
+from bundler.neighbours import Neighbours
 from bundler.origin import SkopeoOrigin
+from bundler.repository import RepositoryNeighbours, TagLists
 from bundler.resolve import ImageSource
 from loader.bundle.errors import ConfigError, FormatError, StorageError
 from loader.oci.connect import Registries

@@ -50,10 +50,16 @@ def summary(report: PushReport) -> str:
     verdict = f"{len(report.failed)} FAILED" if report.failed else "digests confirmed"
     copied = f"{blobs.count('copied')} copied, " if blobs.count("copied") else ""
     return (
-        f"{counted(len(report.images), 'image')}: {counted(blobs.count('sent'), 'blob')} sent "
+        f"{_counts(report)}: {counted(blobs.count('sent'), 'blob')} sent "
         f"({human(blobs.bytes_sent)}), {blobs.count('mounted')} mounted, {copied}{blobs.count('present')} present"
         f" · {verdict}"
     )
+
+
+def _counts(report: PushReport) -> str:
+    attached = sum(image.attached for image in report.images)
+    images = counted(len(report.images) - attached, "image")
+    return f"{images}, {counted(attached, 'attachment')}" if attached else images
 
 
 def require_base(survey: Survey, what: PushSet, target: str) -> None:
@@ -76,7 +82,7 @@ def require_whole(report: PushReport, target: str) -> None:
         hints = dict.fromkeys(image.error.hint for image in report.failed if image.error is not None)
         mend = "; ".join(hint for hint in hints if hint) or "mend the cause"
         raise RegistryError(
-            f"{len(report.failed)} of {counted(len(report.images), 'image')} could not be pushed to {target}",
+            f"{len(report.failed)} of {_counts(report)} could not be pushed to {target}",
             why="; ".join(f"{image}: {image.error}" for image in report.failed),
             hint=f"{mend}; then run the same command again: only what is missing is sent",
         )

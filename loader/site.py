@@ -101,6 +101,7 @@ def push_set(
                 manifests,
                 tuple(dict.fromkeys(blob.digest for blob in named)),
                 image.subject if isinstance(image, Attachment) and image.tag is None else None,
+                attached=isinstance(image, Attachment),
             )
         )
         for blob in named:
@@ -111,9 +112,20 @@ def push_set(
 
 
 def attachments_of(bundle: VerifiedBundle, images: Sequence[Image]) -> list[Attachment]:
-    """What was signed, attested or said of the images or their children, in the same repositories."""
+    """What was signed, attested or said of the images or their children, in the same repositories; and of that again.
+
+    What it is said of comes before what is said of it.
+    """
     subjects = {(image.repository, node.digest) for image in images for node in bundle.graphs[image.path].nodes}
-    return [item for item in bundle.manifest.attachments if (item.repository, item.subject) in subjects]
+    found: list[Attachment] = []
+    left = list(bundle.manifest.attachments)
+    while True:
+        new = [item for item in left if (item.repository, item.subject) in subjects]
+        if not new:
+            return found
+        found += new
+        left = [item for item in left if (item.repository, item.subject) not in subjects]
+        subjects = {(item.repository, item.digest) for item in new}
 
 
 def chosen_images(images: Sequence[Image], globs: Sequence[str]) -> list[Image]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from bundler.cli.app import app
-from bundler.cli.opening import PlatformOption, RewriteIndex, chosen_config, opened_sources
+from bundler.cli.opening import PlatformOption, RewriteIndex, chosen_config, opened_sources, tell_names
 from bundler.cli.options import AlsoOption, KeyOption, Passphrase, SignerOption, given_signer, source_date
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
@@ -109,6 +109,7 @@ def _build(
     if sigstore and uri is None:
         raise ConfigError("--also sigstore needs --key", hint="sign --also sigstore adds it later")
     signers = [given_signer(uri, label, passphrase_file)] if uri else []
+    tell_names(console, config)
     with opened_sources(console, config, flags) as sources:
         ports = BuildPorts(
             open_source=sources.open,

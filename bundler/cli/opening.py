@@ -36,23 +36,29 @@ def chosen_config(path: Path, platforms: Optional[list[str]], rewrite: bool) -> 
     return narrowed(load_config(path), platforms or (), rewrite=rewrite)
 
 
-@contextlib.contextmanager
-def opened_sources(console: Console, config: "BuildConfig", flags: AccessFlags) -> Iterator["Sources"]:
-    """Open registries, and copy what only skopeo reads into a private folder; both end with the context."""
-    from bundler.clock import clock_warnings
+def tell_names(console: Console, config: "BuildConfig") -> None:
+    """Say what the images' names leave open: digests that change on the way, hosts and tags that were filled in."""
     from bundler.imagelist import normalised
-    from bundler.skopeo import Skopeo, copied_layouts, new_digests
-    from bundler.sources import Sources
-    from loader.cluster.process import ProcessRunner
+    from bundler.skopeo import new_digests
 
-    program = shutil.which("skopeo", path=os.environ.get("PATH", os.defpath))
-    skopeo = Skopeo(program, ProcessRunner(os.environ), Path(tempfile.gettempdir()))
     for line in new_digests(config.images):
         console.note("warning", line)
     for image in normalised(config.images):
         console.note(
             "note", f"line {image.line}: {image.written} is {image.name}; write the whole name if it is not meant"
         )
+
+
+@contextlib.contextmanager
+def opened_sources(console: Console, config: "BuildConfig", flags: AccessFlags) -> Iterator["Sources"]:
+    """Open registries, and copy what only skopeo reads into a private folder; both end with the context."""
+    from bundler.clock import clock_warnings
+    from bundler.skopeo import Skopeo, copied_layouts
+    from bundler.sources import Sources
+    from loader.cluster.process import ProcessRunner
+
+    program = shutil.which("skopeo", path=os.environ.get("PATH", os.defpath))
+    skopeo = Skopeo(program, ProcessRunner(os.environ), Path(tempfile.gettempdir()))
     registries = open_registries(flags, console.detail)
     try:
         with copied_layouts(config.images, skopeo) as layouts:

@@ -3,7 +3,9 @@
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 # ruff: noqa: FA100
 
+import contextlib
 import dataclasses
+import functools
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from bundler.cli.app import app
-from bundler.cli.opening import PlatformOption, RewriteIndex, chosen_config, opened_sources
+from bundler.cli.opening import PlatformOption, RewriteIndex, chosen_config, opened_sources, tell_names
 from bundler.cli.options import source_date
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
@@ -31,9 +33,12 @@ from loader.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from bundler.config import BuildConfig
     from bundler.imagelist import ConfigImage
+    from bundler.lock import Lock
     from bundler.plan import Plan
     from bundler.planpage import Space
+    from bundler.resolve import ImageSource, ResolvedImage
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
@@ -107,14 +112,12 @@ def _plan_config(
     flags: AccessFlags,
 ) -> None:
     from bundler.compose import compose
-    from bundler.gather import gather
     from bundler.lock import changes, lock_path, read_lock, require_unchanged, unlocked, write_lock
     from bundler.plan import composed, make_plan
     from bundler.planpage import diff_lines, normalised_names, plan_document, plan_lines
     from bundler.render.documents import pinned_manifests
     from bundler.render.model import PinnedImage
     from bundler.signed import signed_lines
-    from bundler.upstream import moved_upstream
 
     media, diff, jobs = wishes
     locked, update, update_all = moves
@@ -124,9 +127,8 @@ def _plan_config(
     lock_file = lock_path(wanted[0])
     before = read_lock(lock_file)
     lock = unlocked(before, update, everything=update_all)
-    with opened_sources(console, config, flags) as sources:
-        moved = moved_upstream(config.images, lock, sources.open, jobs=jobs) if diff else None
-        resolved = gather(config.images, lock, sources.open, jobs=jobs)
+    tell_names(console, config)
+    moved, resolved, asked = _found(console, config, lock, flags, (diff, jobs))
     planned = compose(config, lock, resolved, (), now=source_date())
     changed = changes(before, planned.lock)
     if locked:
@@ -138,7 +140,8 @@ def _plan_config(
         for image in planned.manifest.images
     ]
     pinned = [(name, found, text) for name, done in pinned_manifests(config, names) for found, text in done.changed]
-    console.result("plan", f"{planned.name} for {config.registry}: sizes are upper bounds")
+    by = "" if asked else "; all of it is in the lock, no registry was asked (--diff asks)"
+    console.result("plan", f"{planned.name} for {config.registry}: sizes are upper bounds{by}")
     for line in changed:
         console.result("lock", line)
     for line in signed_lines(resolved):
@@ -149,6 +152,34 @@ def _plan_config(
     write_lock(lock_file, dataclasses.replace(planned.lock, last=before.last))
     document = plan_document(plan, space, changes=changed, moved=moved, pinned=pinned)
     console.document({**document, "normalised": normalised_names(config.images), "source": "config"})
+
+
+def _found(
+    console: Console, config: "BuildConfig", lock: "Lock", flags: AccessFlags, wishes: tuple[bool, int]
+) -> "tuple[Optional[Sequence[tuple[str, str, str]]], Sequence[ResolvedImage], bool]":
+    """What moved upstream if that is asked for, the images as lock or registry know them, and if any was asked."""
+    from bundler.gather import gather
+    from bundler.remembered import from_lock, is_remembered
+    from bundler.upstream import moved_upstream
+
+    diff, jobs = wishes
+    with contextlib.ExitStack() as stack:
+        sources = functools.cache(lambda: stack.enter_context(opened_sources(console, config, flags)))
+        if diff or not all(is_remembered(image, lock) for image in config.images):
+            sources()
+        else:
+            # Nothing to wait for, and nothing is opened unless the lock lacks something after all.
+            jobs = 1
+
+        def outside(image: "ConfigImage", digest: Optional[str]) -> "ImageSource":
+            return sources().open(image, digest)
+
+        moved = moved_upstream(config.images, lock, outside, jobs=jobs) if diff else None
+        return (
+            moved,
+            gather(config.images, lock, from_lock(lock, outside), jobs=jobs),
+            sources.cache_info().currsize > 0,
+        )
 
 
 def _space(plan: "Plan", images: "Sequence[ConfigImage]", path: Path) -> "Space":

@@ -9,13 +9,15 @@ import json
 import re
 import urllib.parse
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from loader.bundle.digest import is_digest
 from loader.bundle.errors import AirgapError, RegistryError
 from loader.bundle.ocimanifest import MAX_MANIFEST, OCI_INDEX, bare_type
-from loader.oci.exchange import Exchange, Reply
 from loader.oci.messages import Request
+
+if TYPE_CHECKING:  # what a plan reads from a lock needs no client
+    from loader.oci.exchange import Exchange, Reply
 
 # A signed and attested image has a handful; an index of more does not come from signing.
 MAX_REFERRERS = 1000

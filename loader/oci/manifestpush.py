@@ -119,6 +119,7 @@ class ManifestPush:
             manifests_sent=self._sent,
             tag_moved=self._tag_moved,
             error=self.error,
+            attached=self.image.attached,
         )
 
     def _resend(self) -> bool:

@@ -42,7 +42,7 @@ class PushImage:
     """An image to push: ``manifests`` in order, children before the top one, which comes last.
 
     ``blobs``: digests of all its blobs that the registry must have. ``subject``: the manifest that this one refers
-    to; the registry has to know it from there.
+    to; the registry has to know it from there. ``attached``: it is nothing to run, it belongs to an image.
     """
 
     repository: str
@@ -50,6 +50,7 @@ class PushImage:
     manifests: tuple[PushManifest, ...]
     blobs: tuple[str, ...]
     subject: Optional[str] = None
+    attached: bool = False
 
     @property
     def top(self) -> PushManifest:
@@ -155,6 +156,7 @@ class ImageReport:
     manifests_sent: int
     tag_moved: bool
     error: Optional[AirgapError]
+    attached: bool = False
 
     def __str__(self) -> str:
         return f"{self.repository}:{self.tag}" if self.tag else f"{self.repository}@{self.digest}"
@@ -162,7 +164,8 @@ class ImageReport:
 
 def not_begun(image: PushImage, error: AirgapError) -> ImageReport:
     """Return the report of an image of which nothing was sent."""
-    return ImageReport(image.repository, image.tag, image.top.digest, 0, 0, 0, 0, 0, tag_moved=False, error=error)
+    place = (image.repository, image.tag, image.top.digest)
+    return ImageReport(*place, 0, 0, 0, 0, 0, tag_moved=False, error=error, attached=image.attached)
 
 
 @dataclass(frozen=True)

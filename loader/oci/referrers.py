@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from loader.bundle.errors import RegistryError
 from loader.bundle.ocimanifest import OCI_INDEX
 from loader.oci.listing import MAX_REFERRERS, referring
-from loader.oci.pushplan import PushManifest
-from loader.oci.registry import Registry
+
+if TYPE_CHECKING:
+    from loader.oci.pushplan import PushManifest
+    from loader.oci.registry import Registry
 
 
 def fallback_tag(subject: str) -> str:

@@ -236,3 +236,71 @@ def test_an_index_that_was_rewritten_was_signed_by_nobody(cli: Cli, source: Regi
     planned = cli.bundler("plan", "out/s-1.tar.zst", "--json").expect().json
     assert {item["kind"] for item in planned["attachments"]} == {"attestation", "sbom"}
     assert {item["tag"] for item in planned["attachments"]} < tags.keys()
+
+
+def put_chain(store: BlobStore, subject: str, length: int) -> list[str]:
+    """Things that refer to each other, the first of them to ``subject``."""
+    made = [subject]
+    for number in range(length):
+        digest, data = artifact(store, "x/app", f"number {number}", subject=made[-1])
+        store.add_manifest("x/app", data, oci.OCI_MANIFEST)
+        made.append(digest)
+    return made[1:]
+
+
+@pytest.mark.parametrize("api", [False, True])
+def test_what_is_said_of_an_attachment_goes_with_it(cli: Cli, source: RegistryServer, api: bool) -> None:
+    source.rules.referrers = True
+    image = make_image().put(source.store, "x/app", "1")
+    chain = put_chain(source.store, image.digest, 3)
+    signed = put(source.store, "x/app", f"sha256-{chain[1][7:]}.sig", "a signature of the second")
+    config(cli, source)
+    assert cli.bundler(*BUILD).expect().json
+    assert attached(cli) == {**dict.fromkeys(chain), signed: f"sha256-{chain[1][7:]}.sig"}
+    with RegistryServer(rules=Rules(referrers=api)) as inside:
+        push = ("push", "out/s-1.tar.zst", "--trust", "builder.pub", "--registry", inside.host, "--plain-http")
+        assert "1 image, 4 attachments: " in cli.loader(*push, "--image", "*/app").expect().out
+        assert inside.store.tags["x/app", f"sha256-{chain[1][7:]}.sig"] == signed
+        for subject, referrer in zip((image.digest, *chain), chain):
+            tag = inside.store.tags.get(("x/app", subject.replace(":", "-")))
+            listed = json.loads(inside.store.manifests["x/app", tag][0])["manifests"] if tag else []
+            assert [item["digest"] for item in listed] == ([] if api else [referrer])
+            assert [item["digest"] for item in inside.store.referrers("x/app", subject)] == [referrer]
+
+
+def test_attachments_of_attachments_without_end_are_refused(cli: Cli, source: RegistryServer) -> None:
+    source.rules.referrers = True
+    image = make_image().put(source.store, "x/app", "1")
+    put_chain(source.store, image.digest, 5)
+    config(cli, source)
+    lines = cli.bundler(*BUILD).expect(2).three_lines
+    assert "more than 4 levels" in lines[1]
+    assert "attachments: false" in lines[2]
+
+
+def test_a_tag_that_names_what_it_is_about_ends(cli: Cli, source: RegistryServer) -> None:
+    image = make_image(platforms=["linux/amd64"]).put(source.store, "x/app", "1")
+    source.store.add_manifest("x/app", image.data, image.media_type, f"sha256-{image.digest[7:]}.sig")
+    config(cli, source)
+    cli.bundler(*BUILD).expect()
+    assert attached(cli) == {image.digest: f"sha256-{image.digest[7:]}.sig"}
+
+
+def test_a_plan_from_the_lock_knows_what_belongs_to_an_image(cli: Cli, source: RegistryServer) -> None:
+    image, tags, referrer = signed_image(source)
+    config(cli, source)
+    plan = ("plan", "bundle.yaml", "--plain-http", "--json")
+    first = cli.bundler(*plan, "--platform", "linux/amd64").expect().json
+    assert {item["digest"] for item in first["attachments"]} == {*tags.values(), referrer}
+    whole = cli.bundler(*plan).expect().json
+    source.requests.clear()
+    for options in ((), ("--platform", "linux/arm64"), ("--rewrite-index", "--platform", "linux/amd64")):
+        again = cli.bundler(*plan, "--locked", *options).expect().json
+        assert options or again == {**whole, "lock": [], "space": again["space"]}
+    assert not source.requests
+    # A build asks, and a new signature is a change of the lock.
+    new = put(source.store, "x/app", f"sha256-{image.manifests[1][0][7:]}.sig", "signed later")
+    assert "not in the lock" in cli.bundler(*BUILD, "--locked").expect(2).err
+    assert f"+ {source.host}/x/app:1 signature {new}" in cli.bundler(*BUILD).expect().err
+    assert new in attached(cli)
+    cli.bundler(*BUILD, "--locked").expect()

@@ -81,6 +81,41 @@ def test_a_second_plan_changes_nothing(cli: Cli) -> None:
     assert tree(cli.folder) == before
 
 
+def test_a_plan_from_the_lock_asks_nobody(cli: Cli, source: RegistryServer) -> None:
+    first = cli.bundler("plan", "bundle.yaml", "--json").expect()
+    source.requests.clear()
+    second = cli.bundler("plan", "bundle.yaml", "--json").expect()
+    assert second.json == {**first.json, "lock": [], "space": second.json["space"]}
+    assert not source.requests
+    assert "no registry was asked" in second.err
+    assert "no registry was asked" not in first.err
+
+
+@pytest.mark.parametrize("what", ["documents", "attached"])
+def test_a_lock_of_before_is_read_and_filled_up(cli: Cli, source: RegistryServer, what: str) -> None:
+    first = cli.bundler("plan", "bundle.yaml", "--json").expect().json
+    whole = (cli.folder / "bundle.lock").read_bytes()
+    lock = json.loads(whole)
+    for entry in lock["images"].values():
+        del entry[what]
+    (cli.folder / "bundle.lock").write_text(json.dumps(lock))
+    second = cli.bundler("plan", "bundle.yaml", "--json", "--locked").expect().json
+    assert second == {**first, "lock": [], "space": second["space"]}
+    assert (cli.folder / "bundle.lock").read_bytes() == whole
+
+
+def test_a_text_in_the_lock_that_is_not_its_digests_is_refused(cli: Cli) -> None:
+    cli.bundler("plan", "bundle.yaml").expect()
+    lock = json.loads((cli.folder / "bundle.lock").read_text())
+    documents = lock["images"]["docker.io/ceph/ceph:v15.2.4"]["documents"]
+    digest = next(iter(documents))
+    documents[digest] = documents[digest].replace("linux", "plan9") + " "
+    (cli.folder / "bundle.lock").write_text(json.dumps(lock, indent=1))
+    lines = cli.bundler("plan", "bundle.yaml").expect(2).three_lines
+    assert "docker.io/ceph/ceph:v15.2.4" in lines[1]
+    assert digest in lines[1]
+
+
 def test_what_nothing_covers_is_listed_first(cli: Cli) -> None:
     text = article.config(extra="manifests:\n- {path: tools.yaml, phase: after-rook}\n")
     (cli.folder / "bundle.yaml").write_text(text)

@@ -113,7 +113,7 @@ def test_locked_makes_every_change_an_error() -> None:
     require_unchanged([])
     with pytest.raises(ConfigError) as caught:
         require_unchanged(["+ a x", "- b", "~ c x -> y"])
-    assert caught.value.faults == (("a x", "not in the lock"), ("b", "no longer in the config"), ("c x -> y", "moved"))
+    assert caught.value.faults == (("a x", "not in the lock"), ("b", "no longer there"), ("c x -> y", "moved"))
 
 
 def test_nothing_moves_unless_asked() -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from bundler.imagelist import ConfigImage
-from bundler.neighbours import TagLists
+from bundler.repository import TagLists
 from bundler.sources import LayoutSource, RegistrySource, Sources
 from loader.bundle.errors import ConfigError
 from loader.oci.connect import Registries
