@@ -13,9 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Optional, Protocol
+from typing import Any, NamedTuple, Optional, Protocol
 
 import zstandard
 
@@ -76,8 +75,7 @@ class BlobSource(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class BlobRequest:
+class BlobRequest(NamedTuple):  # as many as members
     """A blob to fetch from byte ``start`` on, and whether its chunks become compressed frames."""
 
     source: BlobSource
@@ -116,15 +114,9 @@ class Fetcher:
     def __init__(self, requests: Sequence[BlobRequest], *, jobs: int) -> None:
         self._requests = requests
         # Many jobs get smaller ranges, so that all of them fit into the window.
-        step = min(RANGE, max(WINDOW // jobs, 1) * FRAME)
-        self._ranges = [
-            [
-                _Range(request, start, min(step, request.size - start))
-                for start in range(request.start, max(request.size, 1), step)
-            ]
-            for request in requests
-        ]
-        self._waiting = deque(part for parts in self._ranges for part in parts)
+        self._ranges = _cut(requests, min(RANGE, max(WINDOW // jobs, 1) * FRAME))
+        self._next = next(self._ranges, None)
+        self._begun: deque[_Range] = deque()
         self._changed = threading.Condition()
         self._free = WINDOW
         self._free_small = SMALL_WINDOW
@@ -156,23 +148,31 @@ class Fetcher:
 
         A chunk's content is valid until the next one is asked for.
         """
-        for request, parts in zip(self._requests, self._ranges):
-            yield request, self._chunks(parts)
+        for request in self._requests:
+            yield request, self._chunks(request)
 
-    def _chunks(self, parts: list[_Range]) -> Iterator[Chunk]:
-        for part in parts:
-            while True:
-                with self._changed:
-                    while not part.ready and not part.done and self._error is None:
-                        self._changed.wait()
+    def _chunks(self, request: BlobRequest) -> Iterator[Chunk]:
+        end = request.start
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_news)
+                part = self._begun[0] if self._begun else None
+                if part is None or not (part.ready or part.done):
                     # What came before an error is written all the same: another build goes on from it.
-                    if not part.ready and self._error is not None and not part.done:
-                        raise self._error
-                    if not part.ready:
-                        break
-                    chunk = part.ready.popleft()
-                yield chunk
-                self._give_back(part, chunk)
+                    raise self._error or RuntimeError("nothing is fetched any more")
+                if not part.ready:
+                    self._begun.popleft()
+                    end += part.length
+                    if end >= request.size:
+                        return
+                    continue
+                chunk = part.ready.popleft()
+            yield chunk
+            self._give_back(part, chunk)
+
+    def _has_news(self) -> bool:
+        """Tell whether the reader can go on."""
+        return self._error is not None or bool(self._begun and (self._begun[0].ready or self._begun[0].done))
 
     def _give_back(self, part: _Range, chunk: Chunk) -> None:
         if not part.is_small:
@@ -187,12 +187,14 @@ class Fetcher:
     def _take(self) -> Optional[_Range]:
         """The next range in order, once the window has room for all of it; None when there is nothing to do."""
         with self._changed:
-            while self._waiting and not self._closed and self._error is None:
-                part = self._waiting[0]
+            while self._next is not None and not self._closed and self._error is None:
+                part = self._next
                 # Later ranges of a source's first blob wait until it is known that it has ranges.
                 known = part.is_first or id(part.request.source) in self._in_parts
                 if known and self._claimed(part):
-                    return self._waiting.popleft()
+                    self._begun.append(part)
+                    self._next = next(self._ranges, None)
+                    return part
                 self._changed.wait()
         return None
 
@@ -245,8 +247,8 @@ class Fetcher:
         with self._changed:
             if whole:
                 part.length = left
-                while self._waiting and self._waiting[0].request is part.request:
-                    self._waiting.popleft().done = True
+                while self._next is not None and self._next.request is part.request:
+                    self._next = next(self._ranges, None)
             else:
                 self._in_parts.add(id(part.request.source))
             self._changed.notify_all()
@@ -270,6 +272,13 @@ class Fetcher:
             while self._free <= 0 and part.ready and not self._closed and self._error is None:
                 self._changed.wait()
             self._free -= 1
+
+
+def _cut(requests: Sequence[BlobRequest], step: int) -> Iterator[_Range]:
+    """Yield every range in order, each when it is due: there may be as many as members."""
+    for request in requests:
+        for start in range(request.start, max(request.size, 1), step):
+            yield _Range(request, start, min(step, request.size - start))
 
 
 def _fill(body: BlobBody, view: memoryview, digest: str) -> None:

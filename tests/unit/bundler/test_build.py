@@ -179,7 +179,7 @@ def test_locked_refuses_what_the_lock_does_not_hold(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_lost_blob_leaves_nothing(tmp_path: Path) -> None:
+def test_a_lost_blob_leaves_nothing_but_what_the_next_build_goes_on_from(tmp_path: Path) -> None:
     def lose(digest: str) -> None:
         if digest == "sha256:" + hashlib.sha256(SHARED).hexdigest():
             raise RegistryError("GET blob", status=502, why="bad gateway")
@@ -189,7 +189,7 @@ def test_a_lost_blob_leaves_nothing(tmp_path: Path) -> None:
         image.before = lose
     with refused(RegistryError, "bad gateway"):
         run_build(places, tmp_path / "out")
-    assert names(tmp_path / "out") == []
+    assert set(names(tmp_path / "out")) <= {".demo-1.tar.zst.part"}
 
 
 def test_a_blob_that_arrives_wrong_leaves_nothing(tmp_path: Path) -> None:
