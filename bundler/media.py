@@ -126,7 +126,7 @@ def _cut(work: _Work) -> Geometry:
     documents = [len(data) for path, data in work.common.items() if path.startswith("documents/")]
     loader = len(work.common.get(mediaset.LOADER, b""))
     counted = common_files(len(work.head.sums) + len(work.head.manifest), documents, loader)
-    there = sum(len(data) for data in work.common.values())
+    there = sum(len(data) for data in work.common.values()) - loader
     # More signatures beside the archive than a plan reckons with: they must fit as well.
     return cut(work.size, work.options.capacity, work.options.parity, replace(counted, size=max(counted.size, there)))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loader.bundle.errors import ConfigError
+from loader.bundle.limits import MIB
 from loader.bundle.mediaset import CHUNK, HASH, MAX_DATA, MAX_DISCS, MAX_PARITY, MAX_SEGMENTS, SEGMENT, volume_names
 from loader.units import human
 
@@ -31,6 +32,10 @@ _READMES = 32 * 1024
 _PAGE = 16 * 1024  # the page's frame; its tables take no more than the manifest they are made of, twice
 _OTHERS = 12  # bundle.json, lists, signatures, texts, page, index, loader, keys
 _PER_SEGMENT = 1024  # in set.json, in the volume's list, in the texts
+# Room that is kept on every disc: as many data discs are needed with a loader and parity as without, as `plan` counts.
+_LOADER = 4 * MIB
+_LOADER_SHARE = 100  # of the disc's bytes one in so many at most
+_PARITY = 4
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,11 @@ class Geometry:
 
 @dataclass(frozen=True)
 class CommonFiles:
-    """What every disc carries beside its segments: how many files known now, and their bytes."""
+    """What every disc carries beside its segments: how many files known now, their bytes, and the loader's."""
 
     count: int
     size: int
+    loader: int = 0
 
 
 def common_files(head: int, documents: Sequence[int], loader: int = 0) -> CommonFiles:
@@ -79,7 +85,7 @@ def common_files(head: int, documents: Sequence[int], loader: int = 0) -> Common
     ``head`` is the bytes of ``SHA256SUMS`` and ``bundle.json``, ``documents`` the size of each. The page about them,
     keys and texts are counted generously: they are written after the cut.
     """
-    return CommonFiles(len(documents) + _OTHERS, 3 * head + sum(documents) + loader + _PAGE)
+    return CommonFiles(len(documents) + _OTHERS, 3 * head + sum(documents) + _PAGE, loader)
 
 
 def parse_size(text: str) -> int:
@@ -107,14 +113,16 @@ def cut(size: int, capacity: int, m: int, common: CommonFiles) -> Geometry:
     if not 0 <= m <= MAX_PARITY:
         raise ConfigError(f"--parity {m}: 0 to {MAX_PARITY} parity discs")
     chunks = -(-size // CHUNK)
+    room = replace(common, loader=max(common.loader, min(_LOADER, capacity // _LOADER_SHARE)))
     for k in range(1, min(MAX_DATA, MAX_DISCS - m, chunks) + 1):
         geometry = Geometry(size, -(-chunks // k) * CHUNK, m)
-        fits = geometry.share + overhead(geometry, common) <= capacity
+        fits = geometry.share + overhead(replace(geometry, m=max(m, _PARITY)), room) <= capacity
         if fits and len(geometry.segments("v01")) <= MAX_SEGMENTS:
             return geometry
     raise ConfigError(
         f"{human(size)} do not fit on discs of {human(capacity)}",
-        why=f"a set has at most {MAX_DATA} data discs and {MAX_DISCS} in all; each carries {human(common.size)} beside",
+        why=f"a set has at most {MAX_DATA} data discs and {MAX_DISCS} in all; "
+        f"each carries {human(common.size + common.loader)} beside",
         hint="take a larger medium",
     )
 
@@ -127,6 +135,7 @@ def overhead(geometry: Geometry, common: CommonFiles) -> int:
     files = common.count + len(names) + segments + 24
     return (
         common.size
+        + common.loader
         + chunks * HASH
         + segments * _PER_SEGMENT
         + files * _PER_FILE

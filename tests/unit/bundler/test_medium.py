@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,7 +63,9 @@ def test_every_cut_holds_the_archive_and_fits(size: int, capacity: int, m: int) 
     if geometry.k > 1:
         chunks = (size + CHUNK - 1) // CHUNK
         one_less = (chunks + geometry.k - 2) // (geometry.k - 1) * CHUNK
-        assert one_less + overhead(Geometry(size, one_less, m), COMMON) > capacity
+        # With the room that is kept for a loader and four parity discs.
+        kept = replace(COMMON, loader=capacity // 100)
+        assert one_less + overhead(Geometry(size, one_less, max(m, 4)), kept) > capacity
 
 
 def test_segments_stay_below_what_readers_can_hold() -> None:
@@ -79,3 +83,26 @@ def test_a_stick_takes_the_set_as_one_volume() -> None:
 def test_what_cannot_be_cut_is_told(capacity: int, m: int) -> None:
     with pytest.raises(ConfigError):
         cut(500 * CHUNK, capacity, m, COMMON)
+
+
+@given(
+    st.integers(1, 4000 * CHUNK),
+    st.integers(8 * CHUNK, 900 * CHUNK),
+    st.integers(0, 4),
+    st.integers(0, 4 * CHUNK),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_loader_and_parity_take_no_further_data_disc(size: int, capacity: int, m: int, loader: int) -> None:
+    with_both = replace(COMMON, loader=min(loader, capacity // 100))
+    try:
+        planned = cut(size, capacity, 0, COMMON)
+    except ConfigError:
+        return
+    assert cut(size, capacity, m, with_both).k == planned.k
+
+
+def test_a_loader_beyond_what_is_kept_for_it_still_fits() -> None:
+    common = replace(COMMON, loader=30 * CHUNK)
+    geometry = cut(100 * CHUNK, 64 * CHUNK, 1, common)
+    assert geometry.k > cut(100 * CHUNK, 64 * CHUNK, 1, COMMON).k
+    assert geometry.share + overhead(geometry, common) <= 64 * CHUNK
