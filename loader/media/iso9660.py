@@ -70,7 +70,7 @@ class IsoImage:
     def open(self, path: str) -> Extent:
         """Open one of ``kinds`` that is a file."""
         offset, size = self._extents[path]
-        return Extent(self._source, path, offset, size)
+        return Extent(self._source, f"{path} on {self._source.name}", offset, size)
 
     def _descriptor(self) -> bytes:
         for number in range(16, 16 + _DESCRIPTORS):
