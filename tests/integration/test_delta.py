@@ -11,7 +11,9 @@ from loader.bundle.digest import digest_of
 from tests.support.carried import Carried, carry
 from tests.support.cli import Cli
 from tests.support.images import MadeImage, make_image, make_layer
+from tests.support.programs import skopeo
 from tests.support.registry import RegistryServer
+from tests.support.serving import serving
 
 BASE = make_layer("base", 3_000_000)
 OLD = {
@@ -229,3 +231,32 @@ def test_a_delta_is_not_extracted_with_gaps(pair: tuple[Carried, Carried], tmp_p
     ran = delta.cli.loader("extract", delta.archive, "--trust", "builder.pub", "-o", tmp_path / "out").expect(2)
     assert "delta" in " ".join(ran.three_lines)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("on_discs", [(), ("base",), ("delta",)], ids=["archives", "base on discs", "delta on discs"])
+def test_a_delta_is_served_together_with_its_base(
+    pair: tuple[Carried, Carried], tmp_path: Path, on_discs: tuple[str, ...]
+) -> None:
+    cli = pair[1].cli
+    sources: list[object] = []
+    for name, carried in zip(("base", "delta"), pair):
+        if name in on_discs:
+            size = ("--volume-size", "3MiB", "--key", "builder.key")
+            cli.bundler("media", carried.archive, "-o", tmp_path / name, *size).expect()
+            sources += sorted(tmp_path.glob(f"{name}/v??"))
+        else:
+            sources.append(carried.archive)
+    with serving(cli, *sources, "--trust", "builder.pub", "--state", tmp_path / "state") as running:
+        for name, image in NEW.items():
+            target = tmp_path / "pulled" / name.partition(":")[0]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            skopeo(
+                tmp_path, "copy", "--all", "--src-tls-verify=false", f"docker://{running.host}/{name}", f"dir:{target}"
+            )
+            assert all((target / digest[7:]).read_bytes() == data for digest, data in image.blobs.items())
+
+
+def test_a_delta_alone_is_not_served(pair: tuple[Carried, Carried]) -> None:
+    _, delta = pair
+    ran = delta.cli.loader("serve", delta.archive, "--trust", "builder.pub").expect(2)
+    assert "delta" in " ".join(ran.three_lines)
