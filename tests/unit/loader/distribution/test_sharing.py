@@ -96,3 +96,27 @@ def test_what_went_wrong_is_wrong_for_all_who_wait_and_asked_again_by_the_next()
     assert failed == ["sha256:x changed"] * 3
     reads.wrong = False
     assert part(shared) == DATA
+
+
+def test_memory_that_is_used_again_is_nobodys_who_still_sends() -> None:
+    shared = SharedFrames(Reads(), kept=1)
+    wrong: list[int] = []
+
+    def client(number: int) -> None:
+        for turn in range(6):
+            start = (number * 7919 + turn * FRAME // 3) % len(DATA)
+            place = start
+            for block in shared.part("sha256:x", start, len(DATA), len(DATA)):
+                threading.Event().wait(0.001 * (number % 3))
+                if bytes(block) != DATA[place : place + len(block)]:
+                    wrong.append(number)
+                place += len(block)
+                if (number + turn) % 4 == 0:
+                    break  # a client that hangs up
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
