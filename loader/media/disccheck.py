@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from loader.bundle.archive import read_exact
 from loader.bundle.digest import sha256_hex
-from loader.bundle.discs import FILE, Disc, DiscSet, read_common
+from loader.bundle.discs import FILE, Disc, DiscSet
 from loader.bundle.errors import BundleError, FormatError, MissingVolume, StorageError, TrustError
 from loader.bundle.head import SUMS, signature_label
 from loader.bundle.mediaset import SET, MediaSet, SetFile, encode, label
@@ -104,9 +105,7 @@ def _wrong(disc: Disc, discs: DiscSet, there: set[str]) -> Iterator[tuple[str, s
     media = discs.media
     encoded = encode(media)
     for file in (*media.files, SetFile(SET, len(encoded), sha256_hex(encoded))):
-        why = _differs(disc, file)
-        if why:
-            yield file.path, f"is not as listed ({why})", TrustError
+        yield from _differs(disc, file)
     mine = {
         segment.name
         for volume in media.volumes
@@ -122,12 +121,21 @@ def _wrong(disc: Disc, discs: DiscSet, there: set[str]) -> Iterator[tuple[str, s
             yield path, f"is a {kind}", FormatError
 
 
-def _differs(disc: Disc, file: SetFile) -> str:
+def _differs(disc: Disc, file: SetFile) -> Iterator[tuple[str, str, type[BundleError]]]:
+    if file.path not in disc.entries():
+        yield file.path, "is missing", TrustError
+        return
     try:
-        read_common([disc], file)
-    except (BundleError, StorageError) as error:
-        return error.why
-    return ""
+        source = disc.open(file.path)
+        found = sha256_hex(bytes(read_exact(source, 0, file.size)))
+    except StorageError as error:
+        yield file.path, f"can't be read ({error.why or error.message})", MissingVolume
+    except BundleError as error:
+        yield file.path, f"is not as listed ({error.message})", TrustError
+    else:
+        if (source.size, found) != (file.size, file.sha256):
+            why = f"expected {file.size} bytes, {file.sha256}, got {source.size}, {found}"
+            yield file.path, f"is not as listed ({why})", TrustError
 
 
 def _size_faults(source: MediaSource) -> list[Fault]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
@@ -16,10 +16,11 @@ from loader.media.places import open_discs
 
 @dataclass(frozen=True)
 class OpenedMedia:
-    """A media set and the archive in it."""
+    """A media set and the archive in it. ``unreadable``: files beside the segments that can't be read on one disc."""
 
     discs: DiscSet
     source: MediaSource
+    unreadable: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -45,6 +46,8 @@ def damage_lines(media: Optional[OpenedMedia]) -> Iterator[tuple[str, str]]:
     """One line per disc that is missing or damaged, once enough was read to know."""
     if media is None:
         return
+    for note in media.unreadable:
+        yield "warning", note
     for reader in media.source.volumes:
         name, count = reader.volume.name, len(reader.damage)
         healed = media.source.healed.get(name, 0)

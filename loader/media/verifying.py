@@ -15,7 +15,7 @@ def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
     """Read and check every byte of the archive; of discs, parity and the common files of each disc too.
 
     Raises ``MissingVolume`` naming every disc that is missing or damaged when parity does not cover it, and the
-    error of the first file that is not as the signed list says.
+    error of the first file that is not as the signed list says. One that can't be read is noted in ``opened.media``.
     """
     media, drive = opened.media, opened.drive
     if drive is not None:
@@ -32,7 +32,10 @@ def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
         raise
     media.source.survey(media.source.parity, on_bytes)
     for fault in disc_faults(media.discs, media.source):
-        raise _error(fault)
+        if fault.kind is not MissingVolume:
+            raise _error(fault)
+        # Scratched on this disc: it was read from another one where anything of it was used.
+        media.unreadable.append(f"{fault.disc}: {fault.what}")
     return complete
 
 
@@ -54,10 +57,14 @@ def media_document(opened: Opened) -> dict[str, Any]:
         }
         for reader in source.volumes
     ]
-    struck = any(reader.damage for reader in source.volumes) or bool(source.healed)
+    struck = any(reader.damage for reader in source.volumes) or bool(source.healed) or bool(media.unreadable)
     return {
         "healable": True if struck else None,
-        "media": {"discs": volumes, "notes": list(media.discs.notes), "setId": media.discs.media.set_id},
+        "media": {
+            "discs": volumes,
+            "notes": [*media.discs.notes, *media.unreadable],
+            "setId": media.discs.media.set_id,
+        },
     }
 
 

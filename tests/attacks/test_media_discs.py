@@ -342,3 +342,10 @@ def test_a_longer_segment_is_told_by_verify(tmp_path: Path) -> None:
     segment.write_bytes(segment.read_bytes() + b"\0")
     with open_told(paths, make_trust()) as told, refused(FormatError, segment.name, "1 bytes more than listed"):
         verify_opened(told, lambda _: None)
+
+
+def test_a_listed_text_that_was_taken_away(tmp_path: Path) -> None:
+    paths = write_discs(tmp_path, bundle_set())
+    (tmp_path / "v02/README-VERIFY.txt").unlink()
+    with open_told(paths, make_trust()) as told, refused(TrustError, "v02: README-VERIFY.txt is missing"):
+        verify_opened(told, lambda _: None)
