@@ -17,8 +17,8 @@ from loader.cluster.rookauto import OPERATORS
 _TRACE = "/api/v1/namespaces/default/serviceaccounts/default"
 # Where the cluster does not tell: a controller that runs writes its first status within a second or two.
 _UNTOLD = 10.0
-# A controller is known to be missing; what this very load has made gets a moment all the same.
-_FRESH = 3.0
+# A controller is known to be missing; what this very load has made gets as long all the same.
+_FRESH = 10.0
 
 
 class Trace:

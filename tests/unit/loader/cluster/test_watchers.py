@@ -31,8 +31,8 @@ def operator() -> dict[str, Any]:
     [
         (False, None, 0.0, True),
         (False, {}, 0.0, True),
-        (True, None, 2.9, False),
-        (True, None, 3.0, True),
+        (True, None, 9.9, False),
+        (True, None, 10.0, True),
         (False, {"observedGeneration": 1}, 3600.0, False),
     ],
 )
