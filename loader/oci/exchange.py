@@ -7,18 +7,18 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 from loader.bundle.errors import RegistryError
 from loader.oci.auth import Authorizer
 from loader.oci.challenge import Challenge
 from loader.oci.credentials import Credential
 from loader.oci.hints import request_hint
-from loader.oci.http import Answer, Transport
+from loader.oci.http import Answer, Transport, Unreachable
 from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, error_codes, origin, registry_words, shown_url
 from loader.oci.model import api_host
 from loader.oci.rate import RateLimit
-from loader.oci.retry import RETRYABLE_STATUSES, RetryPolicy
+from loader.oci.retry import AWAY_STATUSES, RETRYABLE_STATUSES, Backoff, RetryPolicy
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
@@ -92,6 +92,7 @@ class Exchange:
         self._chosen: Optional[tuple[str, Transport]] = transports[0] if len(transports) == 1 else None
         plain = any(scheme == "http" for scheme, _ in transports)
         self._auth = Authorizer(host, find, clock=clock, plain=plain)
+        self._was_there = False
 
     @property
     def challenge(self) -> Optional[Challenge]:
@@ -117,13 +118,13 @@ class Exchange:
             try:
                 answer = self.once(request, scopes, repository)
             except RegistryError as error:
-                if not (error.retryable and backoff.wait(why=str(error))):
+                if not (error.retryable and self._waited(backoff, error)):
                     raise
                 continue
             if 200 <= answer.status < 300:
                 return answer
             reply = finished(answer, MAX_ERROR_BODY)
-            if reply.status not in RETRYABLE_STATUSES or not backoff.wait(reply.header("Retry-After"), reply.said):
+            if reply.status not in RETRYABLE_STATUSES or not self._waited(backoff, reply):
                 raise reply.failure(f"cannot get {what}")
 
     def call(
@@ -161,14 +162,29 @@ class Exchange:
             except RegistryError as error:
                 if moved():
                     backoff.progress()
-                if not (error.retryable and backoff.wait(why=str(error))):
+                if not (error.retryable and self._waited(backoff, error)):
                     raise
                 continue
             retryable = reply.status in RETRYABLE_STATUSES or again(reply)
             if retryable and moved():
                 backoff.progress()
-            if not retryable or not backoff.wait(reply.header("Retry-After"), reply.said):
+            if not retryable or not self._waited(backoff, reply):
                 return reply
+
+    def _waited(self, backoff: Backoff, failed: Union[Reply, RegistryError]) -> bool:
+        """Wait before another attempt, if there is to be one.
+
+        A registry that was there and is away may be starting anew: it is waited for, by all requests at once, and
+        after that no longer than one that was never there.
+        """
+        if isinstance(failed, Reply):
+            away, asked, why = failed.status in AWAY_STATUSES, failed.header("Retry-After"), failed.said
+        else:
+            away, asked, why = isinstance(failed, Unreachable), "", str(failed)
+        again = backoff.wait(asked, why, patient=away and self._was_there)
+        if away and not again:
+            self._was_there = False
+        return again
 
     def once(self, request: Request, scopes: Sequence[str], repository: str) -> Answer:
         """Send ``request`` once, with the token requests and redirects that it takes."""
@@ -266,6 +282,7 @@ class Exchange:
         try:
             answer = transport.send(request)
             outcome = str(answer.status)
+            self._was_there = self._was_there or answer.status not in AWAY_STATUSES
         finally:
             spent = (self._clock() - started) * 1000
             self._trace(f"{request.method} {shown_url(request.url)} {outcome} {spent:.0f} ms")

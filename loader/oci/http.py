@@ -35,6 +35,10 @@ _NO_RETRIES = urllib3.Retry.from_int(False)
 _Way = Union[urllib3.HTTPConnectionPool, urllib3.ProxyManager]
 
 
+class Unreachable(RegistryError):
+    """No connection could be made: nothing listens there, or there is no way to it."""
+
+
 class Answer:
     """A response whose body is still on the connection; a context manager that gives the connection back."""
 
@@ -271,7 +275,9 @@ def _mapped(error: Exception, method: str, url: str) -> RegistryError:
         retryable = False
     elif any(isinstance(one, foreign.ProxyError) for one in chain):
         hint = "the proxy of HTTP_PROXY or HTTPS_PROXY answered; NO_PROXY names hosts that need none"
-    return RegistryError(f"no answer from {host} to {method} {where}", why=why, hint=hint, retryable=retryable)
+    unreachable = any(isinstance(one, foreign.NewConnectionError) for one in chain)
+    kind = Unreachable if unreachable else RegistryError
+    return kind(f"no answer from {host} to {method} {where}", why=why, hint=hint, retryable=retryable)
 
 
 def _tls_error(tls: ssl.SSLError, words: str, host: str) -> RegistryError:

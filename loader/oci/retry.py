@@ -11,6 +11,8 @@ from loader.oci.messages import printable
 
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses by which a server says "later"; 401, 403, 404 and all others are an answer."""
+AWAY_STATUSES = frozenset({502, 503, 504})
+"""Statuses by which a proxy, or a registry that starts, says that nobody is behind it."""
 _SECONDS = re.compile(r"[0-9]{1,6}")
 
 
@@ -19,13 +21,15 @@ class RetryPolicy:
     """Exponential back-off, half of it jitter; the sleeper, the dice and the clock are passed in.
 
     ``sleep`` takes seconds, ``random`` gives 0 to 1, ``now`` is seconds since the epoch (for dates in Retry-After).
-    ``trace`` is told of every pause and its reason.
+    ``patience``: attempts while a registry that answered before is away. ``trace`` is told of every pause and its
+    reason.
     """
 
     sleep: Callable[[float], None]
     random: Callable[[], float]
     now: Callable[[], float]
     attempts: int = 4
+    patience: int = 8
     first: float = 0.5
     longest: float = 20.0
     longest_asked: float = 120.0
@@ -53,17 +57,18 @@ class Backoff:
         self._policy = policy
         self._failed = 0
 
-    def wait(self, retry_after: str = "", why: str = "") -> bool:
+    def wait(self, retry_after: str = "", why: str = "", *, patient: bool = False) -> bool:
         """Count an attempt that failed for ``why`` and sleep before the next; ``False`` when no attempt is left."""
         self._failed += 1
         policy = self._policy
-        if self._failed >= policy.attempts:
+        attempts = policy.patience if patient else policy.attempts
+        if self._failed >= attempts:
             return False
         longest = min(policy.longest, policy.first * 2 ** (self._failed - 1))
         seconds = longest * (0.5 + policy.random() / 2)
         asked = policy.seconds_asked(retry_after) if retry_after else None
         pause = seconds if asked is None else min(max(asked, seconds), policy.longest_asked)
-        policy.trace(f"again in {pause:.1f} s (attempt {self._failed + 1} of {policy.attempts}): {printable(why)}")
+        policy.trace(f"again in {pause:.1f} s (attempt {self._failed + 1} of {attempts}): {printable(why)}")
         policy.sleep(pause)
         return True
 

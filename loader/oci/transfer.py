@@ -31,11 +31,12 @@ from loader.oci.pushplan import (
 )
 from loader.oci.referrers import link_referrers
 from loader.oci.registry import Registry
+from loader.oci.retry import AWAY_STATUSES
 
 DEFAULT_JOBS = 3
 _TELL_EVERY = 2**20
 _DEAD_AFTER = 3
-"""Connection failures in a row, each after all its retries, that mean the registry is gone."""
+"""Failures in a row for want of an answer, each after all its retries, that mean the registry is gone."""
 
 
 def push_images(
@@ -245,7 +246,8 @@ class BlobPush:
         return outcome
 
     def _count_failure(self, error: RegistryError) -> None:
-        self._failures_in_a_row = self._failures_in_a_row + 1 if error.status == 0 and error.retryable else 0
+        away = error.retryable and (error.status == 0 or error.status in AWAY_STATUSES)
+        self._failures_in_a_row = self._failures_in_a_row + 1 if away else 0
         if self._failures_in_a_row >= _DEAD_AFTER:
             self._gone = error
 
