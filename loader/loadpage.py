@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from loader.page import Page, table
+from loader.cluster.diff import object_diff
+from loader.cluster.objects import Key
+from loader.page import Page, opened, table
 from loader.units import duration
 
 
@@ -39,16 +41,34 @@ def _add_effects(page: Page, record: dict[str, Any]) -> None:
         "Images",
         table(
             ["repository", "tag", "digest", "state"],
-            [[i["repository"], i["tag"] or "", i["digest"], i["error"] or "confirmed"] for i in record["images"]],
+            [[i["repository"], i["tag"] or "", i["digest"], _state(i)] for i in record["images"]],
         ),
     )
     page.section(
         "Cluster objects",
         table(
             ["kind", "namespace", "name", "action"],
-            [[o["kind"], o["namespace"] or "", o["name"], o["action"]] for o in record["objects"]],
+            [[o["kind"], o["namespace"] or "", o["name"], _action(o)] for o in record["objects"]],
         ),
+        *(opened(f"{row['kind']}/{row['name']}", diff) for row in record["objects"] for diff in [_diff(row)] if diff),
     )
+
+
+def _action(row: Mapping[str, Any]) -> str:
+    words = [row["action"], *([row["reason"]] if row["reason"] else []), *(["put back"] if row["restored"] else [])]
+    return ", ".join(words)
+
+
+def _diff(row: Mapping[str, Any]) -> str:
+    """Return before and after of a write; of a Secret the report has hashes alone."""
+    if row["action"] not in {"create", "patch"}:
+        return ""
+    key = Key(row["apiVersion"] or "", row["kind"], row["namespace"], row["name"])
+    return object_diff(key, row["before"], row["after"], ("before", "after"))
+
+
+def _state(image: Mapping[str, Any]) -> str:
+    return image["error"] or ("confirmed, tag moved" if image["tagMoved"] else "confirmed")
 
 
 def _add_history(page: Page, record: dict[str, Any]) -> None:
@@ -80,4 +100,6 @@ def _archive_facts(archive: Optional[Mapping[str, Any]]) -> list[tuple[str, str]
 def _cluster_facts(cluster: Optional[Mapping[str, str]]) -> list[tuple[str, str]]:
     if cluster is None:
         return []
-    return [("cluster", f"{cluster['server']} ({cluster['version']}), user {cluster['user']}")]
+    return [
+        ("cluster", f"{cluster['server']} ({cluster['version']}), context {cluster['context']}, user {cluster['user']}")
+    ]

@@ -12,7 +12,7 @@ h1{font-size:1.4rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin-top:2rem;b
 table{border-collapse:collapse;width:100%;table-layout:auto}
 th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d5dae0;vertical-align:top;overflow-wrap:anywhere}
 th{background:#f3f5f7}td{font-family:ui-monospace,monospace;font-size:.85em}tr{break-inside:avoid}
-p,li{overflow-wrap:anywhere}
+p,li{overflow-wrap:anywhere}pre{font-size:.8em;white-space:pre-wrap;overflow-wrap:anywhere}
 .strip{display:flex;height:1.1rem;border:1px solid #57606a;overflow:hidden;background:#fff;margin:.15rem 0 .5rem}
 .strip i{display:block;flex:none;height:100%;overflow:hidden}
 .strip i{font:.75rem/1.1rem ui-monospace,monospace;text-align:center}
@@ -92,6 +92,12 @@ def _cell(heading: str, text: str) -> str:
 def paragraph(text: str) -> str:
     """A paragraph."""
     return f"<p>{_text(text)}</p>"
+
+
+def opened(summary: str, text: str) -> str:
+    """Lines of ``text`` under a line that closes and opens them."""
+    lines = "\n".join(_text(line) for line in text.splitlines())
+    return f"<details open><summary>{_text(summary)}</summary><pre>{lines}</pre></details>"
 
 
 def listed(lines: Sequence[str]) -> str:

@@ -30,10 +30,15 @@ def essence(item: JsonObject) -> dict[str, Any]:
     return {**{k: v for k, v in item.items() if k != "status"}, "metadata": metadata}
 
 
-def object_diff(key: Key, before: Optional[JsonObject], after: Optional[JsonObject], name: str = "bundle") -> str:
+def object_diff(
+    key: Key,
+    before: Optional[JsonObject],
+    after: Optional[JsonObject],
+    sides: tuple[str, str] = ("cluster", "bundle"),
+) -> str:
     """Return the unified diff of the essences of two states of ``key``, capped, empty where nothing changes.
 
-    None is an object that is not there; ``name`` is what the side of ``after`` is called.
+    None is an object that is not there; ``sides`` are what the states are called.
     """
     old, new = (essence(item) if item is not None else {} for item in (before, after))
     if old == new:
@@ -41,7 +46,7 @@ def object_diff(key: Key, before: Optional[JsonObject], after: Optional[JsonObje
     left = _text(_masked(old, old, key.kind)) if before is not None else []
     right = _text(_masked(new, old, key.kind)) if after is not None else []
     what = f"{key.resource}/{key.name}"
-    lines = list(difflib.unified_diff(left, right, f"cluster {what}", f"{name} {what}", lineterm=""))
+    lines = list(difflib.unified_diff(left, right, f"{sides[0]} {what}", f"{sides[1]} {what}", lineterm=""))
     return _capped(lines)
 
 

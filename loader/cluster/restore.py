@@ -24,8 +24,8 @@ _PAUSE = 0.2
 _NEVER_DELETED = frozenset({"CephCluster", "PersistentVolumeClaim", "PersistentVolume"})
 # What a namespace must not hold any more; the API server fills in the rest of what a namespace always has.
 _CONTENT = ("pods", "persistentvolumeclaims", "deployments.apps", "daemonsets.apps", "statefulsets.apps", "services")
-# The side of a diff that a person gets: "cluster" against this.
-THEN = "before the load"
+# What the sides of a diff are.
+THEN = ("cluster", "before the load")
 _VERBS = {"restore": "patch", "delete": "delete", "create": "create"}
 
 

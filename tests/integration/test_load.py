@@ -33,7 +33,11 @@ def test_load_brings_images_and_documents(site: Site, bundle: tuple[Path, dict[s
     assert report == ran.json
     assert report["state"] == "complete"
     assert [item["action"] for item in report["objects"] if item["kind"] == "CephCluster"] == ["patch"]
-    assert "<script" not in (site.cli.folder / "reports/rook-ceph-2020.10.load.html").read_text()
+    page = (site.cli.folder / "reports/rook-ceph-2020.10.load.html").read_text()
+    assert "<script" not in page
+    assert "+++ after deployment.apps/rook-ceph-operator" in page
+    assert page.count("rook/ceph:v1.5.0") == 1, "what the operator was before"
+    assert page.count("confirmed, tag moved") == len(digests)
 
 
 def test_a_second_load_changes_nothing_and_says_so(site: Site) -> None:
