@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.integration.test_nodes import crd
 from tests.support import article
 from tests.support.cli import Cli
-from tests.support.controllers import Controllers
+from tests.support.controllers import NOTED, Controllers
 from tests.support.registry import RegistryServer
 from tests.support.site import Site
 
@@ -132,6 +133,43 @@ def logins_of(site: Site) -> list[dict[str, Any]]:
         packed = files["/var/lib/kubelet/config.json"].partition(",")[2]
         found.append(json.loads(base64.b64decode(packed))["auths"])
     return found
+
+
+@pytest.fixture
+def handing_out(openshift: Site) -> Iterator[Site]:
+    """With the machine-config operator's own configuration, two nodes of it and one that is none of its."""
+    api = "machineconfiguration.openshift.io"
+    kind = crd("ControllerConfig")
+    kind["metadata"]["name"], kind["spec"]["group"] = f"controllerconfigs.{api}", api
+    name = {"name": "machine-config-controller"}
+    config = {"apiVersion": f"{api}/v1", "kind": "ControllerConfig", "metadata": name, "spec": {}}
+    kubectl = openshift.cluster.kubectl
+    kubectl("create", "-f", "-", input=json.dumps(kind))
+    kubectl("wait", "--for=condition=Established", "--timeout=60s", f"crd/controllerconfigs.{api}")
+    kubectl("create", "-f", "-", input=json.dumps(config))
+    for node, noted in (("m1", {NOTED: "1"}), ("w1", {NOTED: "1"}), ("other", {})):
+        metadata = {"name": node, "annotations": noted}
+        kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": metadata}))
+    yield openshift
+    kubectl("delete", "nodes", "--all")
+    kubectl("delete", "crd", f"controllerconfigs.{api}")
+
+
+def test_an_authority_is_waited_for_until_every_node_has_it(handing_out: Site, controllers: Controllers) -> None:
+    handing_out.run("load", "--only", "mirrors").expect()
+    controllers.settle()
+    controllers.late = controllers.takes = 1.5
+    authority, _ = files_for(handing_out)
+    ran = handing_out.run("load", "--cluster-ca", authority, "--only", "mirrors").expect()
+    assert "has not taken the CA yet" in ran.err
+    assert "registry CA on nodes: 3 nodes up to date" in ran.out
+    noted = "jsonpath={.items[*].metadata.annotations}"
+    version = handing_out.cluster.kubectl("get", "controllerconfigs", "-o", "jsonpath={.items[0].metadata.resourceVersion}")
+    assert handing_out.cluster.kubectl("get", "nodes", "-o", noted).count(f'"{version}"') == 2
+    controllers.ignoring.add("mco")
+    handing_out.rollback("--timeout", "3s").expect(8)
+    controllers.ignoring.clear()
+    handing_out.run("load", "--cluster-ca", authority, "--only", "mirrors", yes=True).expect()
 
 
 def test_a_bundle_that_asks_for_it_mirrors_tags_in_the_same_roll_out(site: Site, controllers: Controllers) -> None:

@@ -9,6 +9,7 @@ bundle).
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -34,6 +35,8 @@ MIRRORS = {
     "/apis/operator.openshift.io/v1alpha1/imagecontentsourcepolicies": "repositoryDigestMirrors",
     "/apis/config.openshift.io/v1/imagetagmirrorsets": "imageTagMirrors",
 }
+CONTROLLER_CONFIG = "/apis/machineconfiguration.openshift.io/v1/controllerconfigs/machine-config-controller"
+NOTED = "machineconfiguration.openshift.io/lastSyncedControllerConfigResourceVersion"
 PULL_SECRET = "/api/v1/namespaces/openshift-config/secrets/pull-secret"
 CSI_KEYS = {
     "csi-rbdplugin": "ROOK_CSI_CEPH_IMAGE",
@@ -152,6 +155,7 @@ class Controllers:
         """Do what each controller would do next."""
         if "mco" not in self.ignoring:
             self._mco()
+            self._authorities()
         if "rook" not in self.ignoring:
             self._csi()
         if "reverting" in self.ignoring:
@@ -218,6 +222,27 @@ class Controllers:
                 self._pool_status(pool, has, updated=1)
             else:
                 self._pool_status(pool, wanted, updated=3)
+
+    def _authorities(self) -> None:
+        """Hand the registries' CAs to the nodes, where there is a ControllerConfig: first it, then node by node."""
+        config = self.api("GET", CONTROLLER_CONFIG)
+        if config is None:
+            return
+        image = self.api("GET", "/apis/config.openshift.io/v1/images/cluster") or {}
+        name = image.get("spec", {}).get("additionalTrustedCA", {}).get("name", "")
+        held = (self.api("GET", f"/api/v1/namespaces/openshift-config/configmaps/{name}") or {}).get("data", {})
+        rows = [{"file": f, "data": base64.b64encode(pem.encode()).decode()} for f, pem in sorted(held.items())]
+        if config["spec"].get("imageRegistryBundleUserData") != rows:
+            if self._since(f"ca {json.dumps(rows)}") >= self.late:
+                self.api("PATCH", CONTROLLER_CONFIG, {"spec": {"imageRegistryBundleUserData": rows}})
+            return
+        version = config["metadata"]["resourceVersion"]
+        if self._since(f"ca on nodes {version}") < self.takes:
+            return
+        for node in self.api.items("/api/v1/nodes"):
+            if node["metadata"].get("annotations", {}).get(NOTED) not in {version, None}:
+                body = {"metadata": {"annotations": {NOTED: version}}}
+                self.api("PATCH", f"/api/v1/nodes/{node['metadata']['name']}", body)
 
     def _pool_status(
         self, pool: Item, config: str, *, updated: int, updating: bool | None = None, degraded: str = ""
