@@ -164,7 +164,9 @@ def test_an_authority_is_waited_for_until_every_node_has_it(handing_out: Site, c
     assert "has not taken the CA yet" in ran.err
     assert "registry CA on nodes: 3 nodes up to date" in ran.out
     noted = "jsonpath={.items[*].metadata.annotations}"
-    version = handing_out.cluster.kubectl("get", "controllerconfigs", "-o", "jsonpath={.items[0].metadata.resourceVersion}")
+    version = handing_out.cluster.kubectl(
+        "get", "controllerconfigs", "-o", "jsonpath={.items[0].metadata.resourceVersion}"
+    )
     assert handing_out.cluster.kubectl("get", "nodes", "-o", noted).count(f'"{version}"') == 2
     controllers.ignoring.add("mco")
     handing_out.rollback("--timeout", "3s").expect(8)

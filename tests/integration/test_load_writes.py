@@ -85,6 +85,26 @@ def test_a_client_that_hangs_in_a_write_ends_with_the_way_back_and_the_same_comm
     assert [run["state"] for run in site.report["runs"]] == ["failed", "complete"]
 
 
+@pytest.mark.parametrize("made", [True, False], ids=["answer lost", "never arrived"])
+def test_an_api_server_that_goes_away_in_a_write_is_asked_again(site: Site, made: bool) -> None:
+    before = site.states()
+    tried = site.cli.folder / "tried"
+    tried.mkdir()
+    call = '$real "$@" > /dev/null;' if made else ""
+    fault = f'{call} echo "The connection to the server was refused" >&2; exit 1'
+    # Once for each write; a dry run and a review name no manager.
+    once = f'file={tried}/$(echo "$*" | cksum | cut -c1-9)\n[ -e $file ] || {{ touch $file; {fault}; }}'
+    wrapped(site, f'*"--field-manager=airgap-loader"*) {once} ;;')
+    ran = site.run("load", "-v").expect()
+    assert ran.err.count("trying again") == 4
+    rows = {row["kind"]: (row["action"], row["confirmed"]) for row in site.report["objects"] if row["action"] != "skip"}
+    kinds = ("ImageDigestMirrorSet", "Deployment", "ConfigMap", "CephCluster")
+    assert rows == {kind: ("create" if kind == kinds[0] else "patch", True) for kind in kinds}
+    assert "nothing to change" in site.run("load", yes=False).expect().out
+    site.rollback().expect()
+    assert site.states() == before
+
+
 class Webhook:
     """An admission webhook on loopback that refuses every update of a CephCluster; ``with`` puts it in force."""
 
