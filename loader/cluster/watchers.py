@@ -15,10 +15,9 @@ from loader.cluster.objects import JsonObject, objects_in
 from loader.cluster.rookauto import OPERATORS
 
 _TRACE = "/api/v1/namespaces/default/serviceaccounts/default"
-# Where the cluster does not tell: a controller that runs writes its first status within a second or two.
-_UNTOLD = 10.0
-# A controller is known to be missing; what this very load has made gets as long all the same.
-_FRESH = 10.0
+# A controller that runs writes its first status within a second or two. So much has what this very load made, and
+# anything where the cluster does not tell.
+_GRACE = 10.0
 
 
 class Trace:
@@ -54,11 +53,11 @@ class Watchers:
 
     def is_nobody(self, kubectl: Kubectl, items: Iterable[JsonObject], waited: float) -> bool:
         """Tell whether none of ``items`` has a controller, ``waited`` seconds after the first look."""
-        if any(item.get("status") for item in items) or (self._made and waited < _FRESH):
+        if any(item.get("status") for item in items) or (self._made and waited < _GRACE):
             return False
         if self._told is None:
             self._told = self._asked(kubectl)
-        return self._told is _Told.NOBODY or (self._told is _Told.NOTHING and waited >= _UNTOLD)
+        return self._told is _Told.NOBODY or (self._told is _Told.NOTHING and waited >= _GRACE)
 
     def _asked(self, kubectl: Kubectl) -> _Told:
         try:
