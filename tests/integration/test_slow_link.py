@@ -1,4 +1,4 @@
-"""50 Mbit/s, 100 ms away and 1 % of all packets lost: the line is full both ways, over a few connections."""
+"""50 Mbit/s, 100 ms each way and 1 % of all packets lost: the line is full both ways, over a few connections."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.support.images import make_image, make_layer
 from tests.support.programs import docker_registry
 from tests.support.slowlink import FAR, filled, namespaces, relay
 
-DELAY = 0.05
-"""Seconds that everything takes either way: an answer comes after 100 ms."""
+DELAY = 0.1
+"""Seconds that everything takes either way: an answer comes after 200 ms."""
 WANTED = 0.85
 IMAGES = {
     "team/large:v1": make_image(name="large", layers=[make_layer("big", 16_000_000)], platforms=("linux/amd64",)),

@@ -33,7 +33,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     (folder / "store").mkdir()
     (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder / 'store'}\nobjectstore.backend = file\n")
     (folder / "pin").write_text(f"{PIN}\n")
-    make_image(platforms=["linux/amd64"]).write(folder / "mirror/0")
+    make_image(platforms=["linux/amd64"], layer_size=6_000_000).write(folder / "mirror/0")
     (folder / "bundle.yaml").write_text(
         'name: demo\nversion: "1"\nsequence: 3\nregistry: registry.example:5000\n'
         "images:\n- {image: docker.io/team/app:v1, from: 'dir:mirror/0'}\n"
@@ -86,6 +86,18 @@ def test_a_bundle_signed_by_a_token(key: str, cli: Cli) -> None:
     # Tokens draw new numbers for each ECDSA signature: the bundle is the same, and is there already.
     again = cli.bundler("build", "bundle.yaml", "-o", f"out-{key}", "--key", address(key), "--passphrase-file", "pin")
     assert again.expect().out.split("id ")[-1] == built.out.split("id ")[-1]
+
+
+def test_a_stopped_build_goes_on_whatever_the_token_signs_this_time(cli: Cli) -> None:
+    sign = ("--key", address("p256"), "--passphrase-file", "pin")
+    whole = cli.bundler("build", "bundle.yaml", "-o", "out-whole", *sign).expect().out.split("id ")[-1]
+    archive = (cli.folder / "out-whole" / NAME).read_bytes()
+    (cli.folder / "out-stopped").mkdir()
+    (cli.folder / f"out-stopped/.{NAME}.part").write_bytes(archive[: len(archive) * 3 // 4])
+    again = cli.bundler("build", "bundle.yaml", "-o", "out-stopped", *sign).expect().out
+    assert "proven good" in again
+    assert again.split("id ")[-1] == whole
+    assert (cli.folder / "out-stopped" / NAME).read_bytes() == archive
 
 
 def test_the_pin_by_the_address_and_the_key_by_its_id(cli: Cli) -> None:
