@@ -152,7 +152,9 @@ def with_nodes(plan: Plan, side: NodeSide, asked: Asked) -> Plan:
         checks = PullChecks(side, prediction.conf, asked.pulls, grants, by_object=by_object)
         findings += checks.findings
         portrait = (*portrait, *node_words(side, checks, asked.pulls))
-        endpoints = endpoints_of(prediction.conf, asked.pulls) if prediction.conf is not None else {}
+        # What someone has put on the nodes by hand no API shows.
+        shown = prediction.conf if asked.way.mode != "manual" else None
+        endpoints = endpoints_of(shown, asked.pulls) if shown is not None else {}
     merged = tuple(dict.fromkeys([*plan.findings, *findings]))
     return dataclasses.replace(plan, findings=merged, nodes=prediction.pools, portrait=portrait, endpoints=endpoints)
 

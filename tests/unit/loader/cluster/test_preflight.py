@@ -14,7 +14,7 @@ from loader.cluster.plan import make_plan
 from loader.cluster.platforms import Platform, platform_of, rosa_refuses
 from loader.cluster.prediction import effect_words
 from loader.cluster.preflight import Grants, PullChecks, Pulls, client_findings, clock_findings, endpoints_of
-from loader.cluster.prepare import prepare
+from loader.cluster.prepare import Asked, prepare, with_nodes
 from loader.cluster.registriestoml import Registries
 from loader.cluster.survey import Resource, survey
 from tests.unit.loader.cluster import makers
@@ -121,6 +121,13 @@ def test_clocks(minutes: int, count: int) -> None:
 )
 def test_a_client_that_is_too_old_is_a_blocker(client: str, levels: list[str]) -> None:
     assert [finding.level for finding in client_findings(client)] == levels
+
+
+@pytest.mark.parametrize(("mode", "told"), [("cluster", 1), ("none", 1), ("manual", 0)])
+def test_where_nodes_were_set_by_hand_nothing_is_told_of_their_names(mode: str, told: int) -> None:
+    way = MirrorWay(mode)
+    plan = with_nodes(make_plan([], makers.survey(), {}, way=way), opened(), Asked(way=way, pulls=pulls(CEPH)))
+    assert len(plan.endpoints) == told
 
 
 def test_endpoints_are_told_in_the_order_nodes_ask() -> None:
