@@ -94,8 +94,11 @@ def _progress(cluster: JsonObject, image: str, phase: str, message: str) -> Verd
 def daemons_verdict(daemons: Sequence[JsonObject], verdict: Verdict, rook: str = "") -> Verdict:
     """Judge the daemons' Deployments: one Rook version, one Ceph version, all rolled out; else ``verdict`` stands.
 
-    The one Rook version must be ``rook``: before the new operator has looked, all are of the old one.
+    The one Rook version must be ``rook``: before the new operator has looked, all are of the old one. Daemons that
+    someone has taken out of Rook's hands stay as they are, and are told.
     """
+    kept = sorted(text(item, "metadata", "name") for item in daemons if UNRECONCILED in labels_of(item))
+    daemons = [item for item in daemons if UNRECONCILED not in labels_of(item)]
     for label in ("rook-version", "ceph-version"):
         versions = sorted({labels_of(item)[label] for item in daemons if label in labels_of(item)})
         if len(versions) > 1:
@@ -106,4 +109,4 @@ def daemons_verdict(daemons: Sequence[JsonObject], verdict: Verdict, rook: str =
     late = [found for found in (rollout_verdict(item, {}) for item in daemons) if found.state != DONE]
     if late:
         return Verdict(WAITING, f"{len(late)} of {len(daemons)} daemons: {late[0].text}", late[0].hint)
-    return verdict
+    return Verdict(DONE, f"{verdict.text}; left alone by their label: {', '.join(kept)}") if kept else verdict

@@ -61,6 +61,35 @@ def test_unreachable_server_is_one_error_after_one_try() -> None:
     assert len(cluster.lines) == 2
 
 
+DRIVER = Resource("csi.ceph.io/v1", "Driver", "drivers", True)
+FORBIDDEN = "Error from server (Forbidden): x is forbidden"
+
+
+def csi_waiting() -> tuple[Any, object]:
+    document, body = makers.csi_patch()
+    return dataclasses.replace(document, wait="csi"), body
+
+
+def test_lists_go_in_one_call_and_one_more_for_each_further_namespace() -> None:
+    cluster = installed()
+    prepare(cluster.kubectl(), [*makers.article(), makers.ceph_patch("other")])
+    lists = [line for line in cluster.lines if line.startswith("get ") and "deployments.apps" in line]
+    assert len(lists) == 2
+    assert "nodes,deployments.apps --namespace=other" in lists[0]
+    assert lists[1] == "get deployments.apps --namespace=rook-ceph -o json"
+
+
+def test_drivers_that_may_not_be_read_are_an_error_and_daemons_are_not() -> None:
+    cluster = installed(resources=(*makers.RESOURCES, DRIVER))
+    cluster.broken = {"deployments.apps": FORBIDDEN}
+    found, plan = prepare(cluster.kubectl(), [csi_waiting()])
+    assert found.rook_versions == ()
+    assert plan.findings == ()
+    cluster.broken = {"drivers.csi.ceph.io": FORBIDDEN}
+    with pytest.raises(ClusterError, match=r"listing drivers\.csi\.ceph\.io failed"):
+        prepare(cluster.kubectl(), [csi_waiting()])
+
+
 def test_every_missing_permission_is_listed_at_once() -> None:
     cluster = installed()
     cluster.denied = frozenset({"create imagedigestmirrorsets", "patch deployments", "patch cephclusters"})

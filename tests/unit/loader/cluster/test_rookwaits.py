@@ -172,5 +172,9 @@ def test_daemons_of_the_old_rook_are_not_what_the_new_operator_makes() -> None:
     daemon["metadata"]["labels"] = {"rook-version": "v1.4.9"}
     verdict = daemons_verdict([daemon, daemon], fine, "v1.5.0")
     assert (verdict.state, verdict.text) == (WAITING, "daemons with rook-version v1.4.9, the new one is v1.5.0")
-    daemon["metadata"]["labels"] = {"rook-version": "v1.5.0"}
-    assert daemons_verdict([daemon, daemon], fine, "v1.5.0") is fine
+    new = workload(name="osd-1")
+    new["metadata"]["labels"] = {"rook-version": "v1.5.0"}
+    assert daemons_verdict([new, new], fine, "v1.5.0") is fine
+    daemon["metadata"]["labels"]["ceph.rook.io/do-not-reconcile"] = "true"
+    verdict = daemons_verdict([daemon, new], fine, "v1.5.0")
+    assert (verdict.state, verdict.text) == (DONE, "fine; left alone by their label: mon-a")
