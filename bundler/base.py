@@ -14,7 +14,8 @@ from loader.bundle.errors import ConfigError, FormatError, StorageError
 from loader.bundle.head import MANIFEST, SUMS, Head, read_head, read_head_tar, signature_label
 from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES
 from loader.bundle.manifest import BundleManifest, Require
-from loader.bundle.verify import Trust, decode_manifest, verify_signatures
+from loader.bundle.prediction import decode_manifest
+from loader.bundle.verify import Trust, verify_signatures
 from loader.bundle.volumes import FileSource
 from loader.opening import signatures_beside
 

@@ -23,7 +23,7 @@ from loader.bundle.errors import StorageError, TrustError
 from loader.bundle.head import MANIFEST, SUMS, Head, read_head
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.mediaset import MediaSet, SetArchive, SetBundle, SetFile
-from loader.bundle.verify import decode_manifest, open_archive
+from loader.bundle.prediction import decode_manifest, open_archive
 from loader.bundle.volumes import FileSource
 from loader.opening import signatures_beside
 from loader.signing import Signer, read_small_file

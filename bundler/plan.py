@@ -19,8 +19,8 @@ from bundler.references import Reference, references
 from loader.bundle.errors import ConfigError
 from loader.bundle.head import Head, read_head
 from loader.bundle.manifest import BundleManifest, Image
+from loader.bundle.prediction import decode_manifest, open_archive
 from loader.bundle.tarlayout import Layout
-from loader.bundle.verify import decode_manifest, open_archive
 from loader.bundle.volumes import FileSource
 from loader.mirrors import scopes_of
 from loader.oci.model import ImageRef

@@ -17,7 +17,7 @@ from typing import NamedTuple, Optional
 from bundler.fetch import compressor
 from bundler.output import Partial
 from bundler.pack import layout_members
-from loader.bundle.archive import Archive, Expected
+from loader.bundle.archive import Archive
 from loader.bundle.errors import BundleError, FormatError
 from loader.bundle.head import Head, read_head
 from loader.bundle.limits import FRAME, MIB
@@ -63,7 +63,7 @@ class _Place(NamedTuple):
 class _Beginning(Archive):
     """An archive that may end anywhere: its frames are found from its beginning on, as far as they are there."""
 
-    def __init__(self, source: FileSource, layout: Layout, expected: Sequence[Expected]) -> None:
+    def __init__(self, source: FileSource, layout: Layout, expected: Sequence[str]) -> None:
         super().__init__(source, layout, expected, find_decoder(), told={})
         self._engine = compressor()
 
@@ -114,7 +114,7 @@ class _Beginning(Archive):
                     number += 1
             except BundleError:
                 return _Place(span.member, number, begun=(number - span.first) * FRAME)
-        if running.hexdigest() != self.expected[span.member].sha256:
+        if running.hexdigest() != self.expected[span.member]:
             return _Place(span.member, span.first, begun=0)
         return _Place(span.member + 1, span.stop, bytes(padding(self.layout.members[span.member].size)))
 
@@ -147,8 +147,7 @@ def _proven(partial: Partial, head: Head, files: Sequence[File]) -> Kept:
             return Kept()
         layout = Layout(layout_members(head, files))
         hashes = [sha256 for _, sha256 in head.members] + [file.sha256 for file in files]
-        expected = [Expected(sha256, member.size) for sha256, member in zip(hashes, layout.members)]
-        place, offsets = _Beginning(source, layout, expected).proven()
+        place, offsets = _Beginning(source, layout, hashes).proven()
     members = place.members - (len(layout.members) - len(files))
     if members < 0:
         return Kept()

@@ -14,9 +14,10 @@ from loader.bundle.errors import FormatError, TrustError
 from loader.bundle.head import Head, read_head, read_head_tar
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.mediaset import SetFile
+from loader.bundle.prediction import decode_manifest
 from loader.bundle.rules import check_manifest
-from loader.bundle.sums import render_sums
-from loader.bundle.verify import Trust, decode_manifest, verify_list, verify_signatures
+from loader.bundle.sums import is_sums
+from loader.bundle.verify import Trust, verify_list, verify_signatures
 from loader.bundle.volumes import FileSource
 from loader.media.opened import open_media
 from loader.media.places import find_archive
@@ -64,7 +65,7 @@ def read_claim(sources: Sources, extra: Sequence[Path] = ()) -> Claim:
         signatures = [*head.signatures, *signatures_beside(archive, extra)]
     manifest = manifests.decode(head.manifest)
     check_manifest(manifest)
-    if render_sums(manifest.files, sha256_hex(head.manifest)) != head.sums:
+    if not is_sums(head.sums, manifest.files, sha256_hex(head.manifest)):
         raise FormatError("SHA256SUMS and bundle.json disagree", why="the list made from bundle.json is another one")
     return Claim(head, manifest, tuple(signatures))
 

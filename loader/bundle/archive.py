@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Optional, Protocol, Union
 
@@ -62,18 +61,8 @@ def read_exact(
     return view
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What the signed manifest says of a member's content."""
-
-    __slots__ = ("sha256", "size")  # as many as members
-
-    sha256: str
-    size: int
-
-
 class Archive:
-    """An archive whose head was verified; ``expected[i]`` belongs to ``layout.members[i]``.
+    """An archive whose head was verified; ``expected[i]`` is the SHA-256 of ``layout.members[i]``.
 
     Raises ``FormatError`` when the seek table or the length is not the predicted one. With ``told`` nothing is read
     of the end before :meth:`check_end`: a medium in one drive is read from its beginning. It has the stored sizes of
@@ -84,7 +73,7 @@ class Archive:
         self,
         source: ByteSource,
         layout: Layout,
-        expected: Sequence[Expected],
+        expected: Sequence[str],
         decoder: FrameDecoder,
         *,
         told: Optional[dict[int, int]] = None,
@@ -291,10 +280,10 @@ class Archive:
 
     def check_hash(self, index: int, running: hashlib._Hash) -> None:
         """Raise ``TrustError`` naming the member unless ``running`` is its signed SHA-256."""
-        if running.hexdigest() != self.expected[index].sha256:
+        if running.hexdigest() != self.expected[index]:
             raise TrustError(
                 f"{self.layout.members[index].path} does not match its SHA-256",
-                why=f"expected {self.expected[index].sha256}, got {running.hexdigest()}",
+                why=f"expected {self.expected[index]}, got {running.hexdigest()}",
                 hint="the bundle is damaged or was changed: get another copy",
             )
 

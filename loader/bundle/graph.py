@@ -20,6 +20,8 @@ from loader.bundle.ocimanifest import Descriptor, ParsedManifest, parse_manifest
 VERSION_FILE = b"Directory Transport Version: 1.1\n"
 _SIGNATURE = re.compile(r"(?:[0-9a-f]{64}\.)?signature-[1-9][0-9]{0,2}")
 
+_NOTHING: frozenset[str] = frozenset()
+
 ReadFile = Callable[[str], bytes]
 
 
@@ -52,7 +54,7 @@ def check_graph(manifest: BundleManifest, files: Mapping[str, File], read: ReadF
     for attachment in manifest.attachments:
         walker.visit(attachment)
     walker.seen.update(document.path for document in manifest.documents)
-    unreferenced = sorted(files.keys() - walker.seen)
+    unreferenced = sorted(path for path in files if path not in walker.seen)
     if unreferenced:
         raise FormatError(f"{unreferenced[0]} is not referred to by anything", why=f"{len(unreferenced)} such files")
     return walker.graphs
@@ -68,12 +70,12 @@ class _Walker:
             directory, _, name = path.rpartition("/")
             if _SIGNATURE.fullmatch(name):
                 self._signatures.setdefault(directory, []).append(path)
-        self._omitted: dict[str, set[str]] = {}
+        self._omitted: dict[str, frozenset[str]] = {}
         self.seen: set[str] = set()
         self.graphs: dict[str, ImageGraph] = {}
 
     def visit(self, owner: Union[Image, Attachment]) -> None:
-        omitted = {item.digest for item in owner.omitted} if isinstance(owner, Image) else set()
+        omitted = frozenset(item.digest for item in owner.omitted) if isinstance(owner, Image) else _NOTHING
         known = self.graphs.get(owner.path)
         if known is not None:
             if known.nodes[-1].digest != owner.digest:
@@ -81,7 +83,7 @@ class _Walker:
             if self._omitted[owner.path] != omitted:
                 raise FormatError(f"two images share {owner.path}", why="they do not omit the same")
             return
-        self._omitted[owner.path] = omitted
+        self._omitted[owner.path] = omitted or _NOTHING
         top_path = f"{owner.path}/manifest.json"
         data = self._manifest(top_path, owner.digest)
         media_type = owner.media_type if isinstance(owner, Image) else None
@@ -119,16 +121,19 @@ class _Walker:
         data = self._read(path)
         if digest_of(data) != digest:
             raise FormatError(f"{path} is not the manifest that is named", why=f"expected {digest}")
-        self.seen.add(path)
+        self.seen.add(file.path)
         return data
 
-    def _blobs(self, directory: str, where: str, parsed: ParsedManifest, omitted: set[str]) -> tuple[Descriptor, ...]:
+    def _blobs(
+        self, directory: str, where: str, parsed: ParsedManifest, omitted: frozenset[str]
+    ) -> tuple[Descriptor, ...]:
         carried = []
         named = (parsed.config, *parsed.layers) if parsed.config else parsed.layers
         for blob in named:
             path = f"{directory}/{blob.digest[7:]}"
             file = self._files.get(path)
             if file is None:
+                # A blob of another bundle: it has no file that could be left over.
                 required = self._requires.get(blob.digest)
                 if blob.digest in omitted:
                     continue
@@ -138,6 +143,7 @@ class _Walker:
                     raise FormatError(f"{blob.digest} does not have its size", why=f"{where} says {blob.size} bytes")
             elif file.size != blob.size or file.sha256 != blob.digest[7:]:
                 raise FormatError(f"{path} is not the blob that {where} names", why=f"{blob.digest}, {blob.size} bytes")
-            self.seen.add(path)
+            else:
+                self.seen.add(file.path)
             carried.append(blob)
         return tuple(carried)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional, Union
 
-from loader.bundle.archive import Archive, Expected
+from loader.bundle.archive import Archive
 from loader.bundle.digest import is_hex
 from loader.bundle.graph import ImageGraph, Node
 from loader.bundle.manifest import Attachment, BundleManifest, File, Image
@@ -40,7 +40,7 @@ class ListedFiles(Archive):
     def __init__(self, source: Nowhere, manifest: BundleManifest, read: Callable[[str], bytes]) -> None:
         self.source = source
         self.layout = Layout([Member(file.path, file.size, "raw", file.link_to) for file in manifest.files])
-        self.expected = tuple(Expected(file.sha256, file.size) for file in manifest.files)
+        self.expected = tuple(file.sha256 for file in manifest.files)
         self._read = read
 
     def content(self, index: int, start: int = 0, stop: Optional[int] = None) -> Iterator[memoryview]:

@@ -7,6 +7,7 @@ Bytes are never written again from what is parsed here: a digest names the bytes
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -206,7 +207,8 @@ def _descriptor(plain: object, where: str) -> Descriptor:
     if urls is not None and not isinstance(urls, list):
         raise FormatError(f"{where} has no valid urls", why=_shown(urls))
     foreign = bool(urls) or ".foreign." in media_type or ".nondistributable." in media_type
-    return Descriptor(media_type, digest, size, _platform(plain.get("platform"), where), foreign)
+    # One string for all the layers of a type: a bundle may name 200,000.
+    return Descriptor(sys.intern(media_type), digest, size, _platform(plain.get("platform"), where), foreign)
 
 
 def _platform(plain: object, where: str) -> Optional[str]:

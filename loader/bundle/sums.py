@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from loader.bundle.manifest import File
 
 
 def render_sums(files: Iterable[File], manifest_sha256: str) -> bytes:
     """Return the list over all ``files`` and ``bundle.json``: ``<hex>  <path>`` lines, sorted bytewise, LF."""
-    lines = [f"{file.sha256}  {file.path}\n" for file in files]
-    lines.append(manifest_line(manifest_sha256).decode("ascii"))
-    return "".join(sorted(lines)).encode("ascii")
+    return b"".join(_lines(files, manifest_sha256))
+
+
+def is_sums(data: bytes, files: Iterable[File], manifest_sha256: str) -> bool:
+    """Tell whether ``data`` is what :func:`render_sums` returns, without making all of it."""
+    position = 0
+    for line in _lines(files, manifest_sha256):
+        if not data.startswith(line, position):
+            return False
+        position += len(line)
+    return position == len(data)
+
+
+def _lines(files: Iterable[File], manifest_sha256: str) -> Iterator[bytes]:
+    # All hashes have one length, so that the order of the pairs is the order of the lines.
+    entries = [(file.sha256, file.path) for file in files]
+    entries.append((manifest_sha256, "bundle.json"))
+    entries.sort()
+    return (f"{sha256}  {path}\n".encode("ascii") for sha256, path in entries)
 
 
 def manifest_line(sha256: str) -> bytes:

@@ -6,9 +6,9 @@ One legal byte string per bundle leaves no room for parser differences (format.m
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from loader.bundle.errors import FormatError
@@ -101,9 +101,8 @@ def payload_size(files: Iterable[File]) -> int:
     return sum(padded_size(file.size, file.link_to) for file in files) + len(END)
 
 
-@dataclass(frozen=True)
-class Member:
-    """What a header and its frames are made from."""
+class Member(NamedTuple):
+    """What a header and its frames are made from; there may be 200,000."""
 
     path: str
     size: int
@@ -132,7 +131,7 @@ class Layout:
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = tuple(members)
-        self.starts: list[int] = []
+        self.starts = array("Q")
         self.frames: list[Frame] = []
         self.spans: list[Span] = []
         self.frame_of: dict[int, Span] = {}

@@ -6,6 +6,7 @@ readers only. Steps 6 and 7 give :class:`Complete`: every byte of the archive wa
 
 from __future__ import annotations
 
+import functools
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -13,22 +14,17 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Optional
 
-from loader.bundle import frames
-from loader.bundle import manifest as manifests
-from loader.bundle.archive import Archive, ByteSource, Counting, Doubt, Expected
-from loader.bundle.digest import sha256_hex
-from loader.bundle.errors import FormatError, TrustError
+from loader.bundle.archive import Archive, ByteSource, Counting, Doubt
+from loader.bundle.errors import TrustError
 from loader.bundle.frames import FrameDecoder
-from loader.bundle.graph import ImageGraph, check_graph
+from loader.bundle.graph import ImageGraph
 from loader.bundle.head import Head, read_head
 from loader.bundle.keys import PublicKey, SignatureCheck
-from loader.bundle.limits import BIG_MEMBER, MAX_MANIFEST
+from loader.bundle.limits import MAX_MANIFEST
 from loader.bundle.listed import ListedFiles, Nowhere, listed_graphs
 from loader.bundle.manifest import BundleManifest, File
 from loader.bundle.policy import TrustPolicy
-from loader.bundle.rules import check_manifest
-from loader.bundle.sums import manifest_line, render_sums
-from loader.bundle.tarlayout import Layout, Member, payload_size
+from loader.bundle.prediction import decode_manifest, open_archive, walk_graph
 
 _SEAL = object()
 
@@ -77,9 +73,16 @@ class VerifiedBundle:
         self.warnings = tuple(warnings)
         self.threshold = threshold
         self._archive = archive
-        first = len(archive.layout.members) - len(manifest.files)
-        self._index = {file.path: first + number for number, file in enumerate(manifest.files)}
-        self._blob_path = {"sha256:" + file.sha256: file.path for file in manifest.files if file.link_to is None}
+
+    # Made by the first who reads a member again: who only verifies needs no table of 20,000.
+    @functools.cached_property
+    def _index(self) -> Mapping[str, int]:
+        first = len(self._archive.layout.members) - len(self.manifest.files)
+        return {file.path: first + number for number, file in enumerate(self.manifest.files)}
+
+    @functools.cached_property
+    def _blob_path(self) -> Mapping[str, str]:
+        return {file.sha256: file.path for file in self.manifest.files if file.link_to is None}
 
     @property
     def id(self) -> str:
@@ -110,22 +113,22 @@ class VerifiedBundle:
 
     def has_blob(self, digest: str) -> bool:
         """Whether the archive carries the blob."""
-        return digest in self._blob_path
+        return digest[7:] in self._blob_path
 
     def open_blob(self, digest: str, start: int = 0, stop: Optional[int] = None) -> Iterator[memoryview]:
         """Yield the content of a blob, or bytes ``start`` to ``stop`` of it, in blocks, each valid until the next.
 
         A part can be had once the whole was read: of a ``Complete`` bundle.
         """
-        return self._archive.content(self._index[self._blob_path[digest]], start, stop)
+        return self._archive.content(self._index[self._blob_path[digest[7:]]], start, stop)
 
     def blob_size(self, digest: str) -> int:
         """Length of a blob in bytes."""
-        return self.files[self._blob_path[digest]].size
+        return self.files[self._blob_path[digest[7:]]].size
 
     def position(self, digest: str) -> int:
         """A number that grows in archive order, to read blobs in the order they stand."""
-        return self._index[self._blob_path[digest]]
+        return self._index[self._blob_path[digest[7:]]]
 
 
 class Complete:
@@ -154,7 +157,7 @@ def verify_head(
     signers = verify_signatures(head, trust, beside)  # step 3
     manifest, files = decode_manifest(head)  # step 4
     archive = open_archive(source, head, manifest, decoder, told)
-    graphs = _walk_graph(archive, manifest, files)  # step 4b
+    graphs = walk_graph(archive, manifest, files)  # step 4b
     return _judged(head, manifest, trust, files=files, archive=archive, graphs=graphs, signers=signers)  # step 5
 
 
@@ -224,68 +227,6 @@ def verify_list(sums: bytes, candidates: Sequence[tuple[str, bytes]], trust: Tru
     return list(signers.values())
 
 
-def decode_manifest(head: Head) -> tuple[BundleManifest, Mapping[str, File]]:
-    """Step 4: ``bundle.json`` is in the signed list; decode it strictly, and require that it and the list agree.
-
-    The hash comes first: a manifest that nobody signed is not even parsed.
-    """
-    sha256 = sha256_hex(head.manifest)
-    if manifest_line(sha256) not in head.sums:
-        raise TrustError("bundle.json is not the one that was signed", why=f"SHA256SUMS does not list {sha256}")
-    manifest = manifests.decode(head.manifest)
-    files = check_manifest(manifest)
-    if render_sums(manifest.files, sha256) != head.sums:
-        raise FormatError("SHA256SUMS and bundle.json disagree", why="the list made from bundle.json is another one")
-    payload = payload_size(manifest.files)
-    if payload != manifest.payload_size:
-        raise FormatError("bundle.json payloadSize is wrong", why=f"{manifest.payload_size}; its files give {payload}")
-    return manifest, files
-
-
-def open_archive(
-    source: ByteSource,
-    head: Head,
-    manifest: BundleManifest,
-    decoder: FrameDecoder,
-    told: Optional[dict[int, int]] = None,
-) -> Archive:
-    """Predict the layout from the manifest and require the seek table and length that follow from it."""
-    _check_length(source, manifest)
-    members = head.members
-    entries = [
-        (Member(file.path, file.size, file.stored or "raw", file.link_to), file.sha256) for file in manifest.files
-    ]
-    everything = [*members, *entries]
-    layout = Layout([member for member, _ in everything])
-    expected = [Expected(sha256, member.size) for member, sha256 in everything]
-    return Archive(source, layout, expected, decoder, told=told)
-
-
-def _check_length(source: ByteSource, manifest: BundleManifest) -> None:
-    """Require that ``source`` could hold what the manifest claims, before memory is spent on a table of it."""
-    claimed = sum(frames.least_stored(file.size, file.stored) for file in manifest.files)
-    if claimed > source.size:
-        raise FormatError(
-            f"{source.name} is too short for what it claims",
-            why=f"{source.size} bytes; its files need at least {claimed}",
-        )
-
-
-def _walk_graph(archive: Archive, manifest: BundleManifest, files: Mapping[str, File]) -> Mapping[str, ImageGraph]:
-    first = len(archive.layout.members) - len(manifest.files)
-    index = {file.path: first + number for number, file in enumerate(manifest.files)}
-
-    def read(path: str) -> bytes:
-        file = files[path]
-        if file.size > MAX_MANIFEST or file.link_to is not None:
-            raise FormatError(f"{path} is not a small file", why="manifests are at most 4 MiB and never links")
-        if file.size < BIG_MEMBER:
-            return archive.read_small(index[path])
-        return b"".join(bytes(block) for block in archive.content(index[path]))
-
-    return check_graph(manifest, files, read)
-
-
 def verify_content(
     bundle: VerifiedBundle, *, jobs: int = 2, on_bytes: Optional[Counting] = None, doubt: Optional[Doubt] = None
 ) -> Complete:
@@ -348,7 +289,7 @@ class OnePass:
         layout = self._archive.layout
         begins = [layout.frames[span.first].offset for span in layout.spans]
         return {
-            "sha256:" + self._archive.expected[index].sha256: bisect_right(begins, layout.content_offset(index)) - 1
+            "sha256:" + self._archive.expected[index]: bisect_right(begins, layout.content_offset(index)) - 1
             for index, member in enumerate(layout.members)
             if member.link_to is None
         }
@@ -375,7 +316,7 @@ class OnePass:
         else:
 
             def tell(index: int, content: bytes) -> None:
-                on_small("sha256:" + self._archive.expected[index].sha256, content)
+                on_small("sha256:" + self._archive.expected[index], content)
 
             self._archive.check_span(self._archive.layout.spans[number], on_bytes, bool, tell)
         self._left.pop(number, None)

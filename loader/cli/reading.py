@@ -85,7 +85,8 @@ def verify(
                 _tell(console, (*damage_lines(opened.media), *verdict.content_lines(bundle)))
                 replay = verdict.replay_line(bundle, History(state_folder(state)))
                 console.result("replay", replay)
-                found = {**verdict.document(bundle, replay, utc_now()), **media_document(opened)}
+                wanted = as_json or report is not None  # a large bundle's document takes megabytes
+                found = {**verdict.document(bundle, replay, utc_now()), **media_document(opened)} if wanted else {}
         for path in verdict.write_verdict(report, found) if report is not None else ():
             console.result("report", str(path))
         console.document(found)

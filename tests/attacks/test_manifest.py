@@ -11,9 +11,9 @@ import pytest
 from loader.bundle import manifest as m
 from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import FormatError, TrustError
+from loader.bundle.prediction import decode_manifest
 from loader.bundle.rules import check_manifest
 from loader.bundle.sums import render_sums
-from loader.bundle.verify import decode_manifest
 from tests.support.bundles import (
     ARCHIVE,
     REGISTRY,

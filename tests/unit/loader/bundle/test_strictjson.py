@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from loader.bundle import strictjson
 from loader.bundle.errors import FormatError
+from tests.support.refusals import refused
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,50 @@ def test_the_canonical_form_is_written_out_here() -> None:
 @given(OUTER)
 def test_decoding_gives_back_what_was_encoded(value: Outer) -> None:
     assert strictjson.decode(Outer, strictjson.encode(value), "it") == value
+
+
+@pytest.mark.parametrize("count", [511, 512, 513, 1024])
+def test_a_long_list_is_written_in_one_piece(count: int) -> None:
+    value = Outer(1, Inner("a", True), tuple(Inner(str(n), False) for n in range(count)), (), None)
+    data = strictjson.encode(value)
+    plain = json.loads(data)
+    assert len(plain["manyInner"]) == count
+    assert data == (json.dumps(plain, sort_keys=True, separators=(",", ":")) + "\n").encode()
+    assert strictjson.decode(Outer, data, "it") == value
+    with refused(FormatError, "canonical"):
+        strictjson.decode(Outer, data.replace(b"},{", b"}, {"), "it")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        (b'"a"', b"1", "it.inner.someName"),
+        (b'"b"', b"[]", "it.manyInner[0].someName"),
+        (b'"count":7', b'"count":{"ready":true,"someName":"a"}', "it.count"),
+        (b'"names":["x"', b'"names":[{"ready":true,"someName":"a"}', "it.names[0]"),
+        (b'[{"ready"', b'[{"count":1,"ready"', "it.manyInner[0]"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_place(old: bytes, new: bytes, where: str) -> None:
+    with refused(FormatError, where):
+        strictjson.decode(Outer, strictjson.encode(GOOD).replace(old, new), "it")
+
+
+@dataclass(frozen=True)
+class Twin:
+    some_name: int
+    ready: int
+
+
+@dataclass(frozen=True)
+class Both:
+    inner: Inner
+    twin: Twin
+
+
+def test_two_kinds_with_the_same_keys_are_told_apart_by_their_places() -> None:
+    value = Both(Inner("a", True), Twin(1, 2))
+    assert strictjson.decode(Both, strictjson.encode(value), "it") == value
 
 
 @given(OUTER, st.data())
