@@ -19,7 +19,7 @@ from loader.bundle.policy import TrustPolicy, parse_policy
 from loader.durable import write_whole
 from loader.guarded import read_guarded
 from loader.signing import read_small_file
-from loader.trust import POLICY, parse_toml, read_folder
+from loader.trust import POLICY, parse_toml, read_keys
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REVOKED = re.compile(r"^revoked[ \t]*=[ \t]*\[([^\[\]]*)\]", re.MULTILINE)
@@ -34,11 +34,9 @@ class Listed:
 
 
 class Keyring:
-    """The trust directory ``folder``: ``NAME.pub`` files and ``policy.toml``."""
+    """The trust directory ``folder``: ``NAME.pub`` files and ``policy.toml``. A single key file can be listed."""
 
     def __init__(self, folder: Path) -> None:
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"{folder} is one key file", hint="name a folder of keys: --trust DIR")
         self.folder = folder
 
     def listed(self) -> tuple[Listed, ...]:
@@ -147,11 +145,15 @@ class Keyring:
     def _read(self) -> tuple[tuple[PublicKey, ...], Optional[dict[str, Any]]]:
         if not os.path.lexists(self.folder):
             return (), None
-        keys, policy = read_folder(self.folder)
+        keys, policy = read_keys(self.folder)
         return keys, None if policy is None else parse_toml(policy, str(self.folder / POLICY))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        if self.folder.is_file():
+            raise ConfigError(
+                f"{self.folder} is one key file", why="keys are kept in a folder", hint="name one: --trust DIR"
+            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o755)
             descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -41,13 +41,18 @@ def load_trust(path: Path) -> TrustPolicy:
     Raises ``TrustError`` when no key is usable, one is not a key, or another user could have written them;
     ``ConfigError`` for a wrong policy.
     """
-    if not path.is_dir():
-        return TrustPolicy((parse_public_key(read_guarded(path, MAX_KEY_FILE), path.stem),))
-    keys, policy = read_folder(path)
+    keys, policy = read_keys(path)
     if policy is None:
         return TrustPolicy(keys)
     document = parse_toml(policy, str(path / POLICY))
     return replace(parse_policy(document, keys), sha256=sha256_hex(policy))
+
+
+def read_keys(path: Path) -> tuple[tuple[PublicKey, ...], Optional[bytes]]:
+    """As :func:`read_folder`; a single key file is one key without a policy."""
+    if path.is_dir():
+        return read_folder(path)
+    return (parse_public_key(read_guarded(path, MAX_KEY_FILE), path.stem),), None
 
 
 def read_folder(path: Path) -> tuple[tuple[PublicKey, ...], Optional[bytes]]:

@@ -166,9 +166,17 @@ def test_a_key_of_a_kind_the_policy_leaves_out(ring: Keyring, offered: Path) -> 
         ring.add(offered, fingerprint=NEW.public.fingerprint, check=CHECK)
 
 
-def test_one_key_file_is_no_folder(offered: Path) -> None:
+def test_one_key_file_is_listed_and_not_changed(offered: Path) -> None:
+    ring = Keyring(offered)
+    assert names(ring) == {offered.stem: "trusted"}
+    assert ring.fault() == ""
+    before = offered.read_bytes()
+    for change in (ring.remove, ring.revoke):
+        with refused(ConfigError, "one key file"):
+            change(offered.stem)
     with refused(ConfigError, "one key file"):
-        Keyring(offered)
+        ring.add(offered, fingerprint=NEW.public.fingerprint, check=CHECK)
+    assert offered.read_bytes() == before
 
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
