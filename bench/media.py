@@ -87,8 +87,8 @@ def _commands(archive: Path, folder: Path) -> dict[str, str]:
 
 
 def _volume_size(archive: Path) -> int:
-    """Bytes of a disc that cuts the archive into about four, the common files beside."""
-    return archive.stat().st_size // _K + 3 * MB
+    """Bytes of a disc that cuts the archive into about four, the common files and the room for a loader beside."""
+    return archive.stat().st_size // _K * 101 // 100 + 4 * MB
 
 
 def _measured(archive: Path, folder: Path, runs: int) -> dict[str, list[Sample]]:
