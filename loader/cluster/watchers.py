@@ -21,10 +21,14 @@ _GRACE = 10.0
 
 
 class Trace:
-    """Whether anything on a cluster ever made pods; asked once, however many waits want to know."""
+    """Whether anything on a cluster ever made pods; asked once, however many waits want to know.
+
+    ``waited_out``: one wait has given it its time for nothing, which is enough for all of them.
+    """
 
     def __init__(self) -> None:
         self._anybody: bool | None = None
+        self.waited_out = False
 
     def is_nobodys(self, kubectl: Kubectl) -> bool:
         """Tell whether no controller manager has ever run here; ``ClusterError`` where that is not to be seen."""
@@ -53,11 +57,14 @@ class Watchers:
 
     def is_nobody(self, kubectl: Kubectl, items: Iterable[JsonObject], waited: float) -> bool:
         """Tell whether none of ``items`` has a controller, ``waited`` seconds after the first look."""
-        if any(item.get("status") for item in items) or (self._made and waited < _GRACE):
+        late = waited >= _GRACE or self._trace.waited_out
+        if any(item.get("status") for item in items) or (self._made and not late):
             return False
         if self._told is None:
             self._told = self._asked(kubectl)
-        return self._told is _Told.NOBODY or (self._told is _Told.NOTHING and waited >= _GRACE)
+        nobody = self._told is _Told.NOBODY or (self._told is _Told.NOTHING and late)
+        self._trace.waited_out = self._trace.waited_out or (nobody and late)
+        return nobody
 
     def _asked(self, kubectl: Kubectl) -> _Told:
         try:

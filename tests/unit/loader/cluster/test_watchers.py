@@ -71,3 +71,14 @@ def test_the_cluster_is_asked_once_and_only_where_nobody_ever_wrote() -> None:
     one, other = Watchers(trace), Watchers(trace, of_rook=True)
     assert [each.is_nobody(oc, [{}], 0.0) for each in (one, other, one)] == [True] * 3
     assert cluster.lines == [f"get --raw {TRACE}"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_one_wait_is_long_enough_for_all(told: bool) -> None:
+    cluster, trace = FakeCluster(), Trace()
+    cluster.broken = {} if told else {"serviceaccounts": FORBIDDEN}
+    oc = cluster.kubectl()
+    waits = [Watchers(trace, made=told), Watchers(trace, made=told, of_rook=True)]
+    said = [waits[0].is_nobody(oc, [{}], waited) for waited in (0.0, 9.9, 10.0)]
+    assert said == [False, False, True]
+    assert waits[1].is_nobody(oc, [{}], 0.0)
