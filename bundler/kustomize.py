@@ -108,6 +108,8 @@ def _problem(folder: Path, text: str) -> str:
     inside = full.resolve().is_relative_to(folder.resolve())
     if not inside and not full.is_dir():
         return "lies outside of the kustomization's folder"
+    if full.is_dir() and not any((full / name).exists() for name in FILES):
+        return f"is a folder without a {FILES[0]}"
     return "" if full.exists() else "is not there"
 
 

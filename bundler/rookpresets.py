@@ -106,6 +106,9 @@ def find_release(version: str, releases: Mapping[str, Release]) -> Release:
 
 def _distance(one: Version, other: Version) -> tuple[int, int, int]:
     major, minor = abs(one[0] - other[0]), abs(one[1] - other[1])
+    if major:
+        # Across majors it is the newest of an older one, and the oldest of a newer one.
+        return (major, -one[1], -one[2]) if one < other else (major, one[1], one[2])
     # Across minors the newest patch of an older minor, and the oldest of a newer one, is the nearest.
     return major, minor, -one[2] if one < other else one[2]
 

@@ -117,13 +117,15 @@ def test_kustomizations(cli: Cli) -> None:
     [
         ("resources: [../secret.yaml]", "lies outside"),
         ("resources: [https://example.com/x.yaml]", "fetched from elsewhere"),
+        ("resources: [../plain]", "without a kustomization.yaml"),
         ("resources: [gone.yaml]", "is not there"),
         ("resources: [../k]", "names itself"),
         ("helmCharts: [{name: x}]", "charts are not rendered here"),
     ],
 )
 def test_kustomizations_that_reach_out(cli: Cli, line: str, problem: str) -> None:
-    write(cli, {"k/kustomization.yaml": f"{line}\n", "secret.yaml": pod("s", "a/secret:1")})
+    secret = pod("s", "a/secret:1")
+    write(cli, {"k/kustomization.yaml": f"{line}\n", "secret.yaml": secret, "plain/pod.yaml": secret})
     found = cli.bundler("find-images", "k", "--json").expect(2).json
     assert found["images"] == []
     assert problem in found["problems"][0]["problem"]

@@ -114,7 +114,8 @@ def test_the_nearest_patch_release(asked: str, found: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "named"), [("v1.21.0", "v1.20.6"), ("v1.3.9", "v1.4.0"), ("v2.0.0", "v1."), ("master", "vX.Y.Z")]
+    ("asked", "named"),
+    [("v1.21.0", "v1.20.6"), ("v1.3.9", "v1.4.0"), ("v2.0.0", "v1.20.6"), ("v0.9.0", "v1.4.0"), ("master", "vX.Y.Z")],
 )
 def test_an_unknown_release_names_the_nearest(asked: str, named: str) -> None:
     with pytest.raises(ConfigError) as caught:
