@@ -168,6 +168,29 @@ def verify_report_schema() -> dict[str, Any]:
     }
 
 
+def refusal_schema() -> dict[str, Any]:
+    """The schema of ``NAME.refused.json``: all in it comes from this host, not from what was refused, but ``error``."""
+    properties = {
+        "checkedAt": _text(_TIME),
+        "error": _closed({"code": {"enum": [3, 4, 5]}, "hint": _TEXT, "message": _TEXT, "why": _TEXT}),
+        "formatVersion": {"const": 1},
+        "host": _TEXT,
+        "keysTried": _list(_closed({"fingerprint": _text(_DIGEST), "name": _TEXT})),
+        "loader": _TEXT,
+        "loaderSha256": _text(_HEX),
+        "policySha256": {**_text(_HEX), "type": ["string", "null"]},
+        "sources": _list(_TEXT),
+        "user": _TEXT,
+        "verified": {"const": False},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "NAME.refused.json, version 1",
+        "description": "What `verify --report` leaves of a bundle that it refused.",
+        **_closed(properties),
+    }
+
+
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}
 
@@ -237,6 +260,7 @@ FILES = {
     "load-report.v1.json": load_report_schema,
     "import.v1.json": import_schema,
     "verify-report.v1.json": verify_report_schema,
+    "refusal.v1.json": refusal_schema,
 }
 
 if __name__ == "__main__":

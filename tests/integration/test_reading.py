@@ -201,6 +201,11 @@ def test_a_refusal_leaves_evidence_too(tmp_path: Path) -> None:
     assert sorted(path.name for path in paths.values()) == ["_b_demo-1_2J.refused.html", "_b_demo-1_2J.refused.json"]
     found = json.loads(paths[".json"].read_text())
     assert (found["verified"], found["error"]["code"]) == (False, 3)
+    schema = json.loads((ROOT / "schemas/refusal.v1.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    assert [error.message for error in validator.iter_errors(found)] == []
+    for name in schema["required"]:
+        assert not validator.is_valid({key: value for key, value in found.items() if key != name}), name
     assert found["keysTried"] == [{"fingerprint": make_signer("stranger").public.fingerprint, "name": "stranger"}]
     assert found["error"]["message"] == "no trusted key signed this bundle"
     page = paths[".html"].read_text()
