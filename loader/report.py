@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from loader.bundle.errors import AirgapError, FormatError, Interrupted, Pending, StorageError
+from loader.bundle.manifest import Image
 from loader.bundle.strictjson import to_plain
 from loader.bundle.verify import VerifiedBundle
 from loader.cluster.failures import printable
@@ -184,6 +185,20 @@ class Report:
             "present": blobs.count("present"),
             "sent": blobs.count("sent"),
         }
+        self.write()
+
+    def stored(self, images: Iterable[tuple[Image, Optional[str]]]) -> None:
+        """Add the images that went to local storage, each with what was in its way."""
+        self._record["images"] = [
+            {
+                "digest": image.digest,
+                "error": None if error is None else printable(error),
+                "repository": image.source,
+                "tag": image.tag,
+                "tagMoved": error is None and image.tag is not None,
+            }
+            for image, error in images
+        ]
         self.write()
 
     def found(self, images: Iterable[PushImage]) -> None:

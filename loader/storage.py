@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from loader.bundle.errors import ConfigError, StorageError
+from loader.bundle.errors import AirgapError, ConfigError, StorageError
 from loader.bundle.manifest import Image
 from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content
 from loader.cluster.process import Runner
@@ -18,8 +18,10 @@ from loader.distribution.catalogue import Catalogue
 from loader.distribution.server import Listen, Server
 from loader.filling import open_filled, require_carried
 from loader.history import History
+from loader.imports import ImportLog
 from loader.meter import Progress
 from loader.opening import Sources
+from loader.report import Report
 from loader.site import chosen_images
 from loader.units import counted
 from loader.verdict import signature_line
@@ -42,11 +44,14 @@ class StoreOptions:
 
 @dataclass(frozen=True)
 class StorePorts:
-    """What storing needs from outside; ``skopeo`` is the program's path."""
+    """What storing needs from outside; ``skopeo`` is the program's path, ``verified`` is told of the bundle."""
 
     skopeo: str
     run: Runner
     history: History
+    imports: ImportLog
+    report: Report
+    verified: Callable[[VerifiedBundle], None]
     say: Callable[[str, str], None]
     note: Callable[[str, str], None]
     trace: Callable[[str], None]
@@ -70,6 +75,7 @@ def store(
         )
     with open_filled(sources, trust, signatures=signatures, say=ports.say) as filled:
         bundle = filled.bundle
+        ports.verified(bundle)
         images = chosen_images(bundle.manifest.images, options.globs)
         require_carried(bundle, images, filled.more)
         before = ports.history.newest(bundle) if options.override else ports.history.check(bundle)
@@ -80,10 +86,28 @@ def store(
             for name in names.values():
                 ports.say("store", f"{name} (not done: --dry-run)")
             return list(names.values())
-        ports.history.record(bundle, when=ports.now(), reason=options.override)
-        with _registry(Catalogue(complete, more), ports) as host:
+        with _recorded(bundle, trust, options, ports), _registry(Catalogue(complete, more), ports) as host:
             _copy_all(names, host, ports)
     return list(names.values())
+
+
+@contextlib.contextmanager
+def _recorded(bundle: VerifiedBundle, trust: Trust, options: StoreOptions, ports: StorePorts) -> Iterator[None]:
+    """Keep report and evidence of what the block stores, however it ends."""
+    said = ports.report.begin(bundle, options.target, ports.now(), verb="push")
+    if said:
+        ports.note("report", said)
+    ports.imports.begin(bundle, trust, ports.report.record, verb="push", reason=options.override)
+    try:
+        ports.history.record(bundle, when=ports.now(), reason=options.override)
+        yield
+        ports.report.succeeded()
+    except AirgapError as error:
+        ports.report.failed(error)
+        raise
+    finally:
+        ports.report.finish(ports.now())
+        ports.imports.finish(ports.report.record)
 
 
 def _verified(bundle: VerifiedBundle, ports: StorePorts) -> Complete:
@@ -111,7 +135,7 @@ def _registry(catalogue: Catalogue, ports: StorePorts) -> Iterator[str]:
 
 
 def _copy_all(names: dict[Image, str], host: str, ports: StorePorts) -> None:
-    failed = []
+    failed: dict[Image, str] = {}
     for image, name in names.items():
         argv = [ports.skopeo, "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"]
         argv += [f"docker://{host}/{image.repository}@{image.digest}", name]
@@ -121,10 +145,11 @@ def _copy_all(names: dict[Image, str], host: str, ports: StorePorts) -> None:
             ports.say("stored", name)
         else:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            failed.append(f"{name}: {'; '.join(lines[-_LAST_LINES:]) or f'status {done.status}'}")
+            failed[image] = "; ".join(lines[-_LAST_LINES:]) or f"status {done.status}"
+    ports.report.stored([(image, failed.get(image)) for image in names])
     if failed:
         raise StorageError(
             f"{len(failed)} of {counted(len(names), 'image')} could not be stored",
-            why="; ".join(failed),
+            why="; ".join(f"{names[image]}: {why}" for image, why in failed.items()),
             hint="mend the cause, then run the same command again; --image chooses among the images",
         )

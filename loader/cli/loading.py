@@ -40,6 +40,7 @@ from loader.cli.options import (
     TlsVerify,
     TrustOption,
     Verbose,
+    log_file,
     make_trust,
     open_audit,
     open_registries,
@@ -179,8 +180,9 @@ def push_command(
     def verb() -> None:
         override = override_reason(allow_older, reason)
         if to is not None:
-            place = Place(to, registry, tuple(image or ()), dry_run, override)
-            push_to_storage(console, source, make_trust(trust, crypto), place, state_folder(state), signature or ())
+            place = Place(to, registry, tuple(image or ()), dry_run, override, report)
+            folder = state_folder(state)
+            push_to_storage(console, source, make_trust(trust, crypto), place, folder, signature or (), audit)
             return
         options = _options(
             registry=registry,
@@ -285,7 +287,7 @@ def _carry_out(given: _Run) -> None:
     console, options = given.console, given.options
     folder = state_folder(given.state)
     if not options.dry_run:
-        console.open_log(folder / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log")
+        console.open_log(log_file(folder))
     registries = open_registries(given.access, console.detail)
     report = Report(given.report, who(), Vault(folder))
     with contextlib.closing(registries), scratch_folder() as scratch:

@@ -169,6 +169,11 @@ def who() -> dict[str, str]:
     }
 
 
+def log_file(state: Path) -> Path:
+    """The log of this run in the state folder."""
+    return state / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log"
+
+
 def open_audit(verb: str, sources: Sequence[Path]) -> Audit:
     """The line that this run leaves in the system's log."""
     from loader.systemlog import Audit

@@ -3,7 +3,6 @@
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from loader.bundle.errors import ConfigError
 from loader.cli.app import app
 from loader.cli.console import Console, run
 from loader.cli.loading import Context, Kubeconfig, Yes, make_kubectl, scratch_folder
-from loader.cli.options import JsonOption, Quiet, StateOption, Verbose, state_folder, utc_now, who
+from loader.cli.options import JsonOption, Quiet, StateOption, Verbose, log_file, state_folder, utc_now, who
 from loader.cli.timeouts import Timeout, seconds
 
 ReportFile = Annotated[Path, typer.Argument(metavar="REPORT.json", help="NAME-VERSION.load.json of the load")]
@@ -56,7 +55,7 @@ def rollback_command(
         options = RollbackOptions(dry_run, force, keep_mirrors, force_ceph_downgrade, seconds(timeout))
         vault = Vault(state_folder(state))
         if not dry_run:
-            console.open_log(state_folder(state) / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log")
+            console.open_log(log_file(state_folder(state)))
         with scratch_folder() as scratch, _alone(state_folder(state), dry_run):
             ports = RollbackPorts(
                 kubectl=make_kubectl(console, kubeconfig, context, scratch),

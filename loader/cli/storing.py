@@ -14,10 +14,11 @@ import typer
 
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console
-from loader.cli.options import utc_now
+from loader.cli.options import log_file, utc_now, who
 
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
+    from loader.systemlog import Audit
 
 ToOption = Annotated[
     Optional[str],
@@ -34,15 +35,25 @@ class Place:
     globs: tuple[str, ...]
     dry_run: bool
     override: Optional[str]
+    report: Path
 
 
 def push_to_storage(
-    console: Console, sources: list[Path], trust: "Trust", place: Place, state: Path, signatures: Sequence[Path]
+    console: Console,
+    sources: list[Path],
+    trust: "Trust",
+    place: Place,
+    state: Path,
+    signatures: Sequence[Path],
+    audit: "Audit",
 ) -> None:
-    """Store the images and print their names; ``ConfigError`` where there is no skopeo."""
+    """Store the images, print their names and leave a report; ``ConfigError`` where there is no skopeo."""
     from loader.cluster.process import ProcessRunner
     from loader.history import History
+    from loader.imports import ImportLog
+    from loader.report import Report
     from loader.storage import StoreOptions, StorePorts, store
+    from loader.vault import Vault
 
     if place.registry is not None:
         raise ConfigError("--registry goes without --to", why="they are two places", hint="run it once for each")
@@ -53,10 +64,16 @@ def push_to_storage(
             why="skopeo is not on PATH",
             hint="dnf install skopeo, or apt-get install skopeo; extract --format oci-archive needs no other program",
         )
+    if not place.dry_run:
+        console.open_log(log_file(state))
+    report = Report(place.report, who(), Vault(state))
     ports = StorePorts(
         skopeo=skopeo,
         run=ProcessRunner(dict(os.environ)),
         history=History(state),
+        imports=ImportLog(state),
+        report=report,
+        verified=audit.verified,
         say=console.result,
         note=console.note,
         trace=console.detail,
@@ -64,4 +81,7 @@ def push_to_storage(
         now=utc_now,
     )
     options = StoreOptions(place.target, place.globs, place.dry_run, place.override)
-    console.document({"stored": store(sources, trust, options, ports, signatures=signatures)})
+    stored = store(sources, trust, options, ports, signatures=signatures)
+    if report.path is not None:
+        console.result("report", f"{report.path}, .html")
+    console.document({"stored": stored})

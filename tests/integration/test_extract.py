@@ -126,6 +126,11 @@ def test_into_the_local_storage_of_podman(cli: Cli) -> None:
     ran = cli.loader(*push, "--image", "*/ceph/*", "--json").expect()
     names = ["docker.io/ceph/ceph:v1", "quay.io/ceph/ceph:v2"]
     assert ran.json["stored"] == [storage + name for name in names]
+    report = json.loads((cli.folder / "demo-1.load.json").read_text())
+    assert (report["registry"], report["state"], report["runs"][0]["verb"]) == (storage, "complete", "push")
+    assert [f"{image['repository']}:{image['tag']}" for image in report["images"]] == names
+    (kept,) = cli.loader("history", "demo", "--json").expect().json["loads"]
+    assert [kept["load"][name] for name in ("verb", "registry", "state")] == ["push", storage, "complete"]
     for name in (*names, f"docker.io/ceph/ceph@{ONE.digest}"):
         assert json.loads(skopeo(cli.home, "inspect", storage + name))["Architecture"] == "amd64"
     again = cli.loader(*push, "--image", "quay.io/*").expect()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,15 @@ from loader.bundle.digest import digest_of
 from loader.bundle.errors import ConfigError, StorageError, TrustError
 from loader.cluster.process import Finished
 from loader.history import History
+from loader.imports import ImportLog, read_imports
+from loader.report import Report
 from loader.storage import StoreOptions, StorePorts, store
+from loader.vault import Vault
 from tests.support.bundles import make_trust
 from tests.support.refusals import refused
 from tests.support.served import served
+
+FACTS = {"host": "bastion", "loader": "airgap-loader", "loaderSha256": "0" * 64, "user": "root"}
 
 
 @dataclass
@@ -53,6 +59,9 @@ def run(tmp_path: Path, skopeo: FakeSkopeo, target: str = "containers-storage:")
         skopeo="/usr/bin/skopeo",
         run=skopeo,
         history=History(tmp_path / "state"),
+        imports=ImportLog(tmp_path / "state"),
+        report=Report(tmp_path, FACTS, Vault(tmp_path / "state")),
+        verified=lambda _: None,
         say=lambda *_: None,
         note=lambda *_: None,
         trace=lambda _: None,
@@ -81,6 +90,12 @@ def test_one_that_fails_stops_no_other_and_is_named(tmp_path: Path) -> None:
     assert "no space left on device" in found.value.why
     assert "docker.io/ceph/ceph:v1" in found.value.why
     assert len(skopeo.pulled) == 3
+    report = json.loads((tmp_path / "demo-1.load.json").read_text())
+    assert (report["state"], report["registry"]) == ("failed", "containers-storage:")
+    assert [bool(image["error"]) for image in report["images"]] == [True, False, False]
+    (kept,) = read_imports(tmp_path / "state")
+    assert kept.record is not None
+    assert (kept.record.state, kept.record.verb, kept.fault) == ("failed", "push", "")
 
 
 @pytest.mark.parametrize(
