@@ -221,6 +221,20 @@ def test_an_older_mirror_of_a_repository_shadows_ours(quiet_site: Site) -> None:
     ]
 
 
+def test_a_site_takes_no_other_cluster(quiet_site: Site) -> None:
+    site = quiet_site
+    before, file = site.states(), site.cli.folder / "site.toml"
+    file.write_text('server = "https://api.site7.example:6443"\n')
+    ran = site.run("load", "--site", "site.toml").expect(2)
+    assert "not to this site's cluster" in ran.three_lines[0]
+    assert "https://api.site7.example:6443" in ran.three_lines[1]
+    assert site.states() == before
+    assert not site.tags("ceph/ceph")
+    server = site.cluster.kubectl("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
+    file.write_text(f'server = "{server}"\n')
+    site.run("load", "--site", "site.toml", "--dry-run").expect()
+
+
 def test_a_ceph_that_is_ill_is_not_touched_and_all_else_is_told_at_once(quiet_site: Site) -> None:
     place = ["cephcluster/rook-ceph", "-n", "rook-ceph"]
     status = json.dumps({"status": {"ceph": {"health": "HEALTH_ERR"}}})
