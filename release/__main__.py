@@ -14,6 +14,7 @@ from typing import Optional
 from release import packages, pyz
 from release.manual import manual
 from release.programs import NAMES
+from release.sdist import settle
 
 # The first moment that a zip entry can have.
 MOMENT = 315532800
@@ -29,6 +30,8 @@ def python_packages(folder: Path, moment: int) -> list[Path]:
     done = subprocess.run(argv, check=False, env=environ, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"python -m build failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    for sdist in folder.glob("airgap_bundler-*.tar.gz"):
+        settle(sdist, moment)
     return sorted(folder.glob("airgap_bundler-*"))
 
 

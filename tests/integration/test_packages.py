@@ -60,6 +60,11 @@ def test_a_package_is_the_same_bytes_each_time(pattern: str, dist: Path, tmp_pat
     assert again.read_bytes() == one(dist, pattern).read_bytes()
 
 
+def test_the_sdist_is_the_same_bytes_each_time(dist: Path, tmp_path: Path) -> None:
+    again = [path for path in release.python_packages(tmp_path, release.MOMENT) if path.name.endswith(".tar.gz")]
+    assert [path.read_bytes() for path in again] == [one(dist, "*.tar.gz").read_bytes()]
+
+
 def test_the_deb_installs_the_one_file(dist: Path, tmp_path: Path) -> None:
     package = one(dist, "*.deb")
     output(program("dpkg-deb"), "--extract", package, tmp_path)
