@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def settle(sdist: Path, moment: int) -> None:
-    """Write ``sdist`` (a ``.tar.gz``) anew: its files by name, all of ``moment`` (seconds since the epoch), nobody's."""
+    """Write ``sdist`` (a ``.tar.gz``) anew: files by name, all of ``moment`` (seconds since the epoch), nobody's."""
     plain = io.BytesIO()
     with tarfile.open(sdist) as old, tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as new:
         for entry in sorted(old.getmembers(), key=lambda found: found.name):
