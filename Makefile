@@ -20,7 +20,7 @@ venv:
 .PHONY: programs
 programs: venv
 	@bash tests/tools/debian.sh $(PROGRAMS)
-	@$(RUN) tests.support.gotools kube-apiserver registry crane conformance oras helm cosign kubectl >/dev/null
+	@$(RUN) tests.support.gotools kube-apiserver registry crane referrers conformance oras helm cosign kubectl >/dev/null
 
 .PHONY: demo
 demo: venv ## build, sign, verify and load a small bundle on this machine

@@ -51,6 +51,18 @@ def referrers(exchange: Exchange, scopes: Sequence[str], repository: str, subjec
     raise RegistryError(f"cannot list {what}", why=f"more than {_MAX_PAGES} pages")
 
 
+def has_referrers(exchange: Exchange, scopes: Sequence[str], repository: str, subject: str) -> Optional[bool]:
+    """Tell whether there is a referrers API; None where the answer is of something else, such as an unknown repository.
+
+    Raises ``RegistryError`` where it cannot be asked.
+    """
+    url = exchange.url(f"/v2/{repository}/referrers/{subject}")
+    reply = exchange.call(Request("GET", url, {"Accept": OCI_INDEX}), scopes, repository, cap=MAX_MANIFEST)
+    if reply.status == 200:
+        return True
+    return False if _is_no_api(reply) and "NAME_UNKNOWN" not in reply.codes else None
+
+
 def referring(data: bytes, what: str) -> tuple[str, ...]:
     """Return the digests that an index of referrers names, each once."""
     try:

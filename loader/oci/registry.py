@@ -178,6 +178,13 @@ class Registry:
             )
         return bool(told)
 
+    def has_referrers(self, repository: str, subject: str) -> Optional[bool]:
+        """Tell whether the registry lists referrers; None where that is not clear."""
+        try:
+            return listing.has_referrers(self._exchange, _pull(repository), repository, subject)
+        except RegistryError:
+            return None
+
     def referrers(self, repository: str, subject: str) -> Optional[tuple[str, ...]]:
         """Return the digests of what refers to the manifest ``subject``; None where there is no such API."""
         return listing.referrers(self._exchange, _pull(repository), repository, subject)

@@ -93,7 +93,7 @@ def try_registry(registry: Registry, kind: str, images: Sequence[PushImage], kno
         return trial
     if not kind and b"_zot" in (registry.answers("/v2/_oci/ext/discover") or b""):
         trial.kind = ZOT
-    trial.referrers = registry.answers(f"/v2/{place}/referrers/{_NOWHERE}", place) is not None
+    trial.referrers = registry.has_referrers(place, _NOWHERE)
     held = next((pair for pair in sorted(known.blobs) if pair[0] == place), None) if known is not None else None
     if held is not None:
         # From the repository to itself: it has the blob already, so that nothing changes but our knowledge.

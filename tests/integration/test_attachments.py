@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from loader.bundle import ocimanifest as oci
 from loader.bundle.digest import digest_of
 from tests.support.blobstore import BlobStore
 from tests.support.cli import Cli
+from tests.support.gotools import tool
 from tests.support.images import MadeImage, make_image
-from tests.support.programs import docker_registry, skopeo
+from tests.support.programs import docker_registry, referrers_registry, skopeo
 from tests.support.registry import RegistryServer
 from tests.support.registryrules import Rules
 
@@ -266,6 +269,24 @@ def test_what_is_said_of_an_attachment_goes_with_it(cli: Cli, source: RegistrySe
             listed = json.loads(inside.store.manifests["x/app", tag][0])["manifests"] if tag else []
             assert [item["digest"] for item in listed] == ([] if api else [referrer])
             assert [item["digest"] for item in inside.store.referrers("x/app", subject)] == [referrer]
+
+
+def test_a_real_registry_with_the_referrers_api_lists_them(cli: Cli, source: RegistryServer) -> None:
+    source.rules.referrers = True
+    image, _, referrer = signed_image(source)
+    (second,) = put_chain(source.store, referrer, 1)
+    config(cli, source)
+    cli.bundler(*BUILD).expect()
+    with referrers_registry(cli.folder / "registry", tool("referrers")) as host:
+        push = ("push", "out/s-1.tar.zst", "--trust", "builder.pub", "--registry", host, "--plain-http")
+        first = cli.loader(*push).expect()
+        assert "not referrers" not in first.out
+        for subject, found in ((image.digest, referrer), (referrer, second)):
+            with urllib.request.urlopen(f"http://{host}/v2/x/app/referrers/{subject}") as answer:
+                assert [item["digest"] for item in json.load(answer)["manifests"]] == [found]
+            # No index under the fallback's tag where the registry keeps the list itself.
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://{host}/v2/x/app/manifests/{subject.replace(':', '-')}")
 
 
 def test_attachments_of_attachments_without_end_are_refused(cli: Cli, source: RegistryServer) -> None:

@@ -60,10 +60,12 @@ _KUBERNETES_STAMPS = (
     "k8s.io/component-base/version.gitMinor={minor}",
     "k8s.io/component-base/version.gitTreeState=clean",
 )
+_OURS = "airgap-bundler/tests/tools"
 TOOLS = {
     "kube-apiserver": Tool("k8s.io/kubernetes/cmd/kube-apiserver", _KUBERNETES_STAMPS),
     "registry": Tool("github.com/distribution/distribution/v3/cmd/registry", module="registries"),
     "crane": Tool("github.com/google/go-containerregistry/cmd/crane", module="registries"),
+    "referrers": Tool(f"{_OURS}/registries/referrers", module="registries"),
     "cosign": Tool("github.com/sigstore/cosign/v3/cmd/cosign", module="signing"),
     "helm": Tool("helm.sh/helm/v3/cmd/helm", module="charts"),
     "conformance": Tool("github.com/opencontainers/distribution-spec/conformance", module="clients"),
@@ -144,6 +146,8 @@ def _go_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def _key(go: Path, name: str) -> str:
     this = {name: TOOLS[name]}
     parts = [(TOOLS[name].folder / file).read_bytes() for file in ("go.mod", "go.sum")]
+    if TOOLS[name].package.startswith(_OURS):
+        parts += [path.read_bytes() for path in sorted((MODULE / TOOLS[name].package[len(_OURS) + 1 :]).glob("*.go"))]
     parts += [repr((go_version(go), platform.system(), platform.machine(), this, _PINNED_ENVIRONMENT)).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 

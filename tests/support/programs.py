@@ -85,6 +85,14 @@ def crane_registry(folder: Path, executable: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def referrers_registry(folder: Path, executable: Path) -> Iterator[str]:
+    """Run the registry of go-containerregistry with the referrers API, in memory; the value is its host."""
+    folder.mkdir(parents=True)
+    with _running([str(executable)], folder, _SERVING) as (port, _):
+        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
 def _running(argv: list[str], folder: Path, ready: re.Pattern[str]) -> Iterator[tuple[str, Path]]:
     log = folder / "registry.log"
     with log.open("wb") as out:

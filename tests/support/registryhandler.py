@@ -186,7 +186,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _referrers(self, name: str, subject: str) -> None:
         if not self.rules.referrers:
-            return self._error(404, "NAME_UNKNOWN", "no such route")
+            # The words of Go's own router: who has no such route knows no error codes for it.
+            return self._reply(404, b"404 page not found\n", {"Content-Type": "text/plain"})
         found = self.store.referrers(name, subject)
         start = int(self.query.get("start", 0))
         end = start + self.rules.referrers_page if self.rules.referrers_page else len(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -42,6 +43,19 @@ def test_one_that_takes_everything(registry: Registry, server: RegistryServer) -
         "takes push by digest, uploads in pieces, manifest lists, sparse indexes, OCI types, Docker types; "
         "not referrers"
     )
+
+
+def test_a_repository_that_is_not_there_yet_does_not_tell_of_referrers(
+    registry: Registry, server: RegistryServer
+) -> None:
+    body = json.dumps({"errors": [{"code": "NAME_UNKNOWN", "message": "Unknown name"}]}).encode()
+    server.fail("status", path="/referrers/", status=404, body=body)
+    assert tried(registry, server, SINGLE).referrers is None
+    assert tried(registry, server, SINGLE).referrers is False
+    server.rules.referrers = True
+    assert tried(registry, server, SINGLE).referrers is True
+    server.fail("status", path="/referrers/", status=500, times=99)
+    assert tried(registry, server, SINGLE).referrers is None
 
 
 @pytest.mark.parametrize(
