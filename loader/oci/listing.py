@@ -58,9 +58,9 @@ def has_referrers(exchange: Exchange, scopes: Sequence[str], repository: str, su
     """
     url = exchange.url(f"/v2/{repository}/referrers/{subject}")
     reply = exchange.call(Request("GET", url, {"Accept": OCI_INDEX}), scopes, repository, cap=MAX_MANIFEST)
-    if reply.status == 200:
-        return True
-    return False if _is_no_api(reply) and "NAME_UNKNOWN" not in reply.codes else None
+    if _is_no_api(reply):
+        return None if "NAME_UNKNOWN" in reply.codes else False
+    return True if reply.status == 200 else None
 
 
 def referring(data: bytes, what: str) -> tuple[str, ...]:

@@ -54,6 +54,8 @@ def test_a_repository_that_is_not_there_yet_does_not_tell_of_referrers(
     assert tried(registry, server, SINGLE).referrers is False
     server.rules.referrers = True
     assert tried(registry, server, SINGLE).referrers is True
+    server.fail("status", path="/referrers/", status=200, body=b"<html>welcome</html>")
+    assert tried(registry, server, SINGLE).referrers is False
     server.fail("status", path="/referrers/", status=500, times=99)
     assert tried(registry, server, SINGLE).referrers is None
 
