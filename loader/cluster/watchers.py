@@ -15,9 +15,9 @@ from loader.cluster.objects import JsonObject, objects_in
 from loader.cluster.rookauto import OPERATORS
 
 _TRACE = "/api/v1/namespaces/default/serviceaccounts/default"
-# A controller that runs writes its first status within a second or two. So much has what this very load made, and
-# anything where the cluster does not tell.
-_GRACE = 10.0
+# A controller that runs writes its first status within a second or two. What this load has made gets longer, and so
+# does anything where the cluster does not tell.
+_GRACE, _SHORT = 10.0, 3.0
 
 
 class Trace:
@@ -57,13 +57,14 @@ class Watchers:
 
     def is_nobody(self, kubectl: Kubectl, items: Iterable[JsonObject], waited: float) -> bool:
         """Tell whether none of ``items`` has a controller, ``waited`` seconds after the first look."""
-        late = waited >= _GRACE or self._trace.waited_out
-        if any(item.get("status") for item in items) or (self._made and not late):
+        if any(item.get("status") for item in items):
             return False
         if self._told is None:
             self._told = self._asked(kubectl)
-        nobody = self._told is _Told.NOBODY or (self._told is _Told.NOTHING and late)
-        self._trace.waited_out = self._trace.waited_out or (nobody and late)
+        grace = _SHORT if self._told is _Told.NOBODY and not self._made else _GRACE
+        late = waited >= grace or self._trace.waited_out
+        nobody = late and self._told is not _Told.SOMEBODY
+        self._trace.waited_out |= nobody
         return nobody
 
     def _asked(self, kubectl: Kubectl) -> _Told:

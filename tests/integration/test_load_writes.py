@@ -48,7 +48,8 @@ def test_a_lost_race_is_read_anew_and_never_forced(site: Site) -> None:
     operator = site.object(OPERATOR)
     assert "raced" in operator["metadata"]["annotations"]
     assert "@sha256:" in operator["spec"]["template"]["spec"]["containers"][0]["image"]
-    assert len([line for line in ran.err.splitlines() if "patch deployment.apps" in line]) == 2
+    # Controllers write as well, so that one race more may be lost.
+    assert len([line for line in ran.err.splitlines() if "patch deployment.apps" in line]) >= 2
     assert "--force-conflicts" not in ran.err
     row = next(row for row in site.report["objects"] if row["kind"] == "Deployment")
     assert "raced" in row["before"]["metadata"]["annotations"]

@@ -210,7 +210,10 @@ class Controllers:
                     body = {"spec": {"configuration": {"name": self._render(name, files)}}}
                     self.api("PATCH", f"{POOLS}/{name}", body)
                 continue
-            if wanted == has and pool["status"]["observedGeneration"] >= pool["metadata"]["generation"]:
+            held = name in self.degraded or pool["spec"].get("paused")
+            # A roll-out that was called off half-way has to be finished too.
+            whole = held or pool["status"]["updatedMachineCount"] == pool["status"]["machineCount"]
+            if whole and wanted == has and pool["status"]["observedGeneration"] >= pool["metadata"]["generation"]:
                 continue
             if name in self.degraded:
                 self._pool_status(pool, has, updated=1, degraded=self.degraded[name])
