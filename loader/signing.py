@@ -62,21 +62,21 @@ class CryptographyCheck:
 
         try:
             public: Any = serialization.load_der_public_key(key.spki)
-            public.verify(signature, message, *_scheme(key.algorithm, deterministic=False))
+            public.verify(signature, message, *_scheme(key.algorithm))
         except (InvalidSignature, UnsupportedAlgorithm, ValueError):
             return False
         return True
 
 
-def _scheme(algorithm: str, *, deterministic: bool) -> tuple[Any, ...]:
+def _scheme(algorithm: str, **signing: bool) -> tuple[Any, ...]:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, padding
 
     digest: Any = hashes.SHA384() if HASHES[algorithm] == "sha384" else hashes.SHA256()
     if algorithm == RSA:
         return padding.PKCS1v15(), digest
-    # RFC 6979: the same key and bytes give the same signature, so a rebuilt bundle is the same bytes.
-    return (ec.ECDSA(digest, deterministic_signing=deterministic),)
+    # A host's own package may be years older than the builder's, and know nothing of how to sign.
+    return (ec.ECDSA(digest, **signing),)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ class Signer:
 
     def sign(self, message: bytes) -> bytes:
         """Return the raw detached signature over ``message``: strict DER for ECDSA."""
-        signature: bytes = self._private.sign(message, *_scheme(self.public.algorithm, deterministic=True))
+        # RFC 6979: the same key and bytes give the same signature, so a rebuilt bundle is the same bytes.
+        signature: bytes = self._private.sign(message, *_scheme(self.public.algorithm, deterministic_signing=True))
         return signature
 
     def sign_sha256(self, digest: bytes) -> bytes:

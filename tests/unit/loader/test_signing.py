@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -87,6 +88,19 @@ def test_a_key_that_is_none_verifies_nothing() -> None:
     signer = make_signer("builder")
     broken = replace(signer.public, spki=b"\x30\x00")
     assert not CryptographyCheck().verify(broken, signer.sign(MESSAGE), MESSAGE)
+
+
+def test_the_package_of_an_older_host_checks_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    signer = make_signer("old host")
+    signature, newer = signer.sign(MESSAGE), ec.ECDSA
+
+    # As in RHEL 9 (36.0) and Debian 12 (38.0): signing in the deterministic way came with 43.
+    def older(algorithm: Any) -> ec.ECDSA:
+        return newer(algorithm)
+
+    monkeypatch.setattr(ec, "ECDSA", older)
+    assert CryptographyCheck().verify(signer.public, signature, MESSAGE)
+    assert not CryptographyCheck().verify(signer.public, signature, b"another list")
 
 
 def test_a_new_key_pair_signs() -> None:
