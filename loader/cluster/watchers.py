@@ -17,7 +17,7 @@ from loader.cluster.rookauto import OPERATORS
 _TRACE = "/api/v1/namespaces/default/serviceaccounts/default"
 # A controller that runs writes its first status within a second or two. What this load has made gets longer, and so
 # does anything where the cluster does not tell.
-_GRACE, _SHORT = 10.0, 3.0
+_GRACE, _SHORT = 10.0, 2.5
 
 
 class Trace:

@@ -108,7 +108,7 @@ def test_the_articles_documents_take_few_calls_where_nobody_acts(quiet_site: Sit
     quiet_site.cli = Cli(quiet_site.cli.folder, path=f"{folder}:{quiet_site.cli.path}")
     quiet_site.run("apply").expect()
     calls = log.read_text().splitlines()
-    # Four of them look again, for three seconds, whether anybody acts.
+    # Four of them look again, for some seconds, whether anybody acts.
     assert len(calls) <= 26, "\n".join(calls)
     log.unlink()
     quiet_site.run("apply").expect()

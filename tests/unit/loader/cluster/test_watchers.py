@@ -29,9 +29,9 @@ def operator() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("made", "status", "waited", "nobody"),
     [
-        (False, None, 2.9, False),
-        (False, None, 3.0, True),
-        (False, {}, 3.0, True),
+        (False, None, 2.4, False),
+        (False, None, 2.5, True),
+        (False, {}, 2.5, True),
         (True, None, 9.9, False),
         (True, None, 10.0, True),
         (False, {"observedGeneration": 1}, 3600.0, False),
@@ -70,7 +70,7 @@ def test_the_cluster_is_asked_once_and_only_where_nobody_ever_wrote() -> None:
     Watchers(trace).is_nobody(oc, [{"status": {"replicas": 1}}, {}], 10.0)
     assert cluster.lines == []
     one, other = Watchers(trace), Watchers(trace, of_rook=True)
-    assert [each.is_nobody(oc, [{}], 3.0) for each in (one, other, one)] == [True] * 3
+    assert [each.is_nobody(oc, [{}], 2.5) for each in (one, other, one)] == [True] * 3
     assert cluster.lines == [f"get --raw {TRACE}"]
 
 
