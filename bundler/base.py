@@ -17,7 +17,7 @@ from loader.bundle.manifest import BundleManifest, Require
 from loader.bundle.prediction import decode_manifest
 from loader.bundle.verify import Trust, verify_signatures
 from loader.bundle.volumes import FileSource
-from loader.opening import signatures_beside
+from loader.signaturefiles import signatures_beside
 
 HEAD_TAR = ".head.tar"
 

@@ -25,7 +25,7 @@ from loader.bundle.manifest import BundleManifest
 from loader.bundle.mediaset import MediaSet, SetArchive, SetBundle, SetFile
 from loader.bundle.prediction import decode_manifest, open_archive
 from loader.bundle.volumes import FileSource
-from loader.opening import signatures_beside
+from loader.signaturefiles import signatures_beside
 from loader.signing import Signer, read_small_file
 from loader.space import require_space
 from loader.units import human

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loader.bundle.head import Head
 from loader.bundle.manifest import BundleManifest
-from loader.claims import read_claim
 from loader.page import Page, table
 from loader.sections import contents, identity_rows
 from loader.signing import Signer
 from loader.units import human
 from loader.verdict import described
+
+if TYPE_CHECKING:
+    from loader.claims import Claim
 
 
 def build_page(manifest: BundleManifest, head: Head, signers: Sequence[Signer], facts: Mapping[str, str]) -> bytes:
@@ -21,12 +24,8 @@ def build_page(manifest: BundleManifest, head: Head, signers: Sequence[Signer], 
     return _page(manifest, head, table(["label", "key fingerprint", "algorithm"], rows), facts)
 
 
-def report_page(bundle: Path) -> bytes:
-    """Return the page of a finished archive or of a media set's folder; its signatures are named, not judged.
-
-    Reads the head alone. Raises ``FormatError`` for what is no bundle.
-    """
-    claim = read_claim(bundle)
+def claim_page(claim: Claim, bundle: Path) -> bytes:
+    """Return the page of what ``bundle``, an archive, its head or a disc, says of itself; signatures are not judged."""
     labels = table(["label", "judged"], [[label, "no: airgap-loader verify does"] for label, _ in claim.signatures])
     facts = {"archive": bundle.name, "size": human(bundle.stat().st_size)} if bundle.is_file() else {}
     return _page(claim.manifest, claim.head, labels, facts)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loader.bundle.errors import Pending
+from loader.chartvalues import FOLDER, values_by_chart
 from loader.cluster.finding import Finding
 from loader.cluster.owners import Release
 
 if TYPE_CHECKING:
     from loader.site import SiteDocument
 
-FOLDER = "documents/helm/"
-_FIRST = re.compile(rb"# chart ([a-z-]{1,40}) (v[0-9A-Za-z.-]{1,60})\n")
 _AGAIN = "then the same command goes on"
-
-
-def first_line(chart: str, version: str) -> str:
-    """Return the line of a values file that says which chart it is for."""
-    return f"# chart {chart} {version}"
 
 
 def helm_lines(
@@ -32,7 +25,7 @@ def helm_lines(
 
     The chart is the file that ``helm pull`` makes: the repositories of charts are outside.
     """
-    files = _files({item.document.path: item.content for item in documents})
+    files = values_by_chart({item.document.path: item.content for item in documents})
     return tuple(dict.fromkeys(line for release in releases for line in _line(release, files, folder)))
 
 
@@ -41,7 +34,7 @@ def lines_by_hand(contents: Mapping[str, bytes]) -> tuple[str, ...]:
 
     ``contents`` are documents by path.
     """
-    files = _files(contents)
+    files = values_by_chart(contents)
     usual = [Release(chart, "rook-ceph", chart, "", "") for chart in files]
     lines = [f"#   {line}" for release in usual for line in _line(release, files, Path())]
     return ("# where Helm installed Rook, in place of the patches of Rook above:", *lines) if lines else ()
@@ -56,12 +49,6 @@ def _line(release: Release, files: Mapping[str, tuple[str, str]], folder: Path) 
     chart, values = f"{release.chart}-{version}.tgz", str(folder / path)
     words = ("helm", "upgrade", release.name, chart, "--namespace", release.namespace, reuse, "--values", values)
     yield shlex.join(words)
-
-
-def _files(contents: Mapping[str, bytes]) -> dict[str, tuple[str, str]]:
-    """Return chart -> (path, version) of the values files among ``contents``."""
-    found = [(path, _FIRST.match(content)) for path, content in contents.items() if path.startswith(FOLDER)]
-    return {match[1].decode(): (path, match[2].decode()) for path, match in found if match}
 
 
 def values_of(documents: Iterable[SiteDocument]) -> tuple[SiteDocument, ...]:

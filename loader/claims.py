@@ -21,7 +21,8 @@ from loader.bundle.verify import Trust, verify_list, verify_signatures
 from loader.bundle.volumes import FileSource
 from loader.media.opened import open_media
 from loader.media.places import find_archive
-from loader.opening import Sources, all_signatures, open_bundle, signatures_beside
+from loader.opening import Sources, all_signatures, open_bundle
+from loader.signaturefiles import signatures_beside
 
 _HEAD_TAR = ".head.tar"
 

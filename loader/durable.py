@@ -8,6 +8,8 @@ from typing import Optional
 
 from loader.bundle.errors import StorageError
 
+REPORT_ELSEWHERE = "--report DIR names another folder"
+
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644, folders: Optional[int] = 0o700, hint: str = "") -> None:
     """Put ``data`` at ``path``: temporary name beside it, fsync, rename, fsync of the folder.
@@ -37,3 +39,8 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644, folders: Optional
             os.close(folder)
     except OSError as error:
         raise StorageError(f"cannot write {path}", why=error.strerror or str(error), hint=hint) from error
+
+
+def write_report(path: Path, data: bytes) -> None:
+    """Write a report file whole or not at all."""
+    write_whole(path, data, folders=0o777, hint=REPORT_ELSEWHERE)

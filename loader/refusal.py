@@ -11,8 +11,8 @@ from typing import Any, Optional
 from loader.bundle.errors import AirgapError
 from loader.bundle.verify import Trust
 from loader.cluster.failures import printable
+from loader.durable import write_report
 from loader.page import Page, table
-from loader.report import replace_file
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -44,8 +44,8 @@ def write_refusal(folder: Path, found: dict[str, Any], source: Path) -> list[Pat
     name = source.absolute().name.removesuffix(".zst").removesuffix(".tar")
     stem = _UNSAFE.sub("_", name).strip(".")[:100] or "bundle"
     paths = [folder / f"{stem}.refused.json", folder / f"{stem}.refused.html"]
-    replace_file(paths[0], (json.dumps(found, indent=2, sort_keys=True) + "\n").encode())
-    replace_file(paths[1], _page(stem, found).encode())
+    write_report(paths[0], (json.dumps(found, indent=2, sort_keys=True) + "\n").encode())
+    write_report(paths[1], _page(stem, found).encode())
     return paths
 
 

@@ -14,15 +14,13 @@ from loader.bundle.verify import VerifiedBundle
 from loader.cluster.failures import printable
 from loader.cluster.survey import Survey
 from loader.cluster.waits import Waited
-from loader.durable import write_whole
+from loader.durable import REPORT_ELSEWHERE, write_report
 from loader.journal import ObjectJournal
 from loader.loadpage import load_page
 from loader.oci.pushplan import PushImage, PushReport
 from loader.record import MAX_REPORT, Change, Record, decode, identity
 from loader.signing import read_small_file
 from loader.vault import Vault
-
-_ELSEWHERE = "--report DIR names another folder"
 
 
 class Report:
@@ -257,7 +255,7 @@ class Report:
         self._record["finished"] = self._record["runs"][-1]["finished"] = now
         self.write()
         if self._path is not None:
-            replace_file(self._path.with_suffix(".html"), load_page(self._record).encode())
+            write_report(self._path.with_suffix(".html"), load_page(self._record).encode())
 
     def succeeded(self, state: str = "complete") -> None:
         """Mark the run as complete."""
@@ -273,7 +271,7 @@ class Report:
             data = (json.dumps(self._record, indent=2, sort_keys=True) + "\n").encode()
             cluster = self._record["cluster"]
             self._vault.seal(identity(self._record["bundle"]["id"], cluster and cluster["server"]), data)
-            replace_file(path, data)
+            write_report(path, data)
 
 
 def _cluster_row(cluster: Optional[Survey]) -> Optional[dict[str, str]]:
@@ -283,10 +281,5 @@ def _cluster_row(cluster: Optional[Survey]) -> Optional[dict[str, str]]:
     return {"context": cluster.context, "server": cluster.server, "user": cluster.user, "version": version}
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a report file whole or not at all."""
-    write_whole(path, data, folders=0o777, hint=_ELSEWHERE)
-
-
 def _unwritable(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"cannot write the report {path}", why=error.strerror or str(error), hint=_ELSEWHERE)
+    return StorageError(f"cannot write the report {path}", why=error.strerror or str(error), hint=REPORT_ELSEWHERE)

@@ -12,9 +12,9 @@ from loader.bundle.errors import TrustError
 from loader.bundle.head import Head
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.verify import VerifiedBundle
+from loader.durable import write_report
 from loader.history import History, Seen
 from loader.page import Page, listed, table
-from loader.report import replace_file
 from loader.sections import contents, discs, identity_rows
 from loader.sharing import find_sharing
 from loader.units import counted, human
@@ -135,8 +135,8 @@ def write_verdict(folder: Path, verdict: dict[str, Any]) -> list[Path]:
     """Write ``NAME-VERSION.verify.json`` and ``.html`` into ``folder``."""
     stem = f"{verdict['name']}-{verdict['version']}.verify"
     paths = [folder / f"{stem}.json", folder / f"{stem}.html"]
-    replace_file(paths[0], (json.dumps(verdict, indent=2, sort_keys=True) + "\n").encode())
-    replace_file(paths[1], _verdict_page(verdict).encode())
+    write_report(paths[0], (json.dumps(verdict, indent=2, sort_keys=True) + "\n").encode())
+    write_report(paths[1], _verdict_page(verdict).encode())
     return paths
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,6 +168,14 @@ def test_machine_paths_are_found(text: str) -> None:
 )
 def test_other_paths_are_not(text: str) -> None:
     assert sourcerules.machine_paths(text, places=("/srv/checkout", "/")) == []
+
+
+@pytest.mark.parametrize("verb", ["bundler.build", "loader.verdict, loader.opening, loader.claims"])
+def test_who_builds_or_verifies_does_not_talk_to_clusters(verb: str) -> None:
+    line = f"import sys, {verb}; print(*(name for name in sys.modules if name.startswith('loader.cluster.')))"
+    done = subprocess.run([sys.executable, "-c", line], cwd=ROOT, check=True, capture_output=True, text=True)
+    # What a manifest is made of and how Rook numbers its releases is known on the connected side as well.
+    assert set(done.stdout.split()) <= {"loader.cluster.objects", "loader.cluster.rookrange"}
 
 
 def project() -> dict[str, object]:

@@ -25,9 +25,10 @@ def report_command(
 
     def verb() -> None:
         from bundler.output import write_file
-        from bundler.report import report_page
+        from bundler.report import claim_page
+        from loader.claims import read_claim
 
-        page = report_page(bundle)
+        page = claim_page(read_claim(bundle), bundle)
         write_file(output, page)
         console.result("report", str(output))
         console.document({"path": str(output), "size": len(page)})

@@ -2,7 +2,7 @@
 
 A chart writes ``repository:tag`` and has no field for a digest: the repository ``name@sha256`` and the tag ``<hex>``
 give the reference ``name@sha256:<hex>``. Source: rook/rook ``deploy/charts`` (``cluster/charts`` before v1.8) at v1.4.0
-to v1.20.6. ``loader.charts`` reads the first line.
+to v1.20.6. ``loader.chartvalues`` reads the first line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Union
 from bundler.render.model import PinnedImage, Rendered
 from bundler.render.rook import CSI_OPERATOR, RookConfig, assign, numbers
 from loader.bundle.manifest import Document, When
-from loader.charts import FOLDER, first_line
+from loader.chartvalues import FOLDER, first_line
 from loader.cluster.rookrange import Version
 
 OPERATOR_CHART, CLUSTER_CHART = "rook-ceph", "rook-ceph-cluster"

@@ -13,8 +13,7 @@ from typing import Optional
 
 from bundler.render.model import PinnedImage, Rendered, json_body
 from loader.bundle.errors import ConfigError, FormatError
-from loader.bundle.manifest import Document, Target, When
-from loader.cluster.rookauto import AUTO
+from loader.bundle.manifest import AUTO, Document, Target, When
 from loader.cluster.rookrange import Version, in_range, parse_version
 from loader.oci.model import ImageRef
 

@@ -56,6 +56,10 @@ class Mirror:
     policy: str
 
 
+AUTO = "auto"
+"""A target's name or namespace that the loader finds in the cluster (docs/decisions/0008)."""
+
+
 @dataclass(frozen=True)
 class Target:
     """The cluster object that a document creates or changes; ``namespace`` is null when cluster-scoped."""

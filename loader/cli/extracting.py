@@ -195,7 +195,8 @@ def _write(console: Console, filled: "Filled", wish: _Wish) -> list[Path]:
 
 def _lines(bundle: "VerifiedBundle") -> tuple[str, ...]:
     """What a person types to apply the documents, in their order."""
-    from loader.charts import FOLDER, lines_by_hand
+    from loader.charts import lines_by_hand
+    from loader.chartvalues import FOLDER
     from loader.cluster.oclines import oc_lines
 
     documents = bundle.manifest.documents

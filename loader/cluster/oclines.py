@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from loader.bundle.manifest import Document, Target
+from loader.bundle.manifest import AUTO, Document, Target
 from loader.cluster.failures import printable
 from loader.cluster.mirrorsets import DIGEST_KINDS
 from loader.cluster.objects import Key
-from loader.cluster.rookauto import AUTO, is_open, of_cluster
+from loader.cluster.rookauto import is_open, of_cluster
 from loader.cluster.rookdrivers import POKE
 from loader.cluster.rookrange import in_range
 from loader.cluster.wishes import phase_number, target_key

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Optional
 
 from loader.bundle.errors import ClusterError, ConfigError
-from loader.bundle.manifest import Document, Target
+from loader.bundle.manifest import AUTO, Document, Target
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.objects import objects_in, text
 from loader.cluster.wishes import Pair
 
-AUTO = "auto"
 # RFC 1123, as the API server has it for namespaces; a CephCluster's name may have dots.
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 OPERATOR = "rook-ceph-operator"

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from loader.bundle.errors import FormatError, TrustError
 from loader.bundle.keys import P256, P384, SignatureCheck, parse_public_key
 from loader.bundle.policy import Rule
-from loader.opening import signatures_beside
+from loader.signaturefiles import signatures_beside
 from loader.signing import Signer
 from loader.trust import load_trust
 from tests.support.bundles import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from loader.bundle.manifest import Document, When
-from loader.charts import first_line, helm_finding, helm_lines, helm_pending, lines_by_hand, values_of
+from loader.charts import helm_finding, helm_lines, helm_pending, lines_by_hand, values_of
+from loader.chartvalues import first_line
 from loader.cluster.owners import Release
 from loader.site import SiteDocument
 

@@ -8,7 +8,8 @@ import pytest
 from loader.bundle.errors import FormatError, StorageError, TrustError
 from loader.bundle.policy import Rule
 from loader.claims import read_claim
-from loader.opening import open_bundle, signatures_beside
+from loader.opening import open_bundle
+from loader.signaturefiles import signatures_beside
 from tests.support.bundles import (
     ARCHIVE,
     make_policy,

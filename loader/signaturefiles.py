@@ -1,0 +1,60 @@
+"""Signatures that came beside a bundle: files ``X.tar.zst.LABEL.sig`` next to the archive or its discs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from loader.bundle.archive import read_exact
+from loader.bundle.errors import FormatError, StorageError
+from loader.bundle.head import LABEL
+from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
+from loader.bundle.volumes import FileSource
+from loader.media.places import disc_paths
+
+_MAX_BESIDE = 4 * MAX_SIGNATURES  # counted before the first is read
+
+
+def signatures_beside(archive: Path, extra: Sequence[Path] = ()) -> list[tuple[str, bytes]]:
+    """Return (label, bytes) of every ``X.tar.zst.LABEL.sig`` beside ``archive``, and of ``extra`` files."""
+    found = _signature_files(archive.parent, archive.name)
+    return _read_signatures([*found, *((path.name, path) for path in extra)], archive.name)
+
+
+def signatures_by_discs(sources: Sequence[Path], archive: str, extra: Sequence[Path] = ()) -> list[tuple[str, bytes]]:
+    """Return (label, bytes) of every ``ARCHIVE.LABEL.sig`` beside the discs ``sources`` name, and of ``extra`` files.
+
+    Beside a disc is the folder it stands in; of a folder of discs that is the folder itself.
+    """
+    folders = dict.fromkeys(path.parent for source in sources for path in disc_paths(source))
+    found: list[tuple[str, Path]] = []
+    for folder in folders:
+        # Where discs are mounted is not always ours to list; a signature that is missed there counts for nothing.
+        with contextlib.suppress(StorageError):
+            found += _signature_files(folder, archive)
+    return _read_signatures([*found, *((path.name, path) for path in extra)], archive)
+
+
+def _signature_files(folder: Path, archive: str) -> list[tuple[str, Path]]:
+    """The files of ``folder`` that are named as signatures of ``archive``, by label."""
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sig"))
+    except OSError as error:
+        raise StorageError(f"cannot read {folder}", why=error.strerror or str(error)) from error
+    labels = [(name[len(archive) + 1 : -len(".sig")], name) for name in names if name.startswith(f"{archive}.")]
+    return [(label, folder / name) for label, name in labels if LABEL.fullmatch(label)]
+
+
+def _read_signatures(found: Sequence[tuple[str, Path]], beside: str) -> list[tuple[str, bytes]]:
+    if len(found) > _MAX_BESIDE:
+        raise FormatError(f"too many signatures beside {beside}", why=f"{len(found)}; at most {_MAX_BESIDE}")
+    return [(label, _read_signature(path)) for label, path in found]
+
+
+def _read_signature(path: Path) -> bytes:
+    """Read a signature file; a FIFO on the medium would keep us waiting for ever, so regular files only."""
+    with FileSource(str(path)) as source:
+        if source.size > MAX_SIGNATURE:
+            raise FormatError(f"{path} is too large for a signature", why=f"{source.size} bytes")
+        return bytes(read_exact(source, 0, source.size))
