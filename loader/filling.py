@@ -14,6 +14,7 @@ from loader.bundle.verify import Trust, VerifiedBundle
 from loader.media.onedrive import OneDrive
 from loader.media.places import bundle_groups
 from loader.opening import DriveOptions, Say, Sources, open_told
+from loader.sidecar import Sidecar
 from loader.units import counted
 
 
@@ -25,6 +26,7 @@ class Filled:
     more: tuple[VerifiedBundle, ...] = ()
     drive: Optional[OneDrive] = None
     listed: bool = False
+    sidecar: Optional[Sidecar] = None
 
 
 @contextlib.contextmanager
@@ -49,14 +51,15 @@ def open_filled(
         bundles = [one.bundle for one in opened]
         bundle = bundles[0] if len(bundles) == 1 else _asked_for(bundles)
         drives = [one.drive for one in opened if one.drive is not None]
-        listed = any(one.listed for one in opened if one.bundle is bundle)
+        asked = next(one for one in opened if one.bundle is bundle)
         if drives and drives[0].one.bundle is not bundle:
             raise ConfigError(
                 "what fills a delta up has to be at hand in full",
                 why="a set in one drive is read once, from its first disc to its last",
                 hint="give all of its discs, or copy them first with join",
             )
-        yield Filled(bundle, tuple(one for one in bundles if one is not bundle), drives[0] if drives else None, listed)
+        more = tuple(one for one in bundles if one is not bundle)
+        yield Filled(bundle, more, drives[0] if drives else None, asked.listed, asked.sidecar)
 
 
 def _asked_for(opened: Sequence[VerifiedBundle]) -> VerifiedBundle:

@@ -62,6 +62,8 @@ def load(
             except (ClusterError, RegistryError) as error:
                 _report_refusal(error, state, options.verb, ports, archive)
                 raise
+            if filled.sidecar is not None and filled.sidecar.signers:
+                filled.sidecar.compare(archive)
             _ask(state, ports)
             with ports.history.running():
                 _carry_out(state, trust, options, ports, archive)

@@ -20,6 +20,7 @@ from loader.media.opendrive import is_enough, open_drive
 from loader.media.opened import OpenedMedia, damage_lines, media_notes, open_media
 from loader.media.places import find_archive
 from loader.media.savedpass import SavedPass
+from loader.sidecar import Sidecar, read_sidecar
 from loader.signaturefiles import signatures_beside, signatures_by_discs
 from loader.zstd import find_decoder
 
@@ -31,13 +32,14 @@ Sources = Union[Path, Sequence[Path]]
 class Opened:
     """A bundle that passed steps 1 to 5, and the media set it came on, if it did: at hand, or in one drive.
 
-    ``listed``: of a set too few discs are at hand, and its documents alone can be read.
+    ``listed``: of a set too few discs are at hand, and its documents alone can be read. ``sidecar``: of an archive.
     """
 
     bundle: VerifiedBundle
     media: Optional[OpenedMedia] = None
     drive: Optional[OneDrive] = None
     listed: bool = False
+    sidecar: Optional[Sidecar] = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def open_source(
     if archive is not None:
         with FileSource(str(archive)) as source:
             beside = signatures_beside(archive, signatures)
-            yield Opened(verify_head(source, trust, find_decoder(), beside=beside))
+            bundle = verify_head(source, trust, find_decoder(), beside=beside)
+            yield Opened(bundle, sidecar=read_sidecar(archive, trust, signatures))
         return
     if drive is not None and drive.any_disc and not is_enough(_listed(sources), trust):
         with open_media(_listed(sources), trust) as found:

@@ -17,6 +17,7 @@ from loader.history import History, Seen
 from loader.page import Page, listed, table
 from loader.sections import contents, discs, identity_rows
 from loader.sharing import find_sharing
+from loader.sidecar import SidecarCheck
 from loader.units import counted, human
 
 
@@ -61,15 +62,15 @@ def replay_line(bundle: VerifiedBundle, history: History) -> str:
     return f"sequence {sequence}: {before.sequence} was imported here before"
 
 
-def document(bundle: VerifiedBundle, replay: str, now: str) -> dict[str, Any]:
+def document(bundle: VerifiedBundle, replay: str, now: str, sidecar: SidecarCheck) -> dict[str, Any]:
     """The verdict as a JSON value; it exists only for a bundle that passed."""
-    lines = [*head_lines(bundle), *content_lines(bundle)]
+    lines = [*head_lines(bundle), *content_lines(bundle), *(sidecar.lines() if sidecar.result else ())]
     return {
         **described(bundle.manifest, bundle.head),
         "checkedAt": now,
         "formatVersion": 1,
         "checks": [{"check": step, "result": text} for step, text in lines if step != "warning"],
-        "notChecked": list(_not_checked(bundle.manifest)),
+        "notChecked": list(_not_checked(bundle.manifest, sidecar)),
         "replay": replay,
         "signers": [
             {
@@ -86,7 +87,7 @@ def document(bundle: VerifiedBundle, replay: str, now: str) -> dict[str, Any]:
     }
 
 
-def _not_checked(manifest: BundleManifest) -> Iterator[str]:
+def _not_checked(manifest: BundleManifest, sidecar: SidecarCheck) -> Iterator[str]:
     """What a verdict does not speak of, so that nobody reads it into it."""
     yield "what the software in the images does: scan them before they are packed"
     if manifest.attachments:
@@ -94,7 +95,10 @@ def _not_checked(manifest: BundleManifest) -> Iterator[str]:
     if not manifest.complete:
         yield f"{counted(len(manifest.requires), 'blob')} of the base: load asks the registry for them"
     yield "registry, nodes and cluster: load does, before it sends anything (load --dry-run shows it)"
-    yield "files beside the archive, such as report.html and the .sha256 sidecar: they are claims"
+    if sidecar.omitted:
+        yield sidecar.omitted
+    others = "report.html" if sidecar.result else "report.html and the .sha256 sidecar"
+    yield f"files beside the archive, such as {others}: they are claims"
 
 
 def described(manifest: BundleManifest, head: Head) -> dict[str, Any]:

@@ -35,9 +35,18 @@ from loader.cli.staging import StageOption, staged
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
     from loader.claims import Claim
+    from loader.opening import Opened
+    from loader.sidecar import SidecarCheck
 
 ReportOption = Annotated[
     Optional[Path], typer.Option("--report", metavar="DIR", help="write what was checked to DIR (JSON and HTML)")
+]
+SidecarOption = Annotated[
+    bool,
+    typer.Option(
+        "--sidecar",
+        help="require that the file is the one in its signed .sha256 too",
+    ),
 ]
 
 
@@ -50,6 +59,7 @@ def verify(
     disc: Annotated[
         bool, typer.Option("--disc", help="check the discs given, each alone: lists, files, chunks")
     ] = False,
+    sidecar: SidecarOption = False,
     no_prompt: NoPrompt = False,
     stage: StageOption = None,
     report: ReportOption = None,
@@ -66,7 +76,7 @@ def verify(
         from loader import verdict
         from loader.history import History
         from loader.media.opened import damage_lines, media_notes
-        from loader.media.verifying import media_document, verify_opened
+        from loader.media.verifying import verify_beside
         from loader.opening import open_source
 
         if disc:
@@ -81,17 +91,24 @@ def verify(
                 audit.verified(bundle)
                 _tell(console, (*media_notes(opened.media), *verdict.head_lines(bundle)))
                 with console.progress("verify", bundle.size) as on_bytes:
-                    verify_opened(opened, on_bytes)
-                _tell(console, (*damage_lines(opened.media), *verdict.content_lines(bundle)))
+                    beside = verify_beside(opened, on_bytes, required=sidecar)
+                _tell(console, (*damage_lines(opened.media), *verdict.content_lines(bundle), *beside.lines()))
                 replay = verdict.replay_line(bundle, History(state_folder(state)))
                 console.result("replay", replay)
-                wanted = as_json or report is not None  # a large bundle's document takes megabytes
-                found = {**verdict.document(bundle, replay, utc_now()), **media_document(opened)} if wanted else {}
+                found = _found(opened, replay, beside) if as_json or report is not None else {}
         for path in verdict.write_verdict(report, found) if report is not None else ():
             console.result("report", str(path))
         console.document(found)
 
     raise typer.Exit(run(console, verb, audit))
+
+
+def _found(opened: "Opened", replay: str, sidecar: "SidecarCheck") -> dict[str, Any]:
+    """The verdict as a document; that of a large bundle takes megabytes, so it is made where someone wants it."""
+    from loader import verdict
+    from loader.media.verifying import media_document
+
+    return {**verdict.document(opened.bundle, replay, utc_now(), sidecar), **media_document(opened)}
 
 
 def _tell(console: Console, lines: Iterable[tuple[str, str]]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from loader.bundle.errors import MissingVolume
+from loader.bundle.errors import ConfigError, MissingVolume
 from loader.bundle.verify import Complete, verify_content
 from loader.media.disccheck import Fault, disc_faults
 from loader.opening import Opened
+from loader.sidecar import LOOSE_BITS, SidecarCheck, compared, has_loose_bits
 
 
 def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
@@ -37,6 +38,23 @@ def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
         # Scratched on this disc: it was read from another one where anything of it was used.
         media.unreadable.append(f"{fault.disc}: {fault.what}")
     return complete
+
+
+def verify_beside(opened: Opened, on_bytes: Callable[[int], None], *, required: bool) -> SidecarCheck:
+    """As :func:`verify_opened`; where it is ``required`` compare the archive file with its signed sidecar as well.
+
+    Raises ``TrustError`` where it is another file, or where no trusted key signed the sidecar.
+    """
+    sidecar = opened.sidecar
+    if not required:
+        verify_opened(opened, on_bytes)
+        return SidecarCheck(omitted=LOOSE_BITS if sidecar is not None and has_loose_bits(opened.bundle) else "")
+    if sidecar is None:
+        raise ConfigError("discs have no sidecar", why="their own lists have the hash of every chunk")
+    sidecar.require_signed()
+    with compared(opened.bundle, sidecar):
+        verify_opened(opened, on_bytes)
+    return sidecar.held()
 
 
 def media_document(opened: Opened) -> dict[str, Any]:
