@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from loader.bundle.manifest import BundleManifest, Image
+from loader.units import counted
 
 
 def difference(
@@ -57,7 +58,7 @@ def difference_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "registry ~", f"{found['registry']['from']} -> {found['registry']['to']}"
     for reference in found["noLongerShipped"]:
         yield "gone", f"{reference} is no longer shipped"
-    yield "same", f"{images['unchanged']} images have the digest they had"
+    yield "same", f"{counted(images['unchanged'], 'image')} with the digest as before"
 
 
 def _images(manifest: BundleManifest) -> dict[str, Image]:

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from loader.bundle.digest import is_digest
 from loader.bundle.errors import AirgapError, ConfigError, StorageError, TrustError
 from loader.bundle.keys import ALGORITHMS, PublicKey, SignatureCheck, parse_public_key
 from loader.bundle.limits import MAX_KEY_FILE, MAX_POLICY
-from loader.bundle.policy import TrustPolicy, parse_policy
+from loader.bundle.policy import TrustPolicy
 from loader.durable import write_whole
 from loader.guarded import read_guarded
 from loader.signing import read_small_file
-from loader.trust import POLICY, parse_toml, read_keys
+from loader.trust import POLICY, parse_toml, read_keys, read_policy
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REVOKED = re.compile(r"^revoked[ \t]*=[ \t]*\[([^\[\]]*)\]", re.MULTILINE)
@@ -59,7 +58,7 @@ class Keyring:
         """Why no load takes this directory as it is, in one line; empty when one would."""
         keys, document = self._read()
         try:
-            _policy(keys, document)
+            self._policy(keys, document)
         except AirgapError as error:
             faults = error.faults if isinstance(error, ConfigError) else ()
             return "; ".join([str(error), *(f"{place}: {problem}" for place, problem in faults)])
@@ -89,7 +88,7 @@ class Keyring:
         with self._locked():
             keys, document = self._read()
             if endorsements:
-                endorsers = _endorsed(data, file, endorsements, _policy(keys, document), check)
+                endorsers = _endorsed(data, file, endorsements, self._policy(keys, document), check)
             self._store(key, keys, document)
         return key, endorsers
 
@@ -119,9 +118,8 @@ class Keyring:
             keys, document = self._read()
             key = _find(keys, name)
             rest = [one for one in keys if one is not key]
-            if document is not None and _is_met(keys, document):
-                with contextlib.suppress(TrustError):  # no key at all is no contradiction: nothing is loaded then
-                    _policy(rest, document)
+            if document is not None and self._is_met(keys, document):
+                self._require_spare(key, rest, document)
             try:
                 (self.folder / f"{key.name}.pub").unlink()
             except OSError as error:
@@ -135,12 +133,35 @@ class Keyring:
         """
         with self._locked():
             keys, document = self._read()
-            found = wanted.lower() if is_digest(wanted.lower()) else _find(keys, wanted).fingerprint
+            printed = _printed(wanted)
+            found = _find(keys, wanted).fingerprint if printed is None else printed
             if found not in _strings(document, "revoked", ()):
                 path = self.folder / POLICY
                 text = "" if document is None else read_guarded(path, MAX_POLICY).decode("utf-8")
                 write_whole(path, with_revoked(text, found).encode())
         return found
+
+    def _require_spare(self, key: PublicKey, rest: Sequence[PublicKey], document: Mapping[str, Any]) -> None:
+        with contextlib.suppress(TrustError):  # no key at all is no contradiction: nothing is loaded then
+            try:
+                self._policy(rest, document)
+            except ConfigError as error:
+                raise ConfigError(
+                    f"{key.name} is needed: without it {error.message}",
+                    faults=error.faults,
+                    hint=f"change {POLICY} first; a key that must not count one minute longer is revoked",
+                ) from error
+
+    def _policy(self, keys: Sequence[PublicKey], document: Optional[Mapping[str, Any]]) -> TrustPolicy:
+        return TrustPolicy(tuple(keys)) if document is None else read_policy(document, keys, self.folder / POLICY)
+
+    def _is_met(self, keys: Sequence[PublicKey], document: Mapping[str, Any]) -> bool:
+        """Whether the policy can be met as it is; one that can't may be mended key by key."""
+        try:
+            self._policy(keys, document)
+        except AirgapError:
+            return False
+        return True
 
     def _read(self) -> tuple[tuple[PublicKey, ...], Optional[dict[str, Any]]]:
         if not os.path.lexists(self.folder):
@@ -188,19 +209,6 @@ def with_revoked(text: str, fingerprint: str) -> str:
     return made
 
 
-def _policy(keys: Sequence[PublicKey], document: Optional[Mapping[str, Any]]) -> TrustPolicy:
-    return TrustPolicy(tuple(keys)) if document is None else parse_policy(document, keys)
-
-
-def _is_met(keys: Sequence[PublicKey], document: Mapping[str, Any]) -> bool:
-    """Whether the policy can be met as it is; one that can't may be mended key by key."""
-    try:
-        _policy(keys, document)
-    except AirgapError:
-        return False
-    return True
-
-
 def _find(keys: Sequence[PublicKey], name: str) -> PublicKey:
     for key in keys:
         if name in {key.name, key.fingerprint}:
@@ -209,15 +217,20 @@ def _find(keys: Sequence[PublicKey], name: str) -> PublicKey:
     raise ConfigError(f"no key is called {name[:80]!a} here", why=f"known: {known}")
 
 
+def _printed(text: str) -> Optional[str]:
+    """The fingerprint in ``text``, None if it is none; capitals, gaps and a missing prefix are a matter of printing."""
+    wanted = re.sub(r"[\s:]", "", text.lower()).removeprefix("sha256")
+    return f"sha256:{wanted}" if re.fullmatch(r"[0-9a-f]{64}", wanted) else None
+
+
 def _compare(key: PublicKey, given: str) -> None:
-    """Hold the key against what stands on the paper slip; capitals and gaps are a matter of printing."""
-    wanted = re.sub(r"[\s:]", "", given.lower())
-    wanted = wanted.removeprefix("sha256")
-    if re.fullmatch(r"[0-9a-f]{64}", wanted) is None:
+    """Hold the key against what stands on the paper slip."""
+    wanted = _printed(given)
+    if wanted is None:
         raise ConfigError(
             f"--fingerprint {given[:80]!a} is not one", why="expected sha256: and 64 hex digits, as the slip has them"
         )
-    if f"sha256:{wanted}" != key.fingerprint:
+    if wanted != key.fingerprint:
         raise TrustError(
             f"{key.name} is not the key of that fingerprint",
             why=f"the file's is {key.fingerprint}",
@@ -243,8 +256,14 @@ def _endorsed(
                 hint="openssl dgst -sha256 -sign OLD.key -out SIG NEW.pub, with a key that is trusted here",
             )
         signed[key.fingerprint] = key
-    for name in ("", *policy.names):
-        policy.judge(name, list(signed.values()))
+    try:
+        for name in ("", *policy.names):
+            policy.judge(name, list(signed.values()))
+    except TrustError as error:
+        hint = (
+            "as many trusted keys, and those, must endorse a new one as must sign a bundle: --endorsed-by SIG for each"
+        )
+        raise TrustError(error.message, why=error.why, hint=hint) from error
     return tuple(key.name for key in signed.values())
 
 

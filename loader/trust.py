@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
@@ -44,8 +44,16 @@ def load_trust(path: Path) -> TrustPolicy:
     keys, policy = read_keys(path)
     if policy is None:
         return TrustPolicy(keys)
-    document = parse_toml(policy, str(path / POLICY))
-    return replace(parse_policy(document, keys), sha256=sha256_hex(policy))
+    where = path / POLICY
+    return replace(read_policy(parse_toml(policy, str(where)), keys, where), sha256=sha256_hex(policy))
+
+
+def read_policy(document: Mapping[str, Any], keys: Sequence[PublicKey], where: Path) -> TrustPolicy:
+    """As :func:`parse_policy`; its errors name the file ``where``."""
+    try:
+        return parse_policy(document, keys)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}", faults=error.faults, why=error.why, hint=error.hint) from error
 
 
 def read_keys(path: Path) -> tuple[tuple[PublicKey, ...], Optional[bytes]]:

@@ -23,6 +23,11 @@ class Rule:
     threshold: int = 1
     required: tuple[str, ...] = ()
 
+    @property
+    def needed(self) -> int:
+        """The fewest names that meet it."""
+        return max(self.threshold, len(self.required))
+
 
 @dataclass(frozen=True)
 class TrustPolicy:
@@ -52,12 +57,20 @@ class TrustPolicy:
             for fault in self._contradictions(where, rule)
         ]
         if faults:
-            raise ConfigError("the trust policy contradicts itself", faults=faults)
+            raise ConfigError(
+                "the trust policy contradicts itself",
+                faults=faults,
+                hint="airgap-loader trust list shows the keys, their names and which of them count",
+            )
 
     def _contradictions(self, where: str, rule: Rule) -> list[tuple[str, str]]:
         faults = []
-        if not 1 <= rule.threshold <= len(self.usable):
-            faults.append((f"{where}threshold", f"{rule.threshold}, but {len(self.usable)} keys can count"))
+        # One key under two names is still one.
+        count = len({key.fingerprint for key in self.usable})
+        if not 1 <= rule.threshold <= count:
+            faults.append(
+                (f"{where}threshold", f"{rule.threshold}, but {count} key{'' if count == 1 else 's'} can count")
+            )
         known = {key.name for key in self.usable}
         faults.extend(
             (f"{where}required", f"no key named {name!a} can count") for name in rule.required if name not in known

@@ -195,7 +195,7 @@ def _judged(
         graphs=graphs,
         signers=signers,
         warnings=[warning] if warning else [],
-        threshold=rule.threshold,
+        threshold=rule.needed,
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Optional, TextIO
 
-from loader.bundle.errors import AirgapError, ConfigError, FormatError, Interrupted, TrustError
+from loader.bundle.errors import AirgapError, ConfigError, FormatError, Interrupted, StorageError, TrustError
 from loader.meter import Meter
 
 if TYPE_CHECKING:
@@ -185,6 +185,10 @@ def _next(error: AirgapError) -> str:
         return "get another copy of the file; if that is the same, airgap-bundler did not make it"
     if isinstance(error, TrustError):
         return "do not use it; compare what you have with the sender's record"
+    if isinstance(error, ConfigError):
+        return "correct it and run this again"
+    if isinstance(error, StorageError):
+        return "check that path, who may use it, and the space there"
     return "run again with -v for the details"
 
 

@@ -17,7 +17,7 @@ def test_a_bundle_and_itself() -> None:
     assert found["images"] == {"added": [], "changed": [], "moved": [], "removed": [], "unchanged": 2}
     assert list(difference_lines(found)) == [
         ("compared", "with demo 1, sequence 7"),
-        ("same", "2 images have the digest they had"),
+        ("same", "2 images with the digest as before"),
     ]
 
 
