@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -21,6 +21,7 @@ from loader.durable import write_whole
 from loader.signing import read_small_file
 
 _MAX_STATE = 16 * 2**20
+_RESET = "reset: "
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,18 @@ class History:
             if not gone:
                 known = ", ".join(sorted({entry.name for entry in state.seen})) or "none"
                 raise ConfigError(f"no sequence of {name[:80]!a} is kept here", why=f"bundles known: {known}")
-            resets = tuple(Override(s.name, s.id, s.sequence, when, _printable(f"reset: {reason}")) for s in gone)
+            resets = tuple(Override(s.name, s.id, s.sequence, when, _printable(_RESET + reason)) for s in gone)
             seen = tuple(entry for entry in state.seen if entry not in gone)
             self._store(_State(1, seen, state.overrides + resets))
         return gone
+
+    def resets(self, name: Optional[str] = None) -> tuple[Override, ...]:
+        """When a sequence was forgotten by :meth:`reset`, and why, oldest first; of bundle ``name`` alone if given."""
+        return tuple(
+            replace(entry, reason=entry.reason[len(_RESET) :])
+            for entry in self._load().overrides
+            if entry.reason.startswith(_RESET) and name in {None, entry.name}
+        )
 
     def _load(self) -> _State:
         try:

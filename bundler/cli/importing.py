@@ -11,7 +11,7 @@ import typer
 
 from bundler.cli.app import app
 from loader.cli.console import Console, run
-from loader.cli.options import JsonOption
+from loader.cli.options import JsonOption, Quiet, Verbose
 
 
 @app.command("import")
@@ -26,9 +26,11 @@ def import_command(
         "bundle.yaml"
     ),
     as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write a config from another tool's; what has no counterpart is listed."""
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     raise typer.Exit(run(console, lambda: _import(console, file, registry, output)))
 
 

@@ -13,7 +13,7 @@ from bundler.cli.app import app
 from bundler.cli.options import KeyOption, Passphrase, SignerOption, given_signer
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
-from loader.cli.options import JsonOption, Quiet
+from loader.cli.options import JsonOption, Quiet, Verbose
 
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="a new or empty folder for the discs")]
 
@@ -43,9 +43,10 @@ def media_command(
     ] = None,
     as_json: JsonOption = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write the media set of BUNDLE: one folder or ISO image per disc. Or --check a burned one."""
-    console = Console(as_json=as_json, quiet=quiet)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         if check is not None:
@@ -117,9 +118,11 @@ def iso_command(
     folder: Annotated[Path, typer.Argument(metavar="SETDIR", help="the folder of a signed set")],
     output: Output,
     as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write the ISO images of a signed set."""
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         from bundler.iso import find_xorriso

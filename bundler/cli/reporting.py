@@ -9,7 +9,7 @@ import typer
 
 from bundler.cli.app import app
 from loader.cli.console import Console, run
-from loader.cli.options import JsonOption
+from loader.cli.options import JsonOption, Quiet, Verbose
 
 
 @app.command("report")
@@ -19,9 +19,11 @@ def report_command(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="the page to write")],
     as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write the page of a bundle: what is inside, its sizes, what is shared, what each document does."""
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         from bundler.output import write_file

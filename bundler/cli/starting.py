@@ -12,7 +12,7 @@ import typer
 from bundler.cli.app import app
 from loader.bundle.errors import ConfigError, StorageError
 from loader.cli.console import Console, run
-from loader.cli.options import JsonOption
+from loader.cli.options import JsonOption, Quiet, Verbose
 
 
 @app.command("init")
@@ -28,9 +28,11 @@ def init_command(
         "bundle.yaml"
     ),
     as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write a commented config; with --rook its images are the release's own."""
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
     raise typer.Exit(run(console, lambda: _list(console) if listing else _init(console, rook, registry, output)))
 
 

@@ -10,7 +10,7 @@ import typer
 
 from loader.cli.app import app
 from loader.cli.console import Console, run
-from loader.cli.options import Crypto, CryptoOption, JsonOption
+from loader.cli.options import Crypto, CryptoOption, JsonOption, Quiet, Verbose
 
 
 @app.command("attach-signature")
@@ -26,9 +26,11 @@ def attach_signature_command(
     ] = None,
     crypto: CryptoOption = Crypto.auto,
     as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Check a signature over the bundle's SHA256SUMS (openssl dgst -sign) and store it beside; policies count it."""
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         from loader.attach import Signature, attach_signature

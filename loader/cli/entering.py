@@ -20,6 +20,7 @@ from loader.cli.options import (
     CertDir,
     JsonOption,
     PlainHttp,
+    Quiet,
     TlsVerify,
     Verbose,
     home,
@@ -43,9 +44,10 @@ def login(
     ca_file: CaFile = None,
     as_json: JsonOption = False,
     verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Try a login and keep it in the auth file, as skopeo and podman do."""
-    console = Console(as_json=as_json, verbose=verbose)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         from loader.oci.environment import AccessOptions, Environment

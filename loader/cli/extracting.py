@@ -24,6 +24,7 @@ from loader.cli.options import (
     Signatures,
     StateOption,
     TrustOption,
+    Verbose,
     make_trust,
     state_folder,
 )
@@ -82,9 +83,10 @@ def extract(
     state: StateOption = None,
     as_json: JsonOption = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write verified images for skopeo, podman, containerd and k3s, or the documents."""
-    console = Console(as_json=as_json, quiet=quiet)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         from loader.filling import open_filled

@@ -11,7 +11,7 @@ import typer
 from loader.bundle.errors import ConfigError
 from loader.cli.app import app
 from loader.cli.console import Console, run
-from loader.cli.options import Crypto, CryptoOption, JsonOption, Quiet, Source, TrustOption, make_trust
+from loader.cli.options import Crypto, CryptoOption, JsonOption, Quiet, Source, TrustOption, Verbose, make_trust
 from loader.cli.prompt import NoPrompt, drive_ports
 
 
@@ -24,9 +24,10 @@ def join(
     no_prompt: NoPrompt = False,
     as_json: JsonOption = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Put the archive together again from a media set, healed from parity; one drive is asked for disc after disc."""
-    console = Console(as_json=as_json, quiet=quiet)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         from loader.media.drive import Drive

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from loader.bundle.errors import AirgapError
 from loader.cli.app import app
 from loader.cli.console import Console, run
-from loader.cli.options import JsonOption, StateOption, state_folder
+from loader.cli.options import JsonOption, Quiet, StateOption, Verbose, state_folder
 
 if TYPE_CHECKING:
+    from loader.history import Override
     from loader.imports import Import
 
 
@@ -22,19 +24,34 @@ def history(
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show what was imported when, by whom and signed by whom; needs nothing but the state folder."""
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
+        from loader.bundle.strictjson import to_plain
+        from loader.history import History
         from loader.imports import read_imports
 
-        found = read_imports(state_folder(state), name)
+        folder = state_folder(state)
+        found, fault = read_imports(folder, name), ""
+        resets: tuple[Override, ...] = ()
+        try:
+            resets = History(folder).resets(name)
+        except AirgapError as error:  # the loads are told all the same
+            fault = str(error)
+            console.result("DAMAGED", fault)
         for one in found:
             _show(console, one, images=name is not None)
+        for entry in resets:
+            console.result(entry.when, f"reset-sequence {entry.name}: {entry.sequence} was forgotten, id {entry.id}")
+            console.result("  reason", entry.reason)
         if not found:
-            console.result("none", f"no load {f'of {name} ' if name else ''}is kept in {state_folder(state)}")
-        console.document({"loads": [_document(one) for one in found]})
+            console.result("none", f"no load {f'of {name} ' if name else ''}is kept in {folder}")
+        rows = [to_plain(entry) for entry in resets]
+        console.document({"fault": fault or None, "loads": [_document(one) for one in found], "resets": rows})
 
     raise typer.Exit(run(console, verb))
 

@@ -154,9 +154,11 @@ def inspect(
         typer.Option("--diff", metavar="OLDER", help="what changed since this bundle or .head.tar"),
     ] = None,
     as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show what is inside. Says UNVERIFIED loudly unless a trusted key signed it."""
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         from loader import verdict

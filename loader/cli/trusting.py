@@ -15,8 +15,10 @@ from loader.cli.options import (
     Crypto,
     CryptoOption,
     JsonOption,
+    Quiet,
     StateOption,
     TrustOption,
+    Verbose,
     state_folder,
     trust_folder,
     utc_now,
@@ -53,9 +55,11 @@ def add(
     trust: TrustOption = None,
     crypto: CryptoOption = Crypto.auto,
     as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Trust a key whose fingerprint was compared, or that trusted keys signed."""
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         from loader.signing import find_check
@@ -83,9 +87,11 @@ def add(
 
 
 @trust_app.command("list")
-def list_command(trust: TrustOption = None, as_json: JsonOption = False) -> None:
+def list_command(
+    trust: TrustOption = None, as_json: JsonOption = False, quiet: Quiet = False, verbose: Verbose = False
+) -> None:
     """Show every key, its fingerprint, and whether it counts."""
-    console = Console(as_json=as_json)
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         ring = _keyring(trust)
@@ -115,27 +121,41 @@ def list_command(trust: TrustOption = None, as_json: JsonOption = False) -> None
 
 
 @trust_app.command()
-def remove(name: KeyName, trust: TrustOption = None) -> None:
+def remove(
+    name: KeyName,
+    trust: TrustOption = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Take a key out. It can be added again; a key that must never count again is revoked."""
-    console = Console()
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         ring = _keyring(trust)
         key = ring.remove(name)
         console.result("removed", f"{key.name} {key.fingerprint} from {ring.folder}")
+        console.document({"fingerprint": key.fingerprint, "name": key.name})
 
     raise typer.Exit(run(console, verb))
 
 
 @trust_app.command()
-def revoke(name: KeyName, trust: TrustOption = None) -> None:
+def revoke(
+    name: KeyName,
+    trust: TrustOption = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Never let a key count again: its fingerprint goes under revoked in policy.toml."""
-    console = Console()
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         ring = _keyring(trust)
-        console.result("revoked", f"{ring.revoke(name)} in {ring.folder}; every other site needs the same line")
-        _warn(console, ring)
+        fingerprint = ring.revoke(name)
+        console.result("revoked", f"{fingerprint} in {ring.folder}; every other site needs the same line")
+        console.document({"fault": _warn(console, ring) or None, "fingerprint": fingerprint})
 
     raise typer.Exit(run(console, verb))
 
@@ -156,9 +176,12 @@ def reset_sequence(
         Optional[str], typer.Option("--key", metavar="sha256:…", help="only what this key signed (default: every key)")
     ] = None,
     state: StateOption = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Forget which sequence of a bundle was loaded last, so that a lower one is taken again."""
-    console = Console()
+    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
 
     def verb() -> None:
         from loader.history import History
@@ -167,5 +190,7 @@ def reset_sequence(
         for entry in forgotten:
             console.result("forgotten", f"{entry.name} sequence {entry.sequence} under {entry.fingerprint}")
         console.note("warning", "an older bundle of this name is taken now, whoever offers it first")
+        rows = [{"fingerprint": one.fingerprint, "name": one.name, "sequence": one.sequence} for one in forgotten]
+        console.document({"forgotten": rows})
 
     raise typer.Exit(run(console, verb))

@@ -36,6 +36,18 @@ def test_what_was_imported_is_told_without_bundle_registry_or_key(carried: Carri
     folder = Path(load["folder"])
     line = ["dgst", "-sha256", "-verify", "keys/builder.pub", "-signature", "SHA256SUMS.builder.sig", "SHA256SUMS"]
     assert subprocess.check_output([program("openssl"), *line], cwd=folder) == b"Verified OK\n"
+    reset = ("trust", "reset-sequence", "carried", "--state", state, "--reason", "the key ceremony", "--json")
+    forgotten = carried.cli.loader(*reset).expect().json["forgotten"]
+    assert [(one["name"], one["sequence"]) for one in forgotten] == [("carried", load["load"]["sequence"])]
+    ran = carried.cli.loader("history", "carried", "--state", state).expect()
+    assert "reset-sequence carried: " in ran.out
+    assert "the key ceremony" in ran.out
+    (row,) = carried.cli.loader("history", "--state", state, "--json").expect().json["resets"]
+    assert (row["name"], row["reason"]) == ("carried", "the key ceremony")
+    (state / "sequences.json").write_text("{")
+    ran = carried.cli.loader("history", "--state", state).expect()
+    assert "DAMAGED" in ran.out
+    assert "push carried 1, sequence" in ran.out
     none = carried.cli.loader("history", "other", "--state", state).expect()
     assert "no load of other" in none.out
 

@@ -65,6 +65,13 @@ def test_a_policy_that_is_no_toml(text: bytes, folder: Path) -> None:
         load_trust(folder)
 
 
+@pytest.mark.parametrize("text", ["", "treshold = 1\n", "threshold = 3\n"])
+def test_a_policy_that_is_refused_is_named(text: str, folder: Path) -> None:
+    (folder / "policy.toml").write_text(text)
+    with refused(ConfigError, str(folder / "policy.toml")):
+        load_trust(folder)
+
+
 def test_a_policy_that_leads_nowhere_is_not_no_policy(folder: Path) -> None:
     # Without it one signature would be enough.
     (folder / "policy.toml").symlink_to(folder / "gone.toml")

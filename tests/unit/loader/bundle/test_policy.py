@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,6 +59,17 @@ def test_a_required_signer_must_be_among_them() -> None:
     with pytest.raises(TrustError) as caught:
         policy.judge("demo", [A, C])
     assert caught.value.why == "required: b; signed: a, c"
+
+
+def test_a_threshold_that_two_names_of_one_key_can_never_meet() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_policy({"threshold": 2}, [A, replace(A, name="twin")])
+    assert caught.value.faults == (("threshold", "2, but 1 key can count"),)
+
+
+def test_more_required_than_the_threshold_says_need_as_many() -> None:
+    assert parse(threshold=1, required=["a", "b"]).judge("demo", [A, B]).needed == 2
+    assert parse(threshold=3, required=["a", "b"]).rule.needed == 3
 
 
 def test_required_by_one_of_two_names_for_a_key() -> None:

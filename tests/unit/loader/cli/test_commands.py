@@ -24,6 +24,18 @@ def test_the_commands_of_the_contract_are_there() -> None:
     assert loader | bundler <= set(commands())
 
 
+# Their stdout is a script or a session.
+_PLAIN = {"airgap-bundler completion", "airgap-loader completion"}
+
+
+@pytest.mark.parametrize("name", sorted(commands().keys() - _PLAIN))
+def test_every_command_takes_what_all_of_them_take(name: str) -> None:
+    command = commands()[name]
+    for each in getattr(command, "commands", {name: command}).values():
+        options = {option for parameter in each.params for option in parameter.opts}
+        assert {"--json", "-q", "-v"} <= options
+
+
 @pytest.mark.parametrize("name", sorted(commands()))
 def test_every_parameter_is_as_it_was_declared(name: str) -> None:
     parameters = {parameter.name: parameter for parameter in commands()[name].params}
