@@ -17,7 +17,7 @@ from loader.bundle.mediaset import SetFile
 from loader.bundle.prediction import decode_manifest
 from loader.bundle.rules import check_manifest
 from loader.bundle.sums import is_sums
-from loader.bundle.verify import Trust, verify_list, verify_signatures
+from loader.bundle.verify import Signer, Trust, verify_list, verify_signatures
 from loader.bundle.volumes import FileSource
 from loader.media.opened import open_media
 from loader.media.places import find_archive
@@ -71,18 +71,30 @@ def read_claim(sources: Sources, extra: Sequence[Path] = ()) -> Claim:
     return Claim(head, manifest, tuple(signatures))
 
 
+def _judge(manifest: BundleManifest, signers: Sequence[Signer], trust: Trust) -> None:
+    trust.policy.judge(manifest.name, [signer.key for signer in signers])
+    trust.policy.judge_not_after(manifest.not_after, trust.now)
+
+
 def trusted_documents(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = ()) -> dict[str, bytes]:
-    """Return the documents of an archive, or of any one disc of a set, whose signatures and policy hold."""
+    """Return the documents of an archive, or of any one disc of a set, whose signatures and policy hold.
+
+    A ``.head.tar`` is judged in the same way and has none.
+    """
     listed = [sources] if isinstance(sources, Path) else sources
-    if find_archive(listed) is not None:
+    archive = find_archive(listed)
+    if archive is not None and archive.name.endswith(_HEAD_TAR):
+        claim = read_claim(listed, signatures)
+        _judge(claim.manifest, verify_list(claim.head.sums, claim.signatures, trust, "bundle"), trust)
+        return {}
+    if archive is not None:
         with open_bundle(sources, trust, signatures=signatures) as bundle:
             return {item.path: bundle.read(item.path) for item in bundle.manifest.documents}
     with open_media(listed, trust) as media:
         head = bundle_head(media.discs)
         signers = verify_signatures(head, trust, all_signatures(media.discs, sources, signatures))
         manifest, files = decode_manifest(head)
-        trust.policy.judge(manifest.name, [signer.key for signer in signers])
-        trust.policy.judge_not_after(manifest.not_after, trust.now)
+        _judge(manifest, signers, trust)
         wanted = [files[item.path] for item in manifest.documents]
         return {
             file.path: read_common(media.discs.discs, SetFile(file.path, file.size, file.sha256)) for file in wanted

@@ -181,6 +181,8 @@ def inspect(
                     why=str(found["why"]),
                     hint="give the key with --trust",
                 )
+            if found["documents"] and not texts:
+                raise ConfigError(f"{source[0]} has the list alone, no documents", hint="give the archive or a disc")
             found["documentTexts"] = texts
         found["diff"] = None if diff is None else _compared(claimed, diff, trust, crypto)
         _show(console, found)

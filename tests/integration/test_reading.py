@@ -96,6 +96,17 @@ def test_a_second_signature_counts_for_the_policy(built: Path, cli: Cli) -> None
     assert "2 of 2" in cli.loader("verify", bundle, "--trust", trust).expect().out
 
 
+def test_inspect_judges_a_list_that_stands_alone(built: Path, cli: Cli) -> None:
+    head = built.with_name("rook-ceph-2020.10.head.tar")
+    found = cli.loader("inspect", head, "--trust", "builder.pub", "--json").expect().json
+    assert (found["verified"], found["why"]) == (True, None)
+    cli.bundler("keygen", "stranger").expect()
+    found = cli.loader("inspect", head, "--trust", "stranger.pub", "--json").expect().json
+    assert (found["verified"], "no trusted key signed" in found["why"]) == (False, True)
+    ran = cli.loader("inspect", head, "--trust", "builder.pub", "--documents").expect(2)
+    assert "has the list alone" in ran.three_lines[0]
+
+
 def test_inspect_says_loudly_that_nobody_vouched(built: Path, cli: Cli) -> None:
     ran = cli.loader("inspect", built).expect()
     assert ran.out.startswith("UNVERIFIED")
