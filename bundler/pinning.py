@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from bundler.references import Path, Reference, references
+from bundler.looks import Path
+from bundler.references import Reference, references
 from bundler.render.model import PinnedImage, json_body
 from loader.oci.model import ImageRef
 

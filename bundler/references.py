@@ -1,21 +1,20 @@
 """Where a cluster object names images: typed places first, what only looks like an image apart; pure.
 
 Typed are pod templates of every kind, image volumes, operator environment, ConfigMap keys, the custom resources of
-Rook and a ClusterServiceVersion's list. Schemas (CustomResourceDefinition), Secrets and ``status`` name nothing that
-has to be carried.
+Rook, a ClusterServiceVersion's list and what OpenShift calls a DockerImage. Schemas (CustomResourceDefinition),
+Secrets and ``status`` name nothing that has to be carried.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Optional, Union
+from dataclasses import dataclass, replace
+from typing import Optional
 
+from bundler.looks import Path, looks
 from loader.bundle.errors import ConfigError
 from loader.oci.model import ImageRef
-
-Path = tuple[Union[str, int], ...]
 
 _CONTAINERS = {"containers": "container", "initContainers": "init container", "ephemeralContainers": "debug container"}
 _SKIPPED_KINDS = frozenset({"CustomResourceDefinition", "Secret"})
@@ -47,13 +46,6 @@ _FIELDS: Mapping[tuple[str, str], tuple[Path, ...]] = {
     ("operators.coreos.com", "CatalogSource"): (("spec", "image"),),
     ("operators.coreos.com", "ClusterServiceVersion"): (("metadata", "annotations", "containerImage"),),
 }
-# A name with a dotted host, a path, and a tag or digest: seldom anything else than an image. The text is bounded
-# before it is matched, and no part can be matched in two ways.
-_LOOKS = re.compile(
-    r"(?:[a-z0-9-]+\.)+[a-z0-9-]+(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})"
-)
-_MAX_TEXT = 1024
 
 
 @dataclass(frozen=True)
@@ -72,20 +64,34 @@ class Reference:
 
 
 def references(item: object) -> tuple[Reference, ...]:
-    """Return every image that one object names, in document order; ``kind: List`` is walked into."""
+    """Return every image that one object names, in document order; lists and OpenShift's templates are walked into."""
     if not isinstance(item, dict) or item.get("kind") in _SKIPPED_KINDS:
         return ()
-    items = item.get("items")
-    if str(item.get("kind", "")).endswith("List") and isinstance(items, list):
-        return tuple(
-            Reference(found.text, ("items", index, *found.path), found.why, found.owner, found.certain, found.image)
+    kind = str(item.get("kind", ""))
+    key = "objects" if kind == "Template" else "items"
+    items = item.get(key)
+    if (kind == "Template" or kind.endswith("List")) and isinstance(items, list):
+        inside = (
+            replace(found, path=(key, index, *found.path))
             for index, inner in enumerate(items)
             for found in references(inner)
         )
+        rest = {name: value for name, value in item.items() if name != key}
+        return (*inside, *_looks(rest, _owner(item)))
     owner = _owner(item)
     typed = {found.path: found for found in _typed(item, owner)}
     looks = (found for found in _looks(item, owner) if found.path not in typed)
     return (*typed.values(), *looks)
+
+
+def is_template_image(path: Path) -> bool:
+    """Tell whether ``path`` is one that kustomize's ``images:`` reach: containers and image volumes, no debug ones.
+
+    Its ``api/internal/konfig/builtinpluginconsts/images.go``; environment and custom resources stay as they are.
+    """
+    if path[-2:] == ("image", "reference"):
+        return True
+    return len(path) > 2 and path[-1] == "image" and path[-3] in {"containers", "initContainers"}
 
 
 def _typed(item: Mapping[str, object], owner: str) -> Iterator[Reference]:
@@ -105,6 +111,9 @@ def _typed(item: Mapping[str, object], owner: str) -> Iterator[Reference]:
 def _templates(value: object, path: Path, owner: str) -> Iterator[Reference]:
     """Walk to every pod template, whatever kind it stands in."""
     if isinstance(value, dict):
+        # An ImageStream's tag, what a BuildConfig starts from.
+        if value.get("kind") == "DockerImage":
+            yield from _at(value.get("name"), (*path, "name"), "DockerImage", owner)
         for key, inner in value.items():
             if key in _CONTAINERS and isinstance(inner, list):
                 for index, container in enumerate(inner):
@@ -154,28 +163,18 @@ def _related(item: Mapping[str, object], owner: str) -> Iterator[Reference]:
 
 def _keyed(value: object, path: Path, why: str, owner: str) -> Iterator[Reference]:
     """Yield a value whose key says it is an image, unless it is plainly something else (``true``, ``v1``)."""
-    if isinstance(value, str) and "/" in value:
-        yield from _at(value, path, why, owner)
+    if isinstance(value, str) and "\n" not in value and ("/" in value or ":" in value):
+        # Without a path it may be nginx:1.25, or 10:30.
+        yield from _at(value, path, why, owner, certain="/" in value)
 
 
-def _looks(value: object, owner: str, path: Path = ()) -> Iterator[Reference]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            # kubectl's copy of an object in its own annotation would name everything twice.
-            if key != "kubectl.kubernetes.io/last-applied-configuration" and (path or key != "status"):
-                yield from _looks(inner, owner, (*path, key))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _looks(inner, owner, (*path, index))
-    elif isinstance(value, str) and len(value) <= _MAX_TEXT:
-        # --image=NAME is the usual form of an argument.
-        text = value.rpartition("=")[2] if value.startswith("-") else value
-        if _LOOKS.fullmatch(text):
-            yield from _at(text, path, f"looks like one at {'.'.join(map(str, path))}", owner, certain=False)
+def _looks(item: Mapping[str, object], owner: str) -> Iterator[Reference]:
+    for text, path in looks(item):
+        yield from _at(text, path, f"looks like one at {'.'.join(map(str, path))}", owner, certain=False)
 
 
 def _at(value: object, path: Path, why: str, owner: str, *, certain: bool = True) -> Iterator[Reference]:
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value.strip():
         try:
             image = ImageRef.parse(value)
         except ConfigError:

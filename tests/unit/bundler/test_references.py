@@ -138,6 +138,55 @@ def test_arguments_that_look_like_images() -> None:
     assert found(text) == [("quay.io/a/b:1", "looks like one at spec.containers.0.args.0", False)]
 
 
+def perhaps(value: object) -> list[str]:
+    return [one.text for one in references({"kind": "X", "spec": value}) if not one.certain]
+
+
+@pytest.mark.parametrize(
+    ("value", "images"),
+    [
+        ({"image": "python:3.9", "other": "python:3.9"}, ["python:3.9"]),
+        ({"baseImage": "quay.io/a/b", "thing": "quay.io/a/b"}, ["quay.io/a/b"]),
+        ({"image": "IfNotPresent"}, []),
+        ({"image": "assets/logo.png"}, []),
+        ("a: 1\nimage: python:3\n- quay.io/a/b:2 # why\n", ["python:3", "quay.io/a/b:2"]),
+        (
+            '{"image": "python:3", "imagePullPolicy": "Always", "x": {"y": "quay.io/a/b:2"}}',
+            ["python:3", "quay.io/a/b:2"],
+        ),
+        ("TOOL_IMAGE=python:3 run --with quay.io/a/b:2.", ["python:3", "quay.io/a/b:2"]),
+        ("see https://quay.io/a/b:2 and k8s.io/api, at 10:30", []),
+        ("image: {{ .Values.image }}\nimage: $(IMAGE)\n", []),
+        ("image: " * 100_000, []),
+        ("a.b/" * 100_000 + ":1 \n", []),
+        ("x\n" * 600_000 + "quay.io/a/b:2", []),
+    ],
+)
+def test_what_looks_like_one_in_longer_texts(value: object, images: list[str]) -> None:
+    assert perhaps(value) == images
+
+
+def test_keys_for_images_without_a_host() -> None:
+    text = "{kind: Pod, spec: {containers: [{env: [{name: A_IMAGE, value: 'nginx:1.25'}, {name: B_IMAGE, value: x}]}]}}"
+    assert found(text) == [("nginx:1.25", "environment A_IMAGE", False)]
+
+
+def test_what_openshift_calls_an_image() -> None:
+    stream = {
+        "kind": "ImageStream",
+        "metadata": {"name": "s"},
+        "spec": {"tags": [{"from": {"kind": "DockerImage", "name": "a/b:1"}}]},
+    }
+    assert [(one.text, one.certain) for one in references(stream)] == [("a/b:1", True)]
+    template = {"kind": "Template", "objects": [stream], "parameters": [{"name": "IMAGE", "value": "quay.io/a/c:1"}]}
+    assert [(one.text, one.owner, one.certain) for one in references(template)] == [
+        ("a/b:1", "ImageStream s", True),
+        ("quay.io/a/c:1", "Template (no name)", False),
+    ]
+    # An image trigger fills this one in.
+    assert texts("{kind: DeploymentConfig, spec: {containers: [{name: c, image: ' '}]}}") == []
+
+
 IMAGES = (
     PinnedImage("docker.io/rook/ceph", "v1", DIGEST, "rook/ceph"),
     PinnedImage("quay.io/a/b", None, "sha256:" + "2" * 64, "a/b"),
