@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from typing import Optional
 
@@ -40,6 +41,8 @@ class Helm:
         except ClusterError as error:
             raise ConfigError(f"chart {chart} does not render", why=error.message) from error
         if done.status:
-            words = done.stderr.decode("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            # Warnings come first: of symbolic links, of files that anybody may read.
+            words = (list(dropwhile(lambda line: not line.startswith("Error"), said)) or said)[-_LAST_LINES:]
             raise ConfigError(f"chart {chart} does not render", why=" ".join(words) or f"exit status {done.status}")
         return done.stdout

@@ -85,6 +85,8 @@ def _tell(console: Console, found: "Found", add_to: Optional[Path]) -> None:
 
     for step, text in lines(found):
         console.result(step, text)
+    for place, note in found.notes:
+        console.note("note", f"{place}: {note}")
     added = _add(found, add_to) if add_to else ()
     for image in added:
         console.result("added", f"{image} to {add_to}")

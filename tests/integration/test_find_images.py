@@ -12,7 +12,7 @@ import pytest
 from bundler.config import load_config
 from tests.support.cli import Cli
 from tests.support.fakebin import FakeBin, Reply, fake_bin
-from tests.support.gotools import tool
+from tests.support.gotools import kubectl, tool
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME}\nspec: {containers: [{name: c, image: 'IMAGE'}]}\n"
 
@@ -121,6 +121,14 @@ def test_kustomizations(cli: Cli) -> None:
         ("resources: [gone.yaml]", "is not there"),
         ("resources: [../k]", "names itself"),
         ("helmCharts: [{name: x}]", "charts are not rendered here"),
+        ("generators: [x.yaml]", "are not run here"),
+        ("transformers: [x.yaml]", "are not run here"),
+        ("images: [{name: '.*/x', newTag: a}]", "the pattern"),
+        ("images: [{name: x, tagSuffix: a}]", "tagSuffix is not read"),
+        ("components: [../plain]", "without a kustomization.yaml"),
+        ("patches: [{path: ../secret.yaml}]", "lies outside"),
+        ("configMapGenerator: [{name: x, files: [a=../secret.yaml]}]", "lies outside"),
+        ("resources: []\n---\nresources: []", "one YAML document"),
     ],
 )
 def test_kustomizations_that_reach_out(cli: Cli, line: str, problem: str) -> None:
@@ -155,8 +163,11 @@ def test_charts(cli: Cli) -> None:
 
 def test_a_chart_that_does_not_render(cli: Cli) -> None:
     write(cli, {"chart/Chart.yaml": "name: x\n", "b.yaml": pod("b", "a/b:1")})
-    at, _ = with_program(cli, "helm", Reply(when=("template",), status=1, stderr="Error: nil pointer in x.yaml\n"))
+    at, _ = with_program(
+        cli, "helm", Reply(when=("template",), status=1, stderr="found symbolic link\nError: nil pointer in x.yaml\n")
+    )
     ran = at.bundler("find-images", "chart", "b.yaml").expect(2)
+    assert "symbolic" not in ran.err
     assert "nil pointer in x.yaml" in ran.err
     assert "docker.io/a/b:1" in ran.out
 
@@ -260,3 +271,103 @@ def test_a_chart_that_does_not_render_hides_nothing_of_the_rest(tmp_path: Path) 
     assert "image     quay.io/x/app:1" in ran.out
     assert "set foo" in ran.three_lines[2]
     assert "bad/templates/x.yaml:1" in ran.three_lines[2]
+
+
+COMPONENT = """\
+apiVersion: kustomize.config.k8s.io/v1alpha1
+kind: Component
+patches:
+- target: {kind: Deployment}
+  patch: |-
+    - op: add
+      path: /spec/template/spec/containers/-
+      value: {name: side, image: "quay.io/side/car:1"}
+- {path: image.json, target: {kind: Deployment, name: d}}
+- path: merge.yaml
+- target: {group: ceph.rook.io, version: v1, kind: CephCluster}
+  patch: '[{"op": "replace", "path": "/spec/cephVersion/image", "value": "quay.io/ceph/ceph:v19"}]'
+- patch: |-
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata: {name: d}
+    spec: {template: {spec: {containers: [{name: i, image: "quay.io/in/line:1"}]}}}
+configMapGenerator:
+- name: made
+  literals: [ROOK_CSI_CEPH_IMAGE=quay.io/lit/eral:1]
+  envs: [made.env]
+  files: [tool.cfg]
+images:
+- {name: quay.io/by/component, newTag: "2"}
+"""
+OVERLAY = f"""\
+resources: [../base]
+components: [../part]
+images:
+- {{name: quay.io/ceph/ceph, newTag: nobody}}
+- {{name: nginx, newName: reg.example/nginx, newTag: "1.25"}}
+- {{name: reg.example/nginx, digest: "sha256:{"1" * 64}"}}
+- {{name: quay.io/a/b, newTag: "2", digest: "sha256:{"2" * 64}"}}
+"""
+BASE = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: d}
+spec:
+  template:
+    spec:
+      containers:
+      - {name: c, image: "quay.io/a/b:1", env: [{name: X_IMAGE, value: "quay.io/a/b:1"}]}
+      - {name: p, image: "nginx"}
+      - {name: k, image: "quay.io/by/component:1"}
+---
+apiVersion: ceph.rook.io/v1
+kind: CephCluster
+metadata: {name: c}
+spec: {cephVersion: {image: "quay.io/ceph/ceph:v18"}}
+"""
+
+
+def test_nothing_is_missed_that_kustomize_would_build(cli: Cli) -> None:
+    write(
+        cli,
+        {
+            "base/kustomization.yaml": "resources: [all.yaml]\n",
+            "base/all.yaml": BASE,
+            "part/kustomization.yaml": COMPONENT,
+            "part/image.json": json.dumps(
+                [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "quay.io/op/eration:1"}]
+            ),
+            "part/merge.yaml": (
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n"
+                "spec: {template: {spec: {initContainers: [{name: m, image: 'quay.io/me/rge:1'}]}}}\n"
+            ),
+            "part/made.env": "# no\nTOOL_IMAGE=quay.io/env/file:1\n",
+            "part/tool.cfg": "image: quay.io/in/file:1\n",
+            "over/kustomization.yaml": OVERLAY,
+        },
+    )
+    ran = subprocess.run(
+        [str(kubectl()), "kustomize", str(cli.folder / "over")], check=True, capture_output=True, text=True
+    )
+    (cli.folder / "built.yaml").write_text(ran.stdout)
+    built = cli.bundler("find-images", "built.yaml", "--json").expect().json
+    read = cli.bundler("find-images", "over", "--json").expect().json
+    certain = {item["image"] for item in built["images"]}
+    # These are patched away; a file still names them.
+    gone = {"quay.io/ceph/ceph:v18", f"quay.io/a/b:2@sha256:{'2' * 64}"}
+    assert {item["image"] for item in read["images"]} == certain | gone
+    assert [item["image"] for item in read["perhaps"]] == ["quay.io/in/file:1"]
+    assert [item["image"] for item in built["perhaps"]] == ["quay.io/in/file:1"]
+    places = {item["image"]: item["places"][0]["where"] for item in read["images"]}
+    assert places["quay.io/op/eration:1"] == "over/../part/image.json:1"
+    assert places["quay.io/env/file:1"] == "over/../part/made.env:2"
+    assert places["quay.io/lit/eral:1"] == "over/../part/kustomization.yaml:20"
+
+
+def test_what_lies_beside_a_kustomization_is_told(cli: Cli) -> None:
+    write(cli, {"k/kustomization.yaml": "resources: [a.yaml]\n", "k/a.yaml": pod("a", "a/a:1")})
+    assert "note" not in cli.bundler("find-images", "k").expect().err
+    write(cli, {"k/other.yaml": pod("b", "a/b:1")})
+    ran = cli.bundler("find-images", "k").expect()
+    assert "does not take 1 file beside it: other.yaml" in ran.err
+    assert "a/b:1" not in ran.out
