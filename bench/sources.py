@@ -1,7 +1,8 @@
 """``python -m bench.sources``: the waiting before a build, in seconds.
 
 Images found in 5,000 YAML documents; 500 images resolved from a registry behind a relay that makes every round trip
-20 ms late; a plan of them from the lock. The registry is Debian's.
+20 ms late; a plan of them from the lock, and one of as many with four platforms of ten layers each. The registry is
+Debian's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 
 from loader.bundle.digest import digest_of
-from loader.bundle.ocimanifest import OCI_MANIFEST
+from loader.bundle.ocimanifest import OCI_INDEX, OCI_MANIFEST
 from tests.support.programs import docker_registry
 from tests.support.slowlink import relay
 
@@ -84,6 +85,42 @@ def _config(folder: Path, name: str, host: str, count: int) -> Path:
     return path
 
 
+def _locked(folder: Path) -> Path:
+    """Write a config and its lock, as a plan leaves them: four platforms of ten layers, three of them shared."""
+    images = {}
+    for number in range(_IMAGES):
+        manifests = [_manifest(number, platform) for platform in ("amd64", "arm64", "ppc64le", "s390x")]
+        children = [
+            {**_descriptor(OCI_MANIFEST, data), "platform": {"os": "linux", "architecture": platform}}
+            for data, platform in manifests
+        ]
+        index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children}).encode()
+        documents = {digest_of(data): data.decode() for data in (index, *(data for data, _ in manifests))}
+        images[f"r.example/x/app{number}:1"] = {
+            "attached": {digest: [] for digest in documents},
+            "digest": digest_of(index),
+            "documents": documents,
+            "mediaType": OCI_INDEX,
+            "platforms": [f"linux/{platform}" for _, platform in manifests],
+            "resolved": "2026-01-01T00:00:00Z",
+            "size": len(index),
+        }
+    path = _config(folder, "platforms", "r.example", _IMAGES)
+    path.with_suffix(".lock").write_text(json.dumps({"formatVersion": 1, "images": images, "last": None}))
+    return path
+
+
+def _manifest(number: int, platform: str) -> tuple[bytes, str]:
+    layers = [
+        _descriptor("application/vnd.oci.image.layer.v1.tar+gzip", f"{platform} {layer} {group}".encode())
+        for layer in range(10)
+        for group in [number if layer > 2 else number % 20]
+    ]
+    config = _descriptor("application/vnd.oci.image.config.v1+json", f"{number} {platform}".encode())
+    plain = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers}
+    return json.dumps(plain).encode(), platform
+
+
 def _timed(title: str, *args: object) -> None:
     argv = [str(Path(sys.executable).with_name("airgap-bundler")), *map(str, args)]
     started, before = time.monotonic(), os.times()
@@ -110,6 +147,7 @@ def main() -> None:
                 many = _config(folder, "many", late, _IMAGES)
                 _timed(f"{_IMAGES} images resolved at 20 ms", "plan", many, "--plain-http")
                 _timed(f"plan of {_IMAGES} images from the lock", "plan", many, "--locked")
+        _timed("the same, with four platforms of ten layers each", "plan", _locked(folder), "--locked")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Optional
 
 from bundler.neighbours import Neighbours
 from bundler.resolve import Attached, ManifestSource, ResolvedImage, read_child
+from bundler.sidebyside import side_by_side
 from loader.bundle.digest import require_digest
 from loader.bundle.errors import ConfigError, FormatError
 from loader.bundle.ocimanifest import parse_manifest
@@ -38,8 +38,7 @@ def attach(resolved: Sequence[ResolvedImage], *, jobs: int) -> tuple[ResolvedIma
     ]
     if not work:
         return tuple(resolved)
-    with ThreadPoolExecutor(jobs, thread_name_prefix="attach") as pool:
-        found = list(pool.map(lambda item: _carried(*item[1:]), work))
+    found = side_by_side(lambda item: _carried(*item[1:]), work, jobs=jobs)
     by_image: dict[int, dict[str, tuple[Attached, ...]]] = {}
     for (number, *_), some in zip(work, found):
         by_image.setdefault(number, {}).update(some)

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from bundler.pack import PackedImage, head_tar
+from bundler.delta import Base, base_blobs
+from bundler.pack import head_tar
 from loader.bundle.archive import read_exact
-from loader.bundle.digest import is_hex
 from loader.bundle.errors import ConfigError, FormatError, StorageError
 from loader.bundle.head import MANIFEST, SUMS, Head, read_head, read_head_tar, signature_label
 from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES
-from loader.bundle.manifest import BundleManifest, Require
 from loader.bundle.prediction import decode_manifest
 from loader.bundle.verify import Trust, verify_signatures
 from loader.bundle.volumes import FileSource
 from loader.signaturefiles import signatures_beside
 
 HEAD_TAR = ".head.tar"
-
-
-@dataclass(frozen=True)
-class Base:
-    """A previous bundle: its id, and what a registry has once it was loaded, by digest."""
-
-    id: str
-    name: str
-    blobs: Mapping[str, Require]
 
 
 def open_base(path: Path, trust: Trust) -> Base:
@@ -95,44 +83,3 @@ def _require_whole(head: Head, source: FileSource) -> None:
     due = head_tar(head)
     if source.size != len(due) or read_exact(source, 0, len(due)) != due:
         raise FormatError(f"{source.name} is not a head alone", why=f"{source.size} bytes; {len(due)} are due")
-
-
-def base_blobs(manifest: BundleManifest) -> dict[str, Require]:
-    """Return every blob that a registry has after ``manifest`` was loaded, and in which repositories."""
-    repositories: dict[str, list[str]] = {}
-    directories = [(image.path, image.repository) for image in manifest.images]
-    directories += [(item.path, item.repository) for item in manifest.attachments]
-    for path, repository in directories:
-        repositories.setdefault(path, []).append(repository)
-    sizes = {item.digest: item.size for item in manifest.requires}
-    places = {item.digest: dict.fromkeys(item.repositories) for item in manifest.requires}
-    for file in manifest.files:
-        directory, _, name = file.path.rpartition("/")
-        if is_hex(name) and name == file.sha256 and directory in repositories:
-            digest = f"sha256:{name}"
-            sizes[digest] = file.size
-            places.setdefault(digest, {}).update(dict.fromkeys(repositories[directory]))
-    return {digest: Require(digest, sizes[digest], tuple(sorted(places[digest]))) for digest in sizes}
-
-
-def without(packed: PackedImage, base: Base) -> tuple[PackedImage, list[Require]]:
-    """Return ``packed`` without what ``base`` has, and that. Raises ``ConfigError`` where the two disagree."""
-    left_out = []
-    for blob in (*packed.configs, *packed.layers):
-        there = base.blobs.get(blob.digest)
-        if there is None:
-            continue
-        if there.size != blob.size:
-            raise ConfigError(
-                f"blob {blob.digest} does not have the size it has in the base",
-                why=f"{blob.size} bytes here, {there.size} in {base.name}",
-            )
-        left_out.append(there)
-    gone = {item.digest for item in left_out}
-    slim = PackedImage(
-        packed.directory,
-        packed.texts,
-        tuple(blob for blob in packed.configs if blob.digest not in gone),
-        tuple(blob for blob in packed.layers if blob.digest not in gone),
-    )
-    return slim, left_out

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from bundler.base import Base
 from bundler.compose import Composition, compose
 from bundler.config import BuildConfig
+from bundler.delta import Base
 from bundler.gather import gather
 from bundler.lock import Lock, changes, require_unchanged
 from bundler.output import hidden_name, partial_file, write_file

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Optional, Union
 
-from bundler.base import Base, without
 from bundler.config import BuildConfig
+from bundler.delta import Base, without
 from bundler.fetch import libzstd_version
 from bundler.imagesignatures import COSIGN
 from bundler.lock import Last, Lock

@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Optional
 
 from bundler.compose import Composition
@@ -17,15 +16,12 @@ from bundler.medium import MEDIA, capacity_of, common_files, cut
 from bundler.pack import largest_archive, layout_members
 from bundler.references import Reference, references
 from loader.bundle.errors import ConfigError
-from loader.bundle.head import Head, read_head
+from loader.bundle.head import Head
 from loader.bundle.manifest import BundleManifest, Image
-from loader.bundle.prediction import decode_manifest, open_archive
 from loader.bundle.tarlayout import Layout
-from loader.bundle.volumes import FileSource
 from loader.mirrors import scopes_of
 from loader.oci.model import ImageRef
 from loader.units import counted, human
-from loader.zstd import find_decoder
 
 # One ECDSA signature with its tar header; more of them change nothing a person would see.
 _SIGNATURE = 1024
@@ -91,37 +87,29 @@ def composed(planned: Composition) -> Subject:
     return Subject(manifest, planned.head, size + _SIGNATURE, False, planned.texts)
 
 
-def archived(path: Path) -> Subject:
-    """Return what the archive at ``path`` says of itself; its form is checked, its signatures are not."""
-    with FileSource(str(path)) as source:
-        head = read_head(source)
-        manifest, _ = decode_manifest(head)
-        archive = open_archive(source, head, manifest, find_decoder())
-        index = {member.path: number for number, member in enumerate(archive.layout.members)}
-        documents = {
-            item.path: b"".join(bytes(block) for block in archive.content(index[item.path]))
-            for item in manifest.documents
-        }
-        return Subject(manifest, head, source.size, True, documents)
-
-
 def make_plan(subject: Subject, media: Sequence[str] = ()) -> Plan:
     """Work out the page.
 
     ``media`` are the media to count discs for, all of them if it is empty. ``ConfigError`` for an unknown one.
     """
     manifest = subject.manifest
-    holders: dict[str, set[str]] = {}
     sizes: dict[str, int] = {}
     inside: dict[str, dict[str, int]] = {}
+    shared: set[str] = set()
+    blobs: set[str] = set()
     manifests: Counter[str] = Counter()
     for file in manifest.files:
-        directory = file.path.rpartition("/")[0]
-        if directory.startswith("images/"):
-            holders.setdefault(file.sha256, set()).add(directory)
-            sizes[file.sha256] = file.size
-            inside.setdefault(directory, {})[file.sha256] = file.size
-            manifests[directory] += file.path.endswith("manifest.json")
+        directory, _, name = file.path.rpartition("/")
+        if not directory.startswith("images/"):
+            continue
+        held = inside.setdefault(directory, {})
+        if file.sha256 in sizes and file.sha256 not in held:
+            shared.add(file.sha256)
+        held[file.sha256] = sizes[file.sha256] = file.size
+        if name == file.sha256:
+            blobs.add(name)
+        elif name.endswith("manifest.json"):
+            manifests[directory] += 1
     coverage = sorted(_coverage(subject), key=lambda item: ("none", "tag", "digest").index(item.covered))
     named = _named_by_rook(subject)
     for item in coverage:
@@ -130,13 +118,12 @@ def make_plan(subject: Subject, media: Sequence[str] = ()) -> Plan:
     images = []
     for image in manifest.images:
         files = inside.get(image.path, {})
-        shared = sum(size for sha256, size in files.items() if len(holders[sha256]) > 1)
+        in_others = sum(files[sha256] for sha256 in shared.intersection(files))
         names = _names(image)
         why = [part for name in names for part in named.get(name, ())]
         images.append(
-            PlannedImage(image, tuple(dict.fromkeys(why)), manifests[image.path], sum(files.values()), shared)
+            PlannedImage(image, tuple(dict.fromkeys(why)), manifests[image.path], sum(files.values()), in_others)
         )
-    blobs = {sha256 for file in manifest.files for sha256 in [file.sha256] if file.path.endswith(f"/{sha256}")}
     return Plan(
         subject=subject,
         images=tuple(images),
@@ -181,6 +168,9 @@ def _names(image: Image) -> list[str]:
 
 def _coverage(subject: Subject) -> Iterator[Coverage]:
     manifest = subject.manifest
+    documents = [item for item in manifest.documents if item.phase in _OBJECT_PHASES and item.path in subject.documents]
+    if not documents:
+        return
     digests: dict[str, set[str]] = {}
     tags: dict[str, set[str]] = {}
     for image in manifest.images:
@@ -196,11 +186,10 @@ def _coverage(subject: Subject) -> Iterator[Coverage]:
     for image in manifest.images:
         digests[image.source] |= children.get(image.path, set())
     sources = {row.source for row in manifest.mirrors}
-    for document in manifest.documents:
-        if document.phase in _OBJECT_PHASES and document.path in subject.documents:
-            for found in references(json.loads(subject.documents[document.path])):
-                covered, problem = _covered(found, digests, tags, sources)
-                yield Coverage(found, document.path, covered, problem)
+    for document in documents:
+        for found in references(json.loads(subject.documents[document.path])):
+            covered, problem = _covered(found, digests, tags, sources)
+            yield Coverage(found, document.path, covered, problem)
 
 
 def _covered(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Optional, Protocol
+from typing import Optional, Protocol, Union
 
 from bundler.fetch import BlobSource
 from bundler.imagelist import ConfigImage
@@ -15,6 +14,7 @@ from bundler.imagesignatures import Signed
 from bundler.lock import Lock, Locked
 from bundler.neighbours import Neighbours
 from bundler.platforms import kept_children, rewritten_index
+from bundler.sidebyside import side_by_side
 from loader.bundle.digest import digest_of, require_digest
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, RegistryError, TrustError
 from loader.bundle.limits import MAX_CONFIG
@@ -130,22 +130,24 @@ def resolve(
 
     Raises the one error there was, or for several a ``RegistryError`` that lists them all.
     """
-    with ThreadPoolExecutor(jobs, thread_name_prefix="resolve") as pool:
-        work = [pool.submit(_resolve, image, lock.images.get(str(image.name)), open_source) for image in images]
-        results = [(image, future.exception()) for image, future in zip(images, work)]
-    errors = [(image, error) for image, error in results if error is not None]
-    for _, error in errors:
-        if not isinstance(error, AirgapError):
-            raise error
+
+    def attempt(image: ConfigImage) -> Union[ResolvedImage, AirgapError]:
+        try:
+            return _resolve(image, lock.images.get(str(image.name)), open_source)
+        except AirgapError as error:
+            return error
+
+    results = side_by_side(attempt, images, jobs=jobs)
+    errors = [(image, found) for image, found in zip(images, results) if isinstance(found, AirgapError)]
     if len(errors) == 1:
         raise errors[0][1]
     if errors:
         raise RegistryError(
             f"{len(errors)} of {len(images)} images can't be had",
             why="; ".join(f"{image.name}: {error}" for image, error in errors),
-            hint=next((error.hint for _, error in errors if isinstance(error, AirgapError) and error.hint), ""),
+            hint=next((error.hint for _, error in errors if error.hint), ""),
         )
-    return tuple(future.result() for future in work)
+    return tuple(found for found in results if isinstance(found, ResolvedImage))
 
 
 def _resolve(image: ConfigImage, locked: Optional[Locked], open_source: OpenSource) -> ResolvedImage:

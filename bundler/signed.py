@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
 from bundler.attachments import REFERRER
@@ -21,6 +20,7 @@ from bundler.imagesignatures import (
 )
 from bundler.requirements import Requirement
 from bundler.resolve import Attached, ResolvedImage, read_blob
+from bundler.sidebyside import side_by_side
 from loader.bundle.errors import ConfigError, TrustError
 from loader.bundle.ocimanifest import Descriptor
 from loader.signatureplaces import SIGNATURE
@@ -44,8 +44,7 @@ def require_signatures(resolved: Sequence[ResolvedImage], *, jobs: int) -> tuple
                 why=f"what was signed is {image.upstream}; the new index is signed by nobody",
                 hint="leave --rewrite-index away, or take the requirement away",
             )
-    with ThreadPoolExecutor(jobs, thread_name_prefix="signed") as pool:
-        checked = list(pool.map(_checked, resolved))
+    checked = side_by_side(_checked, resolved, jobs=jobs)
     faults = [(str(image.config.name), problem) for image, problems in checked for problem in problems]
     if faults:
         raise TrustError(

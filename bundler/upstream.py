@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from bundler.imagelist import ConfigImage
 from bundler.lock import Lock
 from bundler.resolve import OpenSource
+from bundler.sidebyside import side_by_side
 from loader.bundle.digest import digest_of
 
 
@@ -24,5 +24,4 @@ def moved_upstream(
         return str(image.name), lock.images[str(image.name)].digest, digest_of(data)
 
     asked = [image for image in images if image.name.digest is None and str(image.name) in lock.images]
-    with ThreadPoolExecutor(jobs, thread_name_prefix="upstream") as pool:
-        return [found for found in pool.map(now, asked) if found[1] != found[2]]
+    return [found for found in side_by_side(now, asked, jobs=jobs) if found[1] != found[2]]

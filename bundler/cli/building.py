@@ -32,7 +32,7 @@ from loader.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bundler.base import Base
+    from bundler.delta import Base
 
 
 @app.command("build")

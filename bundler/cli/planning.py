@@ -19,6 +19,7 @@ from bundler.cli.opening import PlatformOption, RewriteIndex, chosen_config, ope
 from bundler.cli.options import source_date
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
+from loader.cli.main import nothing_to_collect
 from loader.cli.options import (
     AccessFlags,
     Authfile,
@@ -81,7 +82,8 @@ def plan_command(
             _plan_archive(console, subject, medium or [])
         else:
             wanted = (subject, platform, rewrite_index)
-            _plan_config(console, wanted, (medium or [], diff, jobs), moves, flags)
+            with nothing_to_collect():
+                _plan_config(console, wanted, (medium or [], diff, jobs), moves, flags)
 
     raise typer.Exit(run(console, verb))
 
@@ -93,7 +95,8 @@ def _is_archive(path: Path) -> bool:
 
 
 def _plan_archive(console: Console, path: Path, media: list[str]) -> None:
-    from bundler.plan import archived, make_plan
+    from bundler.archived import archived
+    from bundler.plan import make_plan
     from bundler.planpage import plan_document, plan_lines
 
     plan = make_plan(archived(path), media)
@@ -149,7 +152,9 @@ def _plan_config(
     for step, text in (*(diff_lines(moved) if moved is not None else ()), *plan_lines(plan, space, pinned)):
         console.result(step, text)
     # Planning builds nothing: the last bundle stays the one that was built.
-    write_lock(lock_file, dataclasses.replace(planned.lock, last=before.last))
+    after = dataclasses.replace(planned.lock, last=before.last)
+    if after != before:
+        write_lock(lock_file, after)
     document = plan_document(plan, space, changes=changed, moved=moved, pinned=pinned)
     console.document({**document, "normalised": normalised_names(config.images), "source": "config"})
 

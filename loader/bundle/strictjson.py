@@ -32,6 +32,8 @@ _BATCH = 512
 # Words such as raw, that stand in every entry, are kept once; names and digests are longer.
 _SHORT = 16
 
+_SCALARS = frozenset({str, int, bool, type(None)})
+
 T = TypeVar("T")
 
 
@@ -74,7 +76,14 @@ def to_plain(value: object) -> Any:
         return [to_plain(item) for item in value]
     kind: Any = type(value)
     names = _names(kind)
-    return value if names is None else {key: to_plain(getattr(value, attribute)) for attribute, key in names}
+    if names is None:
+        return value
+    plain = {}
+    for attribute, key in names:
+        item = getattr(value, attribute)
+        # Most values: not asked what they are once more.
+        plain[key] = item if item.__class__ in _SCALARS else to_plain(item)
+    return plain
 
 
 @functools.cache
@@ -105,7 +114,9 @@ def loads(data: bytes, what: str, *, max_depth: int = MAX_DEPTH) -> Any:
 def _parsed(data: bytes, what: str, max_depth: int, leaves: Mapping[tuple[str, ...], type]) -> Any:
     """As :func:`loads`; an object with the keys of one of ``leaves``, in order, and right values is made into it."""
     depth = 0
-    for token in _TOKENS.finditer(data):
+    # Fewer brackets than levels cannot nest too deeply: most manifests are that small, and plans read thousands.
+    flat = data.count(b"[") + data.count(b"{") <= max_depth
+    for token in () if flat else _TOKENS.finditer(data):
         char = token[0]
         if char in b"[{":
             depth += 1

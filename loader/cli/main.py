@@ -25,19 +25,24 @@ def invoke(app: typer.Typer, verbs: Mapping[str, tuple[str, ...]]) -> None:
     _give_large_blocks_back()
     arguments = spread_flags(sys.argv[1:])
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)
-    with _nothing_to_collect():
+    with nothing_to_collect():
         for module in [module for module, names in verbs.items() if verb in names] or verbs:
             importlib.import_module(module)
     app(args=arguments)
 
 
 @contextlib.contextmanager
-def _nothing_to_collect() -> Iterator[None]:
-    """Keep the collector from looking for garbage in what is imported, then and later: a sixth of the start-up."""
+def nothing_to_collect() -> Iterator[None]:
+    """Keep the collector from looking for garbage in what is made meanwhile, then and later.
+
+    For what lives as long as the process: imports (a sixth of the start-up), a plan (an eighth of it).
+    """
     gc.disable()
-    yield
-    gc.freeze()
-    gc.enable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _give_large_blocks_back() -> None:
