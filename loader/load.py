@@ -116,7 +116,7 @@ def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:
     bundle = filled.bundle
     complete = None
     if filled.drive is None and not filled.listed:
-        with ports.progress("verify", bundle.size) as on_bytes:
+        with ports.progress("verify", bundle.unpacked) as on_bytes:
             complete = verify_content(bundle, on_bytes=on_bytes)
     ports.verified(bundle)
     before = ports.history.newest(bundle) if options.override else ports.history.check(bundle)

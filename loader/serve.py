@@ -76,7 +76,7 @@ def serve(
 
 
 def _verified(bundle: VerifiedBundle, ports: ServePorts) -> Complete:
-    with ports.progress("verify", bundle.size) as on_bytes:
+    with ports.progress("verify", bundle.unpacked) as on_bytes:
         return verify_content(bundle, on_bytes=on_bytes)
 
 

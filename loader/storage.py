@@ -111,7 +111,7 @@ def _recorded(bundle: VerifiedBundle, trust: Trust, options: StoreOptions, ports
 
 
 def _verified(bundle: VerifiedBundle, ports: StorePorts) -> Complete:
-    with ports.progress("verify", bundle.size) as on_bytes:
+    with ports.progress("verify", bundle.unpacked) as on_bytes:
         return verify_content(bundle, on_bytes=on_bytes)
 
 

@@ -95,6 +95,11 @@ class VerifiedBundle:
         return self._archive.size
 
     @property
+    def unpacked(self) -> int:
+        """Bytes of the tar stream in it: as many as are told of while it is verified."""
+        return self._archive.layout.end
+
+    @property
     def stored(self) -> ByteSource:
         """The archive as it is stored, unchecked: for a hash in a record, never for use."""
         return self._archive.source
@@ -230,7 +235,7 @@ def verify_list(sums: bytes, candidates: Sequence[tuple[str, bytes]], trust: Tru
 def verify_content(
     bundle: VerifiedBundle, *, jobs: int = 2, on_bytes: Optional[Counting] = None, doubt: Optional[Doubt] = None
 ) -> Complete:
-    """Do steps 6 and 7: read and check every frame with ``jobs`` threads; ``on_bytes`` gets each span's bytes.
+    """Do steps 6 and 7: read and check every frame with ``jobs`` threads; ``on_bytes`` gets each span's unpacked bytes.
 
     Raises the first error any worker met; the others stop at their next block. ``doubt`` as for ``prove_span``.
     """

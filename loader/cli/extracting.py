@@ -179,7 +179,7 @@ def _write(console: Console, filled: "Filled", wish: _Wish) -> list[Path]:
     images = chosen_images(bundle.manifest.images, wish.globs)
     attached = attachments_of(bundle, images) if wish.kind is Format.dir and wish.platform is None else []
     picked = pick(bundle, [*images, *attached], wish.platform)
-    with console.progress("verify", bundle.size) as on_bytes:
+    with console.progress("verify", bundle.unpacked) as on_bytes:
         complete = verify_content(bundle, on_bytes=on_bytes)
     if wish.documents:
         target = str(RegistryTarget.parse(wish.registry or bundle.manifest.registry))

@@ -76,7 +76,7 @@ def verify(
         from loader import verdict
         from loader.history import History
         from loader.media.opened import damage_lines, media_notes
-        from loader.media.verifying import verify_beside
+        from loader.media.verifying import bytes_to_read, verify_beside
         from loader.opening import open_source
 
         if disc:
@@ -90,7 +90,7 @@ def verify(
                 bundle = opened.bundle
                 audit.verified(bundle)
                 _tell(console, (*media_notes(opened.media), *verdict.head_lines(bundle)))
-                with console.progress("verify", bundle.size) as on_bytes:
+                with console.progress("verify", bytes_to_read(opened)) as on_bytes:
                     beside = verify_beside(opened, on_bytes, required=sidecar)
                 _tell(console, (*damage_lines(opened.media), *verdict.content_lines(bundle), *beside.lines()))
                 replay = verdict.replay_line(bundle, History(state_folder(state)))

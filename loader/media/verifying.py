@@ -12,6 +12,12 @@ from loader.opening import Opened
 from loader.sidecar import LOOSE_BITS, SidecarCheck, compared, has_loose_bits
 
 
+def bytes_to_read(opened: Opened) -> int:
+    """How many bytes ``verify_opened`` tells of: the bundle's unpacked ones, and those of the parity discs at hand."""
+    parity = opened.media.source.parity if opened.media is not None else ()
+    return opened.bundle.unpacked + sum(reader.volume.size for reader in parity if reader.copies)
+
+
 def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
     """Read and check every byte of the archive; of discs, parity and the common files of each disc too.
 
@@ -21,7 +27,8 @@ def verify_opened(opened: Opened, on_bytes: Callable[[int], None]) -> Complete:
     media, drive = opened.media, opened.drive
     if drive is not None:
         drive.begin()
-        drive.run(drive.one.left, lambda number: drive.one.check(number, on_bytes))
+        furthest: dict[int, int] = {}
+        drive.run(drive.one.left, lambda number: drive.one.check(number, _anew(furthest, number, on_bytes)))
         return drive.complete()
     if media is None:
         return verify_content(opened.bundle, on_bytes=on_bytes)
@@ -55,6 +62,21 @@ def verify_beside(opened: Opened, on_bytes: Callable[[int], None], *, required: 
     with compared(opened.bundle, sidecar):
         verify_opened(opened, on_bytes)
     return sidecar.held()
+
+
+def _anew(furthest: dict[int, int], number: int, on_bytes: Callable[[int], None]) -> Callable[[int], None]:
+    """``on_bytes`` of a span that may be read again when its bad chunks are healed: told once of each byte."""
+    here = 0
+
+    def tell(size: int) -> None:
+        nonlocal here
+        here += size
+        new = here - furthest.get(number, 0)
+        if new > 0:
+            furthest[number] = here
+            on_bytes(new)
+
+    return tell
 
 
 def media_document(opened: Opened) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from loader.bundle.mediaset import CHUNK
 from loader.bundle.verify import Complete
 from loader.media.drive import DrivePorts, disc_word, insert_line
 from loader.media.opendrive import is_enough, open_drive
-from loader.opening import all_signatures
+from loader.media.verifying import bytes_to_read, verify_opened
+from loader.opening import DriveOptions, all_signatures, open_source
 from tests.support.bundles import full_recipe, make_trust
 from tests.support.discs import bundle_set
 from tests.support.setfolder import write_discs
@@ -100,6 +101,18 @@ def test_the_line_names_what_is_bad_and_what_it_takes(tmp_path: Path) -> None:
     assert tray.told[0] == "disc 2: 1 chunk unreadable; to heal insert P1, 1 once more, any order (1 MiB each)"
     assert tray.asked[:2] == ["v02", "v03"]
     assert sorted(tray.asked[2:4]) == ["p01", "v01"]
+
+
+def test_progress_counts_no_byte_twice_where_healed_spans_are_read_again(tmp_path: Path) -> None:
+    tray = OneTray(tmp_path)
+    tray.scratch("v02", 1)
+    counted: list[int] = []
+    ports = DrivePorts(tray.ask, lambda *_: None)
+    with open_source([tray.tray], make_trust(), drive=DriveOptions(ports)) as opened:
+        total = bytes_to_read(opened)
+        verify_opened(opened, counted.append)
+    assert tray.asked != ["v02", "v03"]
+    assert sum(counted) == total == opened.bundle.unpacked
 
 
 def test_a_disc_that_is_taken_out_while_it_is_read_is_asked_for_again(

@@ -15,7 +15,7 @@ from loader.claims import read_claim, trusted_documents
 from loader.media.folder import FolderDisc
 from loader.media.opened import damage_lines, media_notes
 from loader.media.places import ImageFile, disc_paths, find_archive
-from loader.media.verifying import media_document, verify_opened
+from loader.media.verifying import bytes_to_read, media_document, verify_opened
 from loader.opening import open_source
 from tests.support.bundles import full_recipe, make_trust
 from tests.support.discs import bundle_set
@@ -67,8 +67,11 @@ def test_a_folder_may_hold_discs_or_be_one(tmp_path: Path, folders: list[Path]) 
 def test_images_and_folders_verify_together(tmp_path: Path, folders: list[Path], mixed: bool) -> None:
     images = write_images(tmp_path / "images")
     sources: Sequence[Path] = [images[1], folders[1], images[3]] if mixed else images
+    counted: list[int] = []
     with open_source(sources, make_trust()) as opened:
-        assert verify_opened(opened, lambda _: None).bundle.id == bundle_set().media.bundle.id
+        assert verify_opened(opened, counted.append).bundle.id == bundle_set().media.bundle.id
+        parity = bundle_set().media.volumes[-1].size
+        assert sum(counted) == bytes_to_read(opened) == opened.bundle.unpacked + (0 if mixed else parity)
         assert media_document(opened)["healable"] is None
 
 
