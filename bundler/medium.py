@@ -36,6 +36,8 @@ _PER_SEGMENT = 1024  # in set.json, in the volume's list, in the texts
 _LOADER = 4 * MIB
 _LOADER_SHARE = 100  # of the disc's bytes one in so many at most
 _PARITY = 4
+_MANY_PARITY = 29  # beside 99 data discs; their lists and hashes take a tenth of a percent of a real medium at most
+_MANY_SHARE = 500
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def cut(size: int, capacity: int, m: int, common: CommonFiles) -> Geometry:
     room = replace(common, loader=max(common.loader, min(_LOADER, capacity // _LOADER_SHARE)))
     for k in range(1, min(MAX_DATA, MAX_DISCS - m, chunks) + 1):
         geometry = Geometry(size, -(-chunks // k) * CHUNK, m)
-        fits = geometry.share + overhead(replace(geometry, m=max(m, _PARITY)), room) <= capacity
+        fits = geometry.share + _kept(geometry, room, capacity) <= capacity
         if fits and len(geometry.segments("v01")) <= MAX_SEGMENTS:
             return geometry
     raise ConfigError(
@@ -125,6 +127,13 @@ def cut(size: int, capacity: int, m: int, common: CommonFiles) -> Geometry:
         f"each carries {human(common.size + common.loader)} beside",
         hint="take a larger medium",
     )
+
+
+def _kept(geometry: Geometry, room: CommonFiles, capacity: int) -> int:
+    """What is kept free beside a share: the same for any number of parity discs that the medium has room for."""
+    usual, many = (overhead(replace(geometry, m=m), room) for m in (_PARITY, _MANY_PARITY))
+    needed = overhead(geometry, room) if geometry.m > _PARITY else usual
+    return max(needed, min(many, usual + capacity // _MANY_SHARE))
 
 
 def overhead(geometry: Geometry, common: CommonFiles) -> int:
@@ -138,8 +147,12 @@ def overhead(geometry: Geometry, common: CommonFiles) -> int:
         + common.loader
         + chunks * HASH
         + segments * _PER_SEGMENT
-        + files * _PER_FILE
-        + _FILE_SYSTEM
+        + image_overhead(files)
         + _SIGNATURES
         + _READMES
     )
+
+
+def image_overhead(files: int) -> int:
+    """Upper bound of what an ISO image of so many files takes beside their bytes."""
+    return files * _PER_FILE + _FILE_SYSTEM
