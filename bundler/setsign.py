@@ -12,6 +12,7 @@ from bundler.iso import DiscContent, DiscImage, write_images
 from bundler.media import RECORD
 from bundler.mediafolder import part_folder
 from bundler.mediatexts import transfer_record
+from bundler.medium import image_overhead
 from bundler.output import write_file
 from loader.bundle import mediaset
 from loader.bundle.digest import sha256_hex
@@ -21,9 +22,12 @@ from loader.bundle.head import SUMS, signature_label
 from loader.bundle.keys import HASHES, PublicKey, parse_public_key
 from loader.bundle.limits import MAX_SIGNATURE
 from loader.bundle.manifest import BundleManifest, decode
+from loader.bundle.volumes import MediaSource
+from loader.media.disccheck import disc_faults, short_segments
 from loader.media.folder import FolderDisc
 from loader.media.places import disc_paths
 from loader.signing import CryptographyCheck, Signer, read_small_file
+from loader.space import require_space
 
 MAX_RECORD = 2**20
 _SIGNED_BY = re.compile(r"signed by +([a-z0-9-]{1,32}) +(sha256:[0-9a-f]{64})")
@@ -40,9 +44,10 @@ class SetFolder:
 
 
 def read_set_folder(path: Path) -> SetFolder:
-    """Read the set in ``path``; every disc of it must be there as a folder and carry the same list.
+    """Read the set in ``path``; every disc of it must be there as a folder, with what the same list says and no more.
 
-    Raises ``ConfigError`` when one is missing or of another set, a ``BundleError`` when the list is not in order.
+    Raises ``ConfigError`` when one is missing or of another set, a ``BundleError`` when the list or a file that it
+    names is not in order. Of segments the sizes are looked at alone.
     """
     with ExitStack() as stack:
         paths = [entry for entry in disc_paths(path) if entry.is_dir()]
@@ -51,6 +56,7 @@ def read_set_folder(path: Path) -> SetFolder:
             raise ConfigError(f"{path} holds no disc folders", hint="name the folder that `media` wrote, without --iso")
         discs = open_set(opened, None)
         manifest = decode(bundle_head(discs).manifest)
+        faults = [*disc_faults(discs, MediaSource(discs)), *short_segments(discs)]
     names = [volume.name for volume in discs.media.volumes]
     missing = [name for name in names if path / name not in paths]
     if missing or discs.notes or len(paths) != len(names):
@@ -58,6 +64,12 @@ def read_set_folder(path: Path) -> SetFolder:
             f"{path} is not one whole media set",
             why="; ".join([*(f"{name} is missing" for name in missing), *discs.notes]) or "it holds further discs",
             hint="name the folder that `media` wrote, with all its discs",
+        )
+    for fault in faults:
+        raise fault.kind(
+            f"{fault.disc}: {fault.what}",
+            why="the folder is not as `media` wrote it",
+            hint="put it right, or make the set again: neither signatures nor images are made of this one",
         )
     return SetFolder(path, tuple(path / name for name in names), discs, manifest)
 
@@ -122,6 +134,7 @@ def make_images(path: Path, output: Path, xorriso: str, say: Callable[[str, str]
             )
             for folder in found.folders
         ]
+        require_space(output, sum(map(_room, found.folders)))
         images = write_images(xorriso, wanted)
         finals = [output / target.name for _, target in wanted]
         for (content, target), final in zip(wanted, finals):
@@ -129,6 +142,12 @@ def make_images(path: Path, output: Path, xorriso: str, say: Callable[[str, str]
             say("wrote", f"{final}  {content.label}")
     write_file(output / RECORD, _image_record(found, labels, images))
     return finals
+
+
+def _room(folder: Path) -> int:
+    """Bytes that an image of ``folder`` takes at most."""
+    files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return sum(files) + image_overhead(len(files))
 
 
 def _image_record(found: SetFolder, labels: Sequence[str], images: Sequence[DiscImage]) -> bytes:

@@ -151,6 +151,19 @@ def _size_faults(source: MediaSource) -> list[Fault]:
     return faults
 
 
+def short_segments(discs: DiscSet) -> list[Fault]:
+    """Segments that are shorter than listed, or can't be opened."""
+    faults = []
+    for volume in discs.media.volumes:
+        for disc in discs.copies.get(volume.name, ()):
+            for segment in volume.segments:
+                size = _size(disc, segment.name)
+                if size is None or size < segment.size:
+                    what = f"{segment.name} has {size or 0} of {segment.size} bytes"
+                    faults.append(Fault(disc.name, what, MissingVolume))
+    return faults
+
+
 def _size(disc: Disc, name: str) -> Optional[int]:
     try:
         return disc.open(name).size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from bundler.mediafolder import part_folder
 from bundler.setsign import make_images, read_set_folder, sign_set
 from loader.bundle import mediaset, parity
 from loader.bundle.digest import sha256_hex
-from loader.bundle.errors import ConfigError, FormatError, StorageError, TrustError
+from loader.bundle.errors import BundleError, ConfigError, FormatError, MissingVolume, StorageError, TrustError
 from loader.bundle.mediaset import CHUNK
 from loader.bundle.verify import verify_content
 from loader.media.opened import open_media
@@ -206,6 +207,41 @@ def test_an_unsigned_set_makes_no_images(archive: Path, tmp_path: Path) -> None:
     with refused(ConfigError, "is not signed yet"):
         make_images(tmp_path / "bare", tmp_path / "iso", "xorriso", lambda _, __: None)
     assert not (tmp_path / "iso").exists()
+
+
+@pytest.mark.parametrize(
+    ("harm", "kind", "words"),
+    [
+        ("unlisted", FormatError, "v02: notes.txt is on no list"),
+        ("changed", TrustError, "v02: report.html is not as listed"),
+        ("short", MissingVolume, "v02: demo-1.v02.s001 has 5 of"),
+    ],
+)
+def test_a_folder_that_was_changed_is_neither_signed_nor_imaged(
+    archive: Path, tmp_path: Path, harm: str, kind: type[BundleError], words: str
+) -> None:
+    output = make(archive)
+    disc = output / "v02"
+    if harm == "unlisted":
+        (disc / "notes.txt").write_text("to do\n")
+    elif harm == "changed":
+        (disc / "report.html").write_text("another page\n")
+    else:
+        (disc / "demo-1.v02.s001").write_bytes(b"short")
+    with refused(kind, words):
+        sign_set(output, make_signer("approver"))
+    with refused(kind, words):
+        make_images(output, tmp_path / "iso", "xorriso", lambda _, __: None)
+    assert not list(output.glob("*/SHA256SUMS.approver.sig"))
+
+
+def test_images_ask_for_their_space_first(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = make(archive)
+    segments = sum(path.stat().st_size for path in output.rglob("*.s001"))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=segments))
+    with refused(StorageError, "not enough space"):
+        make_images(output, tmp_path / "iso", "/nowhere/xorriso", lambda _, __: None)
+    assert not list((tmp_path / "iso").iterdir())
 
 
 def test_a_program_that_is_not_there_is_named() -> None:
