@@ -50,6 +50,10 @@ def media_command(
 
     def verb() -> None:
         if check is not None:
+            if any((bundle, output, medium, volume_size, parity, loader, key, signer, iso)):
+                raise ConfigError(
+                    "--check goes alone", why="it looks at a disc and writes none", hint="airgap-bundler media --check DISC"
+                )
             _check(console, check)
             return
         if bundle is None or output is None:

@@ -138,8 +138,9 @@ def check_given_discs(console: Console, sources: list[Path], trust: Optional["Tr
     found = check_discs(sources, trust, console.progress)
     for step, text in found.lines():
         console.result(step, text)
+    console.hold(found.document())  # with bad chunks it is wanted most
     require_clean(found)
-    console.document(found.document())
+    console.held()
 
 
 @app.command()

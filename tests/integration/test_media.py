@@ -299,6 +299,10 @@ def test_media_check_tells_the_bad_chunks(discs: Discs) -> None:
     image.write_bytes(data)
     found = discs.cli.bundler("media", "--check", image).expect(5)
     assert "v01 chunk 2: wrong hash" in found.out
+    told = discs.cli.bundler("media", "--check", image, "--json").expect(5).json
+    assert told["error"]["code"] == 5
+    assert told["discs"][0] == {"badChunks": [2], "name": "v01", "seen": True}
+    assert "goes alone" in discs.cli.bundler("media", ARCHIVE, "--check", image).expect(2).three_lines[0]
 
 
 def test_a_disc_of_another_build_is_named(discs: Discs) -> None:
