@@ -32,7 +32,9 @@ def oc_lines(documents: Iterable[Document], *, program: str = "oc") -> tuple[str
     for document in ordered:
         if document.action == "file" and document.phase == "rook":
             continue  # values for Helm: loader.charts has their lines
-        if document.action == "file":
+        if document.action == "file" and document.phase == "mirrors":
+            lines.append(f"# an object for the cluster, to apply by hand where wanted: {printable(document.path)}")
+        elif document.action == "file":
             lines.append(f"# to put on the nodes by hand where needed: {printable(document.path)}")
         elif document.action == "apply":
             lines += _choice(document, preferred)

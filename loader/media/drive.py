@@ -36,7 +36,9 @@ def disc_word(name: str) -> str:
 def insert_line(media: MediaSet, name: str, others: Sequence[str] = ()) -> str:
     """The line that asks for one disc; ``others`` would do as well."""
     line = f"Insert disc {disc_word(name)} of {len(media.volumes)}, label {label(media.bundle, name)}"
-    return f"{line} (or one of {', '.join(map(disc_word, others))})" if others else line
+    if not others:
+        return line
+    return f"{line} (or {'one of ' if len(others) > 1 else ''}{', '.join(map(disc_word, others))})"
 
 
 class NotInserted(MissingVolume):
@@ -46,7 +48,8 @@ class NotInserted(MissingVolume):
 class Drive:
     """The discs in ``sources``, opened anew after each change, so that a drive can be emptied while we wait.
 
-    The set is that of the first discs found. Raises what opening them raises.
+    The set is that of the first discs found. ``way_out`` is told where the disc that is needed does not come.
+    Raises what opening them raises.
     """
 
     def __init__(self, sources: Sequence[Path], trust: Trust, ports: DrivePorts) -> None:
@@ -56,6 +59,7 @@ class Drive:
         self._stack = ExitStack()
         self._seen: Optional[object] = None
         self.before_change: Callable[[], None] = _nothing
+        self.way_out = ""
         self.discs: DiscSet = self._open().discs
         self.media: MediaSet = self.discs.media
         self.changes = 0
@@ -105,7 +109,7 @@ class Drive:
             raise NotInserted(
                 f"disc {words} of {self.media.name} is needed",
                 why="it is not in the drive, and nobody can be asked for it here",
-                hint=f"{line}, and run the same command again",
+                hint=f"{line}, and run the same command again{self.way_out and f'; {self.way_out}'}",
             )
         self.discs = self._opened_again()
         for note in self._complaints(before, wanted):
@@ -139,6 +143,7 @@ class Drive:
             again = " again" if set(here) <= set(before) else ""
             names = ", ".join(f"{disc_word(name)} ({label(self.media.bundle, name)})" for name in here)
             notes.append(f"this is disc {names}{again}; disc {', '.join(map(disc_word, wanted))} is needed now")
+            notes += [self.way_out] if self.way_out else []
         return notes
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import Optional
 
 from loader.bundle.discs import DiscSet
 from loader.bundle.errors import MissingVolume, TrustError
+from loader.bundle.mediaset import MediaSet
 from loader.bundle.verify import OnePass, Trust, verify_head
 from loader.media.chunkstore import ChunkStore
 from loader.media.drive import Drive, DrivePorts, NotInserted
@@ -29,6 +30,12 @@ def is_enough(sources: Sequence[Path], trust: Trust) -> bool:
     return True
 
 
+def _way_out(media: MediaSet) -> str:
+    """What helps where a disc is lost, or one is changed between runs: a blob across discs is begun anew each time."""
+    words = "with --stage DIR the discs are copied in any order, one a run if need be"
+    return f"{words}, and up to {media.m} may be lost" if media.m else words
+
+
 @contextlib.contextmanager
 def open_drive(
     sources: Sequence[Path],
@@ -46,6 +53,7 @@ def open_drive(
     drive = Drive(sources, trust, ports)
     try:
         media, store = drive.media, ChunkStore(drive.media)
+        drive.way_out = _way_out(media)
         told: dict[int, int] = {}
         for note in drive.discs.notes:
             drive.say("warning", note)

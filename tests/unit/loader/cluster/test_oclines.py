@@ -32,6 +32,13 @@ def test_article_by_hand() -> None:
     ]
 
 
+def test_an_object_that_is_not_applied_is_no_file_for_nodes() -> None:
+    tags = makers.document("documents/mirrors/itms.yaml", "mirrors", "file")
+    assert oc_lines([tags]) == (
+        "# an object for the cluster, to apply by hand where wanted: documents/mirrors/itms.yaml",
+    )
+
+
 def test_one_mirror_kind_needs_no_choice_and_kubectl_may_be_the_program() -> None:
     assert oc_lines([makers.idms()[0]], program="kubectl") == (
         "kubectl apply --server-side -f documents/mirrors/idms.yaml",
