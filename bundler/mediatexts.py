@@ -19,7 +19,6 @@ def readme_verify(stem: str, set_id: str, bundle_id: str, discs: Sequence[str], 
     The same text stands on every disc. Commands are indented by four spaces.
     """
     name, digest = _key_words(key)
-    fingerprint = key.fingerprint if key else "sha256:... as printed on the paper slip"
     text = f"""\
 CHECK THIS DISC WITH STOCK TOOLS
 
@@ -31,9 +30,7 @@ Discs    {" ".join(discs)}  (v: data, p: parity; each can be checked alone, in a
 You need openssl, sha256sum, find, grep, sort and diff, of any Linux or of busybox. Nothing is written to
 the disc. Change to the disc's top folder, then type the lines that are indented by four spaces.
 
-1. Your copy of the public key. It came to you by another way than this disc: what lies in keys/ is here
-   to be looked at and proves nothing. The fingerprint must be the one on the paper slip:
-   {fingerprint}
+{_which_key(key)}
 
     KEY=${{KEY:-/trusted/{name}.pub}}
     openssl pkey -pubin -in "$KEY" -outform DER | openssl dgst -sha256
@@ -62,6 +59,19 @@ the disc. Change to the disc's top folder, then type the lines that are indented
 The same and more, for the whole set at once:  airgap-loader verify DISC... --trust KEY
 """
     return text.encode("ascii")
+
+
+def _which_key(key: Optional[PublicKey]) -> str:
+    """Step 1 in words; a set that is signed later can't show a fingerprint, for this text is in what is signed."""
+    if key is None:
+        return """\
+1. Your copy of the signer's public key, which came to you by another way than this disc. The set was signed
+   after this text was written: the paper slip (TRANSFER-RECORD.txt) has the signer's name and the key's
+   fingerprint, on the line "signed by". What the second line prints must be that fingerprint."""
+    return f"""\
+1. Your copy of the public key. It came to you by another way than this disc: what lies in keys/ is here
+   to be looked at and proves nothing. The fingerprint must be the one on the paper slip:
+   {key.fingerprint}"""
 
 
 def _key_words(key: Optional[PublicKey]) -> tuple[str, str]:
@@ -109,7 +119,7 @@ WITHOUT THE LOADER
     zstd -dc ../{stem}.tar.zst | tar -x
     sha256sum -c SHA256SUMS
     for s in SHA256SUMS.*.sig; do openssl dgst -{digest} -verify /trusted/{name}.pub -signature "$s" SHA256SUMS; done
-
+{_filling(manifest)}
 3. Push the images.
 
 {pushes or "    (no images)"}
@@ -119,6 +129,19 @@ WITHOUT THE LOADER
 {applies}
 """
     return text.encode("ascii", "backslashreplace")
+
+
+def _filling(manifest: BundleManifest) -> str:
+    """How the layouts of a delta become whole, which skopeo needs; nothing for a complete bundle."""
+    if manifest.complete:
+        return ""
+    return f"""
+   This bundle is a delta: what bundle {manifest.base} brought
+   is not in it. Check and unpack that one as well, and those that it builds on, into the folder ../base on
+   the same file system. Then fill up the images:
+
+    for f in ../base/images/*/[0-9a-f]*; do for d in images/*; do [ -e "$d/${{f##*/}}" ] || ln "$f" "$d"; done; done
+"""
 
 
 def transfer_record(

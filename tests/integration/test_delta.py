@@ -260,3 +260,21 @@ def test_a_delta_alone_is_not_served(pair: tuple[Carried, Carried]) -> None:
     _, delta = pair
     ran = delta.cli.loader("serve", delta.archive, "--trust", "builder.pub").expect(2)
     assert "delta" in " ".join(ran.three_lines)
+
+
+def test_a_delta_on_discs_by_hand(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
+    old, delta = pair
+    made = ("--volume-size", "64MiB", "--key", "builder.key", "-o", tmp_path / "set")
+    delta.cli.bundler("media", delta.archive, *made).expect()
+    disc = tmp_path / "set/v01"
+    text = (disc / "README-BY-HAND.txt").read_text("ascii")
+    assert "This bundle is a delta" in text
+    typed = [line[4:] for line in text.splitlines() if line.startswith("    ")]
+    by_hand = [line for line in typed if not line.startswith(("cp ", "skopeo ", "oc ", "#"))]
+    script = "\n".join(["set -e", "mkdir base", f"(cd base && zstd -dc {old.archive} | tar -x)", *by_hand])
+    script = script.replace("/trusted/builder.pub", str(delta.cli.folder / "builder.pub"))
+    for segment in disc.glob("carried-2.v*"):
+        (tmp_path / segment.name).write_bytes(segment.read_bytes())
+    subprocess.run(["sh"], input=script, cwd=tmp_path, check=True, capture_output=True, text=True)
+    for layout in sorted((tmp_path / "unpacked/images").iterdir()):
+        skopeo(tmp_path, "copy", "--all", f"dir:{layout}", f"dir:{tmp_path / layout.name}")

@@ -276,6 +276,10 @@ def test_signing_elsewhere(discs: Discs) -> None:
     discs.cli.bundler("media", ARCHIVE, "-o", "bare", *common).expect()
     discs.loader("verify", "bare").expect(3)
     discs.cli.bundler("iso", "bare", "-o", "bare-iso").expect(2)
+    # Nobody has signed it yet: the officer finds name and fingerprint on paper.
+    text = (discs.folder / "bare/v01/README-VERIFY.txt").read_text("ascii")
+    assert "signed\n   after this text was written: the paper slip (TRANSFER-RECORD.txt) has the signer's name" in text
+    assert "sha256:" not in text
     line = ["openssl", "dgst", "-sha256", "-sign", "builder.key", "-out", "hsm.sig", "bare/v01/SHA256SUMS"]
     subprocess.run(line, cwd=discs.folder, check=True)
     attach = ("attach-signature", "bare", "hsm.sig", "--signer", "hsm", "--public-key")
