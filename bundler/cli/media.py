@@ -52,7 +52,7 @@ def media_command(
         if check is not None:
             if any((bundle, output, medium, volume_size, parity, loader, key, signer, iso)):
                 raise ConfigError(
-                    "--check goes alone", why="it looks at a disc and writes none", hint="airgap-bundler media --check DISC"
+                    "--check goes alone", why="it looks at a disc, and writes none", hint="media --check DISC"
                 )
             _check(console, check)
             return
