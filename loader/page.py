@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1b1f24;background:#fff}
-h1{font-size:1.4rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin-top:2rem;break-after:avoid}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1b1f24;background:#fff;
+overflow-wrap:anywhere}h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem;break-after:avoid}
 table{border-collapse:collapse;width:100%;table-layout:auto}
-th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d5dae0;vertical-align:top;overflow-wrap:anywhere}
-th{background:#f3f5f7}td{font-family:ui-monospace,monospace;font-size:.85em}tr{break-inside:avoid}
-p,li{overflow-wrap:anywhere}pre{font-size:.8em;white-space:pre-wrap;overflow-wrap:anywhere}
+th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d5dae0;vertical-align:top}
+th{background:#f3f5f7;overflow-wrap:normal}td{font-family:ui-monospace,monospace;font-size:.85em}tr{break-inside:avoid}
+pre{font-size:.8em;white-space:pre-wrap}
 .strip{display:flex;height:1.1rem;border:1px solid #57606a;overflow:hidden;background:#fff;margin:.15rem 0 .5rem}
 .strip i{display:block;flex:none;height:100%;overflow:hidden}
 .strip i{font:.75rem/1.1rem ui-monospace,monospace;text-align:center}

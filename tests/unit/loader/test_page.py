@@ -54,6 +54,12 @@ TEXT = st.text(max_size=30) | st.sampled_from(
 )
 
 
+def test_long_names_are_broken_wherever_they_stand_and_our_headings_are_not() -> None:
+    page = Page("x").html()
+    assert re.search(r">body{[^}]*overflow-wrap:anywhere}", page)
+    assert re.search(r"\nth{[^}]*overflow-wrap:normal}", page)
+
+
 @given(TEXT, TEXT, TEXT, TEXT)
 def test_no_text_becomes_markup(title: str, name: str, value: str, cell: str) -> None:
     page = Page(title)
