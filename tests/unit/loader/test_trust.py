@@ -85,6 +85,15 @@ def test_a_policy_larger_than_any(folder: Path) -> None:
         load_trust(folder)
 
 
+@pytest.mark.parametrize("name", ["schlüssel", "two words", "\x1b[31m", "x" * 65, "-o"])
+def test_a_key_whose_name_no_report_can_hold(name: str, folder: Path) -> None:
+    path = folder / f"{name}.pub"
+    path.write_bytes(A.pem)
+    for place in (folder, path):
+        with refused(ConfigError, "can't name a key"):
+            load_trust(place)
+
+
 def test_too_many_keys(tmp_path: Path) -> None:
     for number in range(257):
         (tmp_path / f"{number}.pub").write_bytes(A.pem)
