@@ -8,6 +8,7 @@ ignores Range is found out by a blob's first range, which then becomes all of it
 
 from __future__ import annotations
 
+import io
 import mmap
 import threading
 from collections import deque
@@ -63,6 +64,14 @@ class BlobBody(Protocol):
     def take_whole(self) -> bool:
         """Go on to the blob's end where the server sends all of it whatever was asked; tell whether it does."""
         ...
+
+
+class HeldBody(io.BytesIO):
+    """A part of a blob that is at hand."""
+
+    def take_whole(self) -> bool:
+        """There is no server that could send more than it was asked for."""
+        return False
 
 
 class BlobSource(Protocol):

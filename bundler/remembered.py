@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from bundler.fetch import BlobBody
+from bundler.fetch import BlobBody, HeldBody
 from bundler.imagelist import ConfigImage
 from bundler.lock import Beside, Lock, Locked
 from bundler.neighbours import Neighbours, Tagged
@@ -120,7 +119,7 @@ class _LockedSource:
         text = self.locked.documents.get(digest)
         if text is None:
             return self.elsewhere().open_blob(digest, size, start=start, length=length)
-        return contextlib.nullcontext(_Body(text.encode()[start : None if length is None else start + length]))
+        return HeldBody(text.encode()[start : None if length is None else start + length])
 
     def signatures(self) -> Mapping[str, bytes]:
         """Return nothing: a registry has no such files."""
@@ -129,12 +128,6 @@ class _LockedSource:
     def neighbours(self) -> Optional[Neighbours]:
         """Return what stood beside it."""
         return _LockedNeighbours(self)
-
-
-class _Body(io.BytesIO):
-    def take_whole(self) -> bool:
-        """There is no server that could send more than it was asked for."""
-        return False
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from bundler.fetch import BlobBody
+from bundler.fetch import BlobBody, HeldBody
 from bundler.imagelist import ConfigImage
+from bundler.layoutsignatures import LayoutNeighbours, SignatureImage, signature_images
 from bundler.neighbours import Neighbours
 from bundler.origin import SkopeoOrigin
 from bundler.repository import RepositoryNeighbours, TagLists
@@ -51,26 +52,32 @@ class RegistrySource:
 
 @dataclass(frozen=True)
 class LayoutSource:
-    """A complete dir layout with its signature files."""
+    """A complete dir layout with its signature files; ``signed``: those that a registry has as images, by tag."""
 
     layout: DirLayout
+    signed: Mapping[str, SignatureImage] = field(default_factory=dict)
 
     def manifest(self, digest: Optional[str] = None) -> tuple[bytes, str]:
-        """Return (bytes, media type) of the top manifest or a child."""
-        return self.layout.manifest(digest)
+        """Return (bytes, media type) of the top manifest, a child or a signature's image."""
+        made = next((one for one in self.signed.values() if one.digest == digest), None)
+        return self.layout.manifest(digest) if made is None else made.manifest()
 
     def open_blob(
         self, digest: str, size: int, start: int = 0, length: Optional[int] = None
     ) -> AbstractContextManager[BlobBody]:
         """Open a part of a blob."""
-        return self.layout.open_blob(digest, size, start, length)
+        made = next((one.blobs[digest] for one in self.signed.values() if digest in one.blobs), None)
+        if made is None:
+            return self.layout.open_blob(digest, size, start, length)
+        return HeldBody(made[start : None if length is None else start + length])
 
     def signatures(self) -> Mapping[str, bytes]:
         """Return the signature files by name."""
         return dict(self.layout.signatures)
 
-    def neighbours(self) -> None:
-        """Return nothing: a layout stands alone."""
+    def neighbours(self) -> Optional[Neighbours]:
+        """Return the signatures that lie in it; nothing else stands beside a layout."""
+        return LayoutNeighbours(self.signed) if self.signed else None
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,9 @@ class Sources:
             wanted = origin if digest is None else dataclasses.replace(origin, tag=None, digest=digest)
             return RegistrySource(self.registries.image(wanted), origin.tag, self.lists)
         try:
-            return LayoutSource(DirLayout.open(self.layouts[origin] if isinstance(origin, SkopeoOrigin) else origin))
+            layout = DirLayout.open(self.layouts[origin] if isinstance(origin, SkopeoOrigin) else origin)
+            signed = signature_images(layout.signatures, layout.digest) if image.attachments else {}
+            return LayoutSource(layout, signed)
         except (FormatError, StorageError) as error:
             shown = origin if isinstance(origin, SkopeoOrigin) else f"dir:{origin}"
             raise ConfigError(

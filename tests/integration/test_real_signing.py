@@ -161,3 +161,32 @@ def test_what_the_airgap_needs_to_check_signatures_is_rendered(
     assert key == (cli.folder / "cosign.pub").read_bytes()
     assert "signedIdentity" not in spec["policy"]
     api_server.kubectl("apply", "--server-side", "--dry-run=server", "-f", str(policy))
+
+
+def test_signatures_that_skopeo_put_into_a_layout_count_and_arrive(
+    cli: Cli, signing: Signing, outside: DebianRegistry
+) -> None:
+    image = put(cli, outside)
+    signing.run("cosign", "sign", "--recursive", "--key", "cosign.key", "--new-bundle-format=false", *OFFLINE, image)
+    places = cli.folder / "registries.d"
+    places.mkdir()
+    (places / "here.yaml").write_text(json.dumps({"docker": {outside.host: {"use-sigstore-attachments": True}}}))
+    source = f"docker://{outside.host}/x/app:1"
+    copy = ("copy", "--all", "--preserve-digests", "--src-tls-verify=false", source, f"dir:{cli.folder / 'carried'}")
+    skopeo(cli.home, "--registries.d", str(places), *copy)
+    assert (cli.folder / "carried/signature-1").read_bytes().startswith(b"\0sigstore-json\n")
+    text = (
+        f'name: s\nversion: "1"\nregistry: r.example\nimages:\n- {{image: {outside.host}/x/app:1, from: dir:carried}}\n'
+    )
+    (cli.folder / "theirs").mkdir()
+    Signing(cli.folder / "theirs").run("cosign", "generate-key-pair")
+    (cli.folder / "bundle.yaml").write_text(f"{text}require: {{signatures: [theirs/cosign.pub]}}\n")
+    assert "by another key" in cli.bundler("plan", "bundle.yaml").expect(3).three_lines[1]
+    (cli.folder / "bundle.yaml").write_text(f"{text}require: {{signatures: [cosign.pub]}}\n")
+    plan = cli.bundler("plan", "bundle.yaml", "--json").expect().json
+    assert [item["kind"] for item in plan["attachments"]] == ["signature"] * 3
+    cli.bundler(*BUILD).expect()
+    with docker_registry(cli.folder / "inside") as inside:
+        push = ("push", "out/s-1.tar.zst", "--trust", "builder.pub", "--registry", inside.host, "--plain-http")
+        cli.loader(*push).expect()
+        signing.run("cosign", "verify", "--new-bundle-format=false", *CHECK, image.replace(outside.host, inside.host))
