@@ -110,7 +110,7 @@ def test_sigstore_signatures_of_a_layout_are_images_beside_it(layout: Path) -> N
     source = sources().open(from_layout(layout), None)
     near = source.neighbours()
     assert near is not None
-    assert near.tags() == {f"sha256-{digest[7:]}.sig" for digest in (APP.digest, child)}
+    assert near.tags() == frozenset(f"sha256-{digest[7:]}.sig" for digest in (APP.digest, child))
     assert near.referrers(APP.digest) == ()
     assert near.tagged("sha256-1.sig") is None
     tagged = near.tagged(f"sha256-{APP.digest[7:]}.sig")
