@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from loader import __version__
+from loader.cli.groups import GroupTyper
 
-app = typer.Typer(
+app = GroupTyper(
     name="airgap-bundler",
     help="Pack container images, a signed manifest and mirror policies into one archive.",
     no_args_is_help=True,

@@ -13,7 +13,7 @@ import typer
 from bundler.cli.app import app
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
-from loader.cli.options import JsonOption, Quiet, Verbose
+from loader.cli.options import OutputFlags
 
 if TYPE_CHECKING:
     from bundler.discovery import Found
@@ -36,12 +36,11 @@ def find_images_command(
     ] = None,
     kubeconfig: Annotated[Optional[Path], typer.Option("--kubeconfig", metavar="F", help="of --from-cluster")] = None,
     context: Annotated[Optional[str], typer.Option("--context", metavar="C", help="of --from-cluster")] = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    said: OutputFlags,
 ) -> None:
     """List the images that files or a cluster name, each with why and where."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
 
     def verb() -> None:
         if not paths and not from_cluster:

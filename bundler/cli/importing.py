@@ -11,7 +11,7 @@ import typer
 
 from bundler.cli.app import app
 from loader.cli.console import Console, run
-from loader.cli.options import JsonOption, Quiet, Verbose
+from loader.cli.options import OutputFlags
 
 
 @app.command("import")
@@ -25,12 +25,11 @@ def import_command(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="the config to write")] = Path(
         "bundle.yaml"
     ),
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    said: OutputFlags,
 ) -> None:
     """Write a config from another tool's; what has no counterpart is listed."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
     raise typer.Exit(run(console, lambda: _import(console, file, registry, output)))
 
 

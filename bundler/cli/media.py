@@ -10,10 +10,10 @@ from typing import Annotated, Optional
 import typer
 
 from bundler.cli.app import app
-from bundler.cli.options import KeyOption, Passphrase, SignerOption, given_signer
+from bundler.cli.options import SigningFlags
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
-from loader.cli.options import JsonOption, Quiet, Verbose
+from loader.cli.options import OutputFlags
 
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="a new or empty folder for the discs")]
 
@@ -34,19 +34,16 @@ def media_command(
     loader: Annotated[
         Optional[str], typer.Option("--loader", metavar="FILE|none", help="put this airgap-loader.pyz on every disc")
     ] = None,
-    key: KeyOption = None,
-    signer: SignerOption = None,
-    passphrase_file: Passphrase = None,
     iso: Annotated[bool, typer.Option("--iso", help="ISO images instead of folders")] = False,
     check: Annotated[
         Optional[Path], typer.Option("--check", metavar="DEVICE|DIR|ISO", help="compare a burned disc with its lists")
     ] = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    signing: SigningFlags,
+    said: OutputFlags,
 ) -> None:
     """Write the media set of BUNDLE: one folder or ISO image per disc. Or --check a burned one."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
 
     def verb() -> None:
         if check is not None:
@@ -58,7 +55,7 @@ def media_command(
             return
         if bundle is None or output is None:
             raise ConfigError("media needs BUNDLE and -o DIR", hint="airgap-bundler media BUNDLE -o DIR --medium dvd")
-        _make(console, bundle, output, (medium, volume_size, parity, loader, iso), (key, signer, passphrase_file))
+        _make(console, bundle, output, (medium, volume_size, parity, loader, iso), signing)
 
     raise typer.Exit(run(console, verb))
 
@@ -68,7 +65,7 @@ def _make(
     bundle: Path,
     output: Path,
     wanted: tuple[Optional[str], Optional[str], int, Optional[str], bool],
-    keys: tuple[Optional[str], Optional[str], Optional[Path]],
+    signing: SigningFlags,
 ) -> None:
     from bundler.iso import find_xorriso
     from bundler.media import MediaOptions, MediaPorts, make_media
@@ -77,14 +74,13 @@ def _make(
     medium, volume_size, parity, loader, iso = wanted
     if (medium is None) == (volume_size is None):
         raise ConfigError("give one of --medium and --volume-size", hint="--medium dvd, or --volume-size 25GB")
-    uri, label, passphrase_file = keys
-    if iso and uri is None:
+    if iso and signing.key is None:
         raise ConfigError(
             "--iso needs --key",
             why="signatures stand on the discs and can't be added to an image",
             hint="without a key: media -o SETDIR, then sign or attach-signature SETDIR, then iso SETDIR",
         )
-    signer = given_signer(uri, label, passphrase_file) if uri else None
+    signer = signing.open()
     options = MediaOptions(
         capacity_of(medium) if medium is not None else parse_size(volume_size or ""),
         parity,
@@ -121,12 +117,11 @@ def _check(console: Console, source: Path) -> None:
 def iso_command(
     folder: Annotated[Path, typer.Argument(metavar="SETDIR", help="the folder of a signed set")],
     output: Output,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    said: OutputFlags,
 ) -> None:
     """Write the ISO images of a signed set."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
 
     def verb() -> None:
         from bundler.iso import find_xorriso

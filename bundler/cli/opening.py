@@ -1,13 +1,13 @@
 """What ``build`` and ``plan`` open in the same way: the config as the options narrow it, and the images' sources."""
 
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
-# ruff: noqa: FA100
 
 import contextlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -29,11 +29,18 @@ RewriteIndex = Annotated[
 ]
 
 
-def chosen_config(path: Path, platforms: Optional[list[str]], rewrite: bool) -> "BuildConfig":
-    """Read the config; ``platforms`` from the command line win over all of its own."""
-    from bundler.config import load_config, narrowed
+@dataclass(frozen=True)
+class PlatformFlags:
+    """Which platforms of the images; those from the command line win over all of the config's own."""
 
-    return narrowed(load_config(path), platforms or (), rewrite=rewrite)
+    platform: PlatformOption = None
+    rewrite_index: RewriteIndex = False
+
+    def config(self, path: Path) -> "BuildConfig":
+        """Read the config as they narrow it."""
+        from bundler.config import load_config, narrowed
+
+        return narrowed(load_config(path), self.platform or (), rewrite=self.rewrite_index)
 
 
 def tell_names(console: Console, config: "BuildConfig") -> None:

@@ -7,6 +7,7 @@ import enum
 import getpass
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -16,6 +17,7 @@ from loader.bundle.errors import ConfigError
 from loader.cli.options import now
 
 if TYPE_CHECKING:
+    from bundler.lock import Lock
     from loader.signing import Signer
 
 KEY_HELP = "signing key: a path, file:PATH, env:VARIABLE or pkcs11:URI"
@@ -30,6 +32,13 @@ Passphrase = Annotated[
 ]
 
 
+LockedOption = Annotated[bool, typer.Option("--locked", help="any change of the lock is an error")]
+UpdateOption = Annotated[
+    Optional[list[str]], typer.Option("--update", metavar="IMAGE", help="resolve this image anew (repeatable)")
+]
+UpdateAll = Annotated[bool, typer.Option("--update-all", help="resolve every image anew")]
+
+
 class Also(str, enum.Enum):
     """Further forms of a signature."""
 
@@ -40,6 +49,46 @@ AlsoOption = Annotated[
     Optional[list[Also]],
     typer.Option("--also", help="sigstore: a Sigstore bundle over the archive, for cosign verify-blob"),
 ]
+
+
+@dataclass(frozen=True)
+class SigningFlags:
+    """The key that signs, if there is one here."""
+
+    key: KeyOption = None
+    signer: SignerOption = None
+    passphrase_file: Passphrase = None
+
+    def open(self) -> Optional["Signer"]:
+        """Open the key; what it is locked with is asked for where there is a terminal."""
+        return given_signer(self.key, self.signer, self.passphrase_file) if self.key is not None else None
+
+
+@dataclass(frozen=True)
+class LockFlags:
+    """What may move in the lock."""
+
+    locked: LockedOption = False
+    update: UpdateOption = None
+    update_all: UpdateAll = False
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything was said of the lock."""
+        return self.locked or bool(self.update) or self.update_all
+
+    def require_sense(self) -> None:
+        """Raise ``ConfigError`` where one excludes the other."""
+        if self.locked and (self.update or self.update_all):
+            raise ConfigError("--locked and --update exclude each other")
+
+    def unlocked(self, lock: "Lock") -> "Lock":
+        """Return ``lock`` without what is resolved anew."""
+        from bundler.lock import unlocked
+
+        return unlocked(lock, tuple(self.update or ()), everything=self.update_all)
+
+
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the archive NAME-VERSION.tar.zst")]
 
 

@@ -15,23 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from bundler.cli.app import app
-from bundler.cli.opening import PlatformOption, RewriteIndex, chosen_config, opened_sources, tell_names
-from bundler.cli.options import source_date
+from bundler.cli.opening import PlatformFlags, opened_sources, tell_names
+from bundler.cli.options import LockFlags, source_date
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
 from loader.cli.main import nothing_to_collect
-from loader.cli.options import (
-    AccessFlags,
-    Authfile,
-    CaFile,
-    CertDir,
-    Jobs,
-    JsonOption,
-    PlainHttp,
-    Quiet,
-    TlsVerify,
-    Verbose,
-)
+from loader.cli.options import AccessFlags, Jobs, OutputFlags
 
 if TYPE_CHECKING:
     from bundler.config import BuildConfig
@@ -44,6 +33,18 @@ if TYPE_CHECKING:
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Wish:
+    """What was asked of a config."""
+
+    media: list[str]
+    diff: bool
+    jobs: int
+    lock: LockFlags
+    platforms: PlatformFlags
+    access: AccessFlags
+
+
 @app.command("plan")
 def plan_command(
     subject: Annotated[Path, typer.Argument(metavar="CONFIG|BUNDLE", help="bundle.yaml, or an archive")],
@@ -51,39 +52,27 @@ def plan_command(
         Optional[list[str]], typer.Option("--medium", metavar="M", help="count discs of this medium (repeatable)")
     ] = None,
     diff: Annotated[bool, typer.Option("--diff", help="ask upstream what moved since the lock")] = False,
-    locked: Annotated[bool, typer.Option("--locked", help="any change of the lock is an error")] = False,
-    update: Annotated[
-        Optional[list[str]], typer.Option("--update", metavar="IMAGE", help="resolve this image anew (repeatable)")
-    ] = None,
-    update_all: Annotated[bool, typer.Option("--update-all", help="resolve every image anew")] = False,
-    platform: PlatformOption = None,
-    rewrite_index: RewriteIndex = False,
+    *,
+    lock: LockFlags,
+    platforms: PlatformFlags,
     jobs: Jobs = 16,
-    authfile: Authfile = None,
-    cert_dir: CertDir = None,
-    tls_verify: TlsVerify = None,
-    plain_http: PlainHttp = False,
-    ca_file: CaFile = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    access: AccessFlags,
+    output: OutputFlags,
 ) -> None:
     """Print images, sizes, mirrors, documents and discs; write nothing but the lock."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
-    flags = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
-    moves = (locked, tuple(update or ()), update_all)
+    console = output.console()
 
     def verb() -> None:
-        if _is_archive(subject):
-            if diff or any(moves) or platform or rewrite_index:
-                raise ConfigError(
-                    f"{subject} is an archive: it has no lock", hint="give the config for --diff and --update"
-                )
-            _plan_archive(console, subject, medium or [])
-        else:
-            wanted = (subject, platform, rewrite_index)
+        media = medium or []
+        if not _is_archive(subject):
             with nothing_to_collect():
-                _plan_config(console, wanted, (medium or [], diff, jobs), moves, flags)
+                _plan_config(console, subject, _Wish(media, diff, jobs, lock, platforms, access))
+            return
+        if diff or lock.moves or platforms.platform or platforms.rewrite_index:
+            raise ConfigError(
+                f"{subject} is an archive: it has no lock", hint="give the config for --diff and --update"
+            )
+        _plan_archive(console, subject, media)
 
     raise typer.Exit(run(console, verb))
 
@@ -107,37 +96,28 @@ def _plan_archive(console: Console, path: Path, media: list[str]) -> None:
     console.document({**plan_document(plan, space, changes=(), moved=None), "normalised": [], "source": "bundle"})
 
 
-def _plan_config(
-    console: Console,
-    wanted: tuple[Path, Optional[list[str]], bool],
-    wishes: tuple[list[str], bool, int],
-    moves: tuple[bool, tuple[str, ...], bool],
-    flags: AccessFlags,
-) -> None:
+def _plan_config(console: Console, path: Path, wish: _Wish) -> None:
     from bundler.compose import compose
-    from bundler.lock import changes, lock_path, read_lock, require_unchanged, unlocked, write_lock
+    from bundler.lock import changes, lock_path, read_lock, require_unchanged, write_lock
     from bundler.plan import composed, make_plan
     from bundler.planpage import diff_lines, normalised_names, plan_document, plan_lines
     from bundler.render.documents import pinned_manifests
     from bundler.render.model import PinnedImage
     from bundler.signed import signed_lines
 
-    media, diff, jobs = wishes
-    locked, update, update_all = moves
-    if locked and (update or update_all):
-        raise ConfigError("--locked and --update exclude each other")
-    config = chosen_config(*wanted)
-    lock_file = lock_path(wanted[0])
+    wish.lock.require_sense()
+    config = wish.platforms.config(path)
+    lock_file = lock_path(path)
     before = read_lock(lock_file)
-    lock = unlocked(before, update, everything=update_all)
+    lock = wish.lock.unlocked(before)
     tell_names(console, config)
-    moved, resolved, asked = _found(console, config, lock, flags, (diff, jobs))
+    moved, resolved, asked = _found(console, config, lock, wish)
     planned = compose(config, lock, resolved, (), now=source_date())
     changed = changes(before, planned.lock)
-    if locked:
+    if wish.lock.locked:
         require_unchanged(changed)
-    plan = make_plan(composed(planned), media)
-    space = _space(plan, config.images, wanted[0])
+    plan = make_plan(composed(planned), wish.media)
+    space = _space(plan, config.images, path)
     names = [
         PinnedImage(image.source, image.tag, image.digest, image.repository, image.rewritten)
         for image in planned.manifest.images
@@ -160,17 +140,17 @@ def _plan_config(
 
 
 def _found(
-    console: Console, config: "BuildConfig", lock: "Lock", flags: AccessFlags, wishes: tuple[bool, int]
+    console: Console, config: "BuildConfig", lock: "Lock", wish: _Wish
 ) -> "tuple[Optional[Sequence[tuple[str, str, str]]], Sequence[ResolvedImage], bool]":
     """What moved upstream if that is asked for, the images as lock or registry know them, and if any was asked."""
     from bundler.gather import gather
     from bundler.remembered import from_lock, is_remembered
     from bundler.upstream import moved_upstream
 
-    diff, jobs = wishes
+    jobs = wish.jobs
     with contextlib.ExitStack() as stack:
-        sources = functools.cache(lambda: stack.enter_context(opened_sources(console, config, flags)))
-        if diff or not all(is_remembered(image, lock) for image in config.images):
+        sources = functools.cache(lambda: stack.enter_context(opened_sources(console, config, wish.access)))
+        if wish.diff or not all(is_remembered(image, lock) for image in config.images):
             sources()
         else:
             # Nothing to wait for, and nothing is opened unless the lock lacks something after all.
@@ -179,7 +159,7 @@ def _found(
         def outside(image: "ConfigImage", digest: Optional[str]) -> "ImageSource":
             return sources().open(image, digest)
 
-        moved = moved_upstream(config.images, lock, outside, jobs=jobs) if diff else None
+        moved = moved_upstream(config.images, lock, outside, jobs=jobs) if wish.diff else None
         return (
             moved,
             gather(config.images, lock, from_lock(lock, outside), jobs=jobs),

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from bundler.cli.app import app
-from loader.cli.console import Console, run
-from loader.cli.options import JsonOption, Quiet, Verbose
+from loader.cli.console import run
+from loader.cli.options import OutputFlags
 
 
 @app.command("report")
@@ -18,12 +18,11 @@ def report_command(
         Path, typer.Argument(metavar="BUNDLE", help="an archive, its .head.tar, or one disc of a media set")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="the page to write")],
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    said: OutputFlags,
 ) -> None:
     """Write the page of a bundle: what is inside, its sizes, what is shared, what each document does."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
 
     def verb() -> None:
         from bundler.output import write_file

@@ -10,8 +10,8 @@ import typer
 from bundler.cli.app import app
 from bundler.cli.options import KEY_HELP, AlsoOption, Passphrase, SignerOption, given_signer
 from loader.bundle.errors import ConfigError
-from loader.cli.console import Console, run
-from loader.cli.options import JsonOption, Quiet, Verbose
+from loader.cli.console import run
+from loader.cli.options import OutputFlags
 
 Signable = Annotated[
     Path, typer.Argument(metavar="BUNDLE|SETDIR", help="the archive, or the folder that media wrote its discs to")
@@ -23,14 +23,13 @@ def keygen(
     name: Annotated[str, typer.Argument(metavar="NAME", help="NAME.key and NAME.pub")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="folder for both")] = Path(),
     passphrase_file: Passphrase = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    said: OutputFlags,
 ) -> None:
     """Make an ECDSA P-256 key pair; print the fingerprint for the paper slip."""
     from bundler.sign import write_key_pair
 
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
 
     def verb() -> None:
         private, public, key = write_key_pair(name, output, passphrase_file)
@@ -49,15 +48,14 @@ def sign(
     signer: SignerOption = None,
     passphrase_file: Passphrase = None,
     also: AlsoOption = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    said: OutputFlags,
 ) -> None:
     """Add a further signature: as a file beside the bundle, or onto every disc of a media set's folder."""
     from bundler.setsign import sign_set
     from bundler.sign import sign_bundle
 
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
 
     def verb() -> None:
         private = given_signer(key, signer, passphrase_file)
@@ -66,7 +64,8 @@ def sign(
         signed = sign_set(bundle, private) if bundle.is_dir() else sign_bundle(bundle, private, sigstore=bool(also))
         for path in signed:
             console.result("signed", f"{path} by {private.label} ({private.public.fingerprint})")
-        console.document({"fingerprint": private.public.fingerprint, "paths": [str(path) for path in signed]})
+        paths = [str(path) for path in signed]
+        console.document({"fingerprint": private.public.fingerprint, "paths": paths, "signer": private.label})
 
     raise typer.Exit(run(console, verb))
 
@@ -77,16 +76,15 @@ def attach_signature_command(
     signature: Annotated[Path, typer.Argument(metavar="SIG", help="a raw detached signature")],
     signer: Annotated[str, typer.Option("--signer", metavar="NAME", help="label of the signature")],
     public_key: Annotated[Path, typer.Option("--public-key", metavar="PUB", help="the key it must verify under")],
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    said: OutputFlags,
 ) -> None:
     """Store a signature that was made elsewhere (HSM, openssl dgst -sign), once it verifies."""
     from bundler.setsign import attach_set_signature
     from loader.attach import Signature, attach_signature, check_label
     from loader.signing import CryptographyCheck
 
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
 
     def verb() -> None:
         if bundle.is_dir():
@@ -97,6 +95,6 @@ def attach_signature_command(
             paths = [attach_signature([bundle], given, CryptographyCheck())]
         for path in paths:
             console.result("attached", str(path))
-        console.document({"paths": [str(path) for path in paths]})
+        console.document({"paths": [str(path) for path in paths], "signer": signer})
 
     raise typer.Exit(run(console, verb))

@@ -12,7 +12,7 @@ import typer
 from bundler.cli.app import app
 from loader.bundle.errors import ConfigError, StorageError
 from loader.cli.console import Console, run
-from loader.cli.options import JsonOption, Quiet, Verbose
+from loader.cli.options import OutputFlags
 
 
 @app.command("init")
@@ -27,12 +27,11 @@ def init_command(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="the config to write")] = Path(
         "bundle.yaml"
     ),
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    said: OutputFlags,
 ) -> None:
     """Write a commented config; with --rook its images are the release's own."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
     raise typer.Exit(run(console, lambda: _list(console) if listing else _init(console, rook, registry, output)))
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Optional
 import typer
 
 from loader.cli.app import app
-from loader.cli.console import Console, run
-from loader.cli.options import Crypto, CryptoOption, JsonOption, Quiet, Verbose
+from loader.cli.console import run
+from loader.cli.options import Crypto, CryptoOption, OutputFlags
 
 
 @app.command("attach-signature")
@@ -25,12 +25,11 @@ def attach_signature_command(
         Optional[Path], typer.Option("-o", "--output", metavar="DIR", help="store it there, not beside SOURCE")
     ] = None,
     crypto: CryptoOption = Crypto.auto,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    said: OutputFlags,
 ) -> None:
     """Check a signature over the bundle's SHA256SUMS (openssl dgst -sign) and store it beside; policies count it."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
 
     def verb() -> None:
         from loader.attach import Signature, attach_signature

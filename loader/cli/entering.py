@@ -3,6 +3,7 @@
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 
 import contextlib
+import dataclasses
 import getpass
 import os
 import sys
@@ -12,17 +13,10 @@ import typer
 
 from loader.bundle.errors import ConfigError
 from loader.cli.app import app
-from loader.cli.console import Console, run
+from loader.cli.console import run
 from loader.cli.options import (
     AccessFlags,
-    Authfile,
-    CaFile,
-    CertDir,
-    JsonOption,
-    PlainHttp,
-    Quiet,
-    TlsVerify,
-    Verbose,
+    OutputFlags,
     home,
     open_registries,
 )
@@ -37,17 +31,12 @@ def login(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="read the password from stdin (default: ask on the terminal)")
     ] = False,
-    authfile: Authfile = None,
-    cert_dir: CertDir = None,
-    tls_verify: TlsVerify = None,
-    plain_http: PlainHttp = False,
-    ca_file: CaFile = None,
-    as_json: JsonOption = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    *,
+    access: AccessFlags,
+    output: OutputFlags,
 ) -> None:
     """Try a login and keep it in the auth file, as skopeo and podman do."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
 
     def verb() -> None:
         from loader.oci.environment import AccessOptions, Environment
@@ -57,9 +46,9 @@ def login(
         target = RegistryTarget.parse(registry)
         credential = make_credential(user, _password(password_stdin))
         environment = Environment.from_mapping(os.environ, home=home(), uid=os.getuid())
-        path = login_file(AccessOptions(authfile=authfile), environment)
+        path = login_file(AccessOptions(authfile=access.authfile), environment)
         # The file is about to be written: that it is not there yet is no fault of the options.
-        flags = AccessFlags(None, cert_dir, tls_verify, plain_http, ca_file)
+        flags = dataclasses.replace(access, authfile=None)
         with contextlib.closing(open_registries(flags, console.detail, kept_logins=False)) as registries:
             if registries.answers_anyone(target.host):
                 console.note(

@@ -15,21 +15,14 @@ from loader.bundle.errors import ConfigError
 from loader.cli.app import app
 from loader.cli.console import Console, run
 from loader.cli.options import (
-    Crypto,
-    CryptoOption,
     FilledSource,
     ImageGlobs,
-    JsonOption,
-    Quiet,
-    Signatures,
-    StateOption,
-    TrustOption,
-    Verbose,
-    make_trust,
-    state_folder,
+    OutputFlags,
+    StateFlags,
+    TrustFlags,
 )
-from loader.cli.prompt import NoPrompt, can_ask
-from loader.cli.staging import StageOption, staged
+from loader.cli.prompt import can_ask
+from loader.cli.staging import DriveFlags, staged
 
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust, VerifiedBundle
@@ -75,28 +68,24 @@ def extract(
     platform: Annotated[
         Optional[str], typer.Option("--platform", metavar="P", help="only this one, such as linux/arm64")
     ] = None,
-    trust: TrustOption = None,
-    signature: Signatures = None,
-    crypto: CryptoOption = Crypto.auto,
-    no_prompt: NoPrompt = False,
-    stage: StageOption = None,
-    state: StateOption = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    trust: TrustFlags,
+    drive: DriveFlags,
+    state: StateFlags,
+    said: OutputFlags,
 ) -> None:
     """Write verified images for skopeo, podman, containerd and k3s, or the documents."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
 
     def verb() -> None:
         from loader.filling import open_filled
 
         wish = _Wish(output, tuple(image or ()), documents, registry, kind, platform)
         _require_sense(wish)
-        given = make_trust(trust, crypto)
-        taken = _taken(console, source, given, (stage, output), no_prompt=no_prompt)
-        with open_filled(taken, given, signatures=signature or (), say=console.note) as filled:
-            _tell(console, filled.bundle, state)
+        given = trust.read()
+        taken = _taken(console, source, given, drive, output)
+        with open_filled(taken, given, signatures=trust.signatures, say=console.note) as filled:
+            _tell(console, filled.bundle, state.folder())
             paths = _write(console, filled, wish)
             lines = _lines(filled.bundle) if wish.documents else ()
         _remove_copy(taken, source, output)
@@ -110,34 +99,27 @@ def extract(
     raise typer.Exit(run(console, verb))
 
 
-def _tell(console: Console, bundle: "VerifiedBundle", state: Optional[Path]) -> None:
+def _tell(console: Console, bundle: "VerifiedBundle", state: Path) -> None:
     """Say what is no reason to refuse."""
     from loader.history import History
     from loader.verdict import replay_line
 
-    console.note("replay", replay_line(bundle, History(state_folder(state))))
+    console.note("replay", replay_line(bundle, History(state)))
     for warning in bundle.warnings:
         console.note("warning", warning)
 
 
-def _taken(
-    console: Console,
-    source: list[Path],
-    trust: "Trust",
-    where: tuple[Optional[Path], Path],
-    *,
-    no_prompt: bool,
-) -> list[Path]:
+def _taken(console: Console, source: list[Path], trust: "Trust", drive: DriveFlags, output: Path) -> list[Path]:
     """What to read: discs of one drive are copied first, to ``--stage`` or beside what is written."""
     from loader.media.opendrive import is_enough
     from loader.media.places import bundle_groups, is_disc
 
-    stage, output = where
-    if stage is None and can_ask(no_prompt=no_prompt):
+    stage = drive.stage
+    if stage is None and can_ask(no_prompt=drive.no_prompt):
         discs = [group for group in bundle_groups(source) if is_disc(group[0])]
         if discs and not is_enough(discs[0], trust):
             stage = _copy_folder(output)
-    return staged(console, source, trust, stage, no_prompt=no_prompt)
+    return staged(console, source, trust, stage, no_prompt=drive.no_prompt)
 
 
 def _copy_folder(output: Path) -> Path:

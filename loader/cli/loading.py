@@ -4,61 +4,39 @@
 # ruff: noqa: FA100
 
 import contextlib
-import os
 import shlex
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from loader.bundle.errors import ConfigError, StorageError
+from loader.bundle.errors import ConfigError
 from loader.cli.app import app
+from loader.cli.clusteroptions import ClusterFlags, scratch_folder
 from loader.cli.console import Console, run
-from loader.cli.nodeoptions import takes_node_options
+from loader.cli.nodeoptions import NodeFlags
 from loader.cli.options import (
     AccessFlags,
-    AllowOlder,
-    Authfile,
-    CaFile,
-    CertDir,
-    Crypto,
-    CryptoOption,
     FilledSource,
     ImageGlobs,
-    Jobs,
-    JsonOption,
-    LimitRate,
-    PlainHttp,
-    Quiet,
-    Reason,
-    Signatures,
-    StateOption,
-    TlsVerify,
-    TrustOption,
-    Verbose,
+    ImportFlags,
+    OutputFlags,
+    TransferFlags,
+    TrustFlags,
     log_file,
-    make_trust,
     open_audit,
     open_registries,
-    override_reason,
-    state_folder,
     utc_now,
     who,
 )
 from loader.cli.prompt import NoPrompt, drive_options
-from loader.cli.site import Allowed
-from loader.cli.staging import StageOption, staged
+from loader.cli.staging import DriveFlags, staged
 from loader.cli.storing import Place, ToOption, push_to_storage
 from loader.cli.timeouts import Timeout, seconds
 
 if TYPE_CHECKING:
-    from loader.cluster.kubectl import Call, Kubectl
     from loader.loadstate import LoadOptions, State
-    from loader.nodes import NodeOptions
     from loader.systemlog import Audit
 
 
@@ -69,9 +47,6 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="print the whole effect,
 Only = Annotated[
     Optional[str], typer.Option("--only", metavar="mirrors,manifests,rook", help="apply only these documents")
 ]
-Kubeconfig = Annotated[Optional[Path], typer.Option("--kubeconfig", metavar="F", help="kubeconfig file")]
-Context = Annotated[Optional[str], typer.Option("--context", metavar="C", help="context of the kubeconfig")]
-Yes = Annotated[bool, typer.Option("--yes", help="answer the question before the cluster changes")]
 ReportDir = Annotated[Path, typer.Option("--report", metavar="DIR", help="folder for the report")]
 NoApply = Annotated[bool, typer.Option("--no-apply", help="push only; write the documents and print the oc lines")]
 
@@ -83,65 +58,51 @@ class _Run:
     audit: "Audit"
     console: Console
     source: list[Path]
-    trust: Optional[Path]
-    signatures: list[Path]
-    crypto: Crypto
-    state: Optional[Path]
+    trust: TrustFlags
+    imports: ImportFlags
+    drive: DriveFlags
     access: AccessFlags
+    cluster: ClusterFlags
     report: Path
     options: "LoadOptions"
-    kubeconfig: Optional[Path] = None
-    context: Optional[str] = None
-    yes: bool = False
     documents_only: bool = False
-    no_prompt: bool = False
-    stage: Optional[Path] = None
 
 
 @app.command("load")
-@takes_node_options
 def load_command(
     source: FilledSource,
-    trust: TrustOption = None,
     registry: RegistryOption = None,
     no_apply: NoApply = False,
     dry_run: DryRun = False,
     only: Only = None,
-    nodes: Optional["NodeOptions"] = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    *,
+    nodes: NodeFlags,
+    cluster: ClusterFlags,
     timeout: Timeout = None,
-    yes: Yes = False,
     report: ReportDir = Path(),
-    signature: Signatures = None,
-    crypto: CryptoOption = Crypto.auto,
-    no_prompt: NoPrompt = False,
-    stage: StageOption = None,
-    state: StateOption = None,
-    allow_older: AllowOlder = False,
-    reason: Reason = None,
-    jobs: Jobs = 3,
-    limit_rate: LimitRate = None,
-    authfile: Authfile = None,
-    cert_dir: CertDir = None,
-    tls_verify: TlsVerify = None,
-    plain_http: PlainHttp = False,
-    ca_file: CaFile = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    trust: TrustFlags,
+    drive: DriveFlags,
+    imports: ImportFlags,
+    access: TransferFlags,
+    output: OutputFlags,
 ) -> None:
     """Verify, preflight, push, apply, report. A second run changes nothing."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
     audit = open_audit("load", source)
 
     def verb() -> None:
-        how = {"only": _only(only), "override": override_reason(allow_older, reason), "timeout": seconds(timeout)}
-        where = {"registry": registry, "nodes": nodes, "access": cluster_options(kubeconfig, context, state)}
-        options = _options(apply=not no_apply, dry_run=dry_run, jobs=jobs, **where, **how)
-        access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
-        given = (console, source, trust, signature or [], crypto, state, access, report, options)
-        _carry_out(_Run(audit, *given, kubeconfig, context, yes, no_apply, no_prompt, stage))
+        options = _options(
+            registry=registry,
+            apply=not no_apply,
+            dry_run=dry_run,
+            jobs=access.jobs,
+            only=_only(only),
+            nodes=nodes.chosen(),
+            override=imports.override(),
+            timeout=seconds(timeout),
+            access=_typed_again(cluster, imports),
+        )
+        _carry_out(_Run(audit, console, source, trust, imports, drive, access, cluster, report, options, no_apply))
 
     raise typer.Exit(run(console, verb, audit))
 
@@ -149,87 +110,54 @@ def load_command(
 @app.command("push")
 def push_command(
     source: FilledSource,
-    trust: TrustOption = None,
     registry: RegistryOption = None,
     to: ToOption = None,
     dry_run: DryRun = False,
     image: ImageGlobs = None,
     report: ReportDir = Path(),
-    signature: Signatures = None,
-    crypto: CryptoOption = Crypto.auto,
-    no_prompt: NoPrompt = False,
-    stage: StageOption = None,
-    state: StateOption = None,
-    allow_older: AllowOlder = False,
-    reason: Reason = None,
-    jobs: Jobs = 3,
-    limit_rate: LimitRate = None,
-    authfile: Authfile = None,
-    cert_dir: CertDir = None,
-    tls_verify: TlsVerify = None,
-    plain_http: PlainHttp = False,
-    ca_file: CaFile = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    trust: TrustFlags,
+    drive: DriveFlags,
+    imports: ImportFlags,
+    access: TransferFlags,
+    output: OutputFlags,
 ) -> None:
     """The first half of load: verify and push."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
     audit = open_audit("push", source)
 
     def verb() -> None:
-        override = override_reason(allow_older, reason)
+        images, override = tuple(image or ()), imports.override()
         if to is not None:
-            place = Place(to, registry, tuple(image or ()), dry_run, override, report)
-            folder = state_folder(state)
-            push_to_storage(console, source, make_trust(trust, crypto), place, folder, signature or (), audit)
+            place = Place(to, registry, images, dry_run, override, report)
+            push_to_storage(console, source, trust.read(), place, imports.folder(), trust.signatures, audit)
             return
-        options = _options(
-            registry=registry,
-            apply=False,
-            dry_run=dry_run,
-            jobs=jobs,
-            images=tuple(image or ()),
-            override=override,
-        )
-        access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file, limit_rate)
-        given = (console, source, trust, signature or [], crypto, state, access, report, options)
-        _carry_out(_Run(audit, *given, no_prompt=no_prompt, stage=stage))
+        chosen = {"images": images, "override": override, "jobs": access.jobs}
+        options = _options(registry=registry, apply=False, dry_run=dry_run, **chosen)
+        _carry_out(_Run(audit, console, source, trust, imports, drive, access, ClusterFlags(), report, options))
 
     raise typer.Exit(run(console, verb, audit))
 
 
 @app.command("apply")
-@takes_node_options
 def apply_command(
     source: FilledSource,
-    trust: TrustOption = None,
     registry: RegistryOption = None,
     dry_run: DryRun = False,
     only: Only = None,
-    nodes: Optional["NodeOptions"] = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    *,
+    nodes: NodeFlags,
+    cluster: ClusterFlags,
     timeout: Timeout = None,
-    yes: Yes = False,
     report: ReportDir = Path(),
-    signature: Signatures = None,
-    crypto: CryptoOption = Crypto.auto,
+    trust: TrustFlags,
     no_prompt: NoPrompt = False,
-    state: StateOption = None,
-    allow_older: AllowOlder = False,
-    reason: Reason = None,
-    authfile: Authfile = None,
-    cert_dir: CertDir = None,
-    tls_verify: TlsVerify = None,
-    plain_http: PlainHttp = False,
-    ca_file: CaFile = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    imports: ImportFlags,
+    access: AccessFlags,
+    output: OutputFlags,
 ) -> None:
     """The second half of load: check that every digest is in the registry, then apply."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
     audit = open_audit("apply", source)
 
     def verb() -> None:
@@ -238,14 +166,13 @@ def apply_command(
             push=False,
             dry_run=dry_run,
             only=_only(only),
-            nodes=nodes,
-            override=override_reason(allow_older, reason),
+            nodes=nodes.chosen(),
+            override=imports.override(),
             timeout=seconds(timeout),
-            access=cluster_options(kubeconfig, context, state),
+            access=_typed_again(cluster, imports),
         )
-        access = AccessFlags(authfile, cert_dir, tls_verify, plain_http, ca_file)
-        given = (console, source, trust, signature or [], crypto, state, access, report, options)
-        _carry_out(_Run(audit, *given, kubeconfig, context, yes, no_prompt=no_prompt))
+        drive = DriveFlags(no_prompt)
+        _carry_out(_Run(audit, console, source, trust, imports, drive, access, cluster, report, options))
 
     raise typer.Exit(run(console, verb, audit))
 
@@ -253,10 +180,7 @@ def apply_command(
 def _options(**given: Any) -> "LoadOptions":
     from loader.loadstate import LoadOptions
 
-    options = LoadOptions(**given)
-    if options.nodes is not None:
-        options.nodes.check()
-    return options
+    return LoadOptions(**given)
 
 
 def _only(text: Optional[str]) -> tuple[str, ...]:
@@ -269,9 +193,9 @@ def _only(text: Optional[str]) -> tuple[str, ...]:
     return names
 
 
-def cluster_options(kubeconfig: Optional[Path], context: Optional[str], state: Optional[Path]) -> str:
+def _typed_again(cluster: ClusterFlags, imports: ImportFlags) -> str:
     """The options that a rollback must be given again, as a person types them."""
-    given = (("--kubeconfig", kubeconfig), ("--context", context), ("--state", state))
+    given = (("--kubeconfig", cluster.kubeconfig), ("--context", cluster.context), ("--state", imports.state))
     return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value is not None)
 
 
@@ -285,7 +209,7 @@ def _carry_out(given: _Run) -> None:
     from loader.vault import Vault
 
     console, options = given.console, given.options
-    folder = state_folder(given.state)
+    folder = given.imports.folder()
     if not options.dry_run:
         console.open_log(log_file(folder))
     registries = open_registries(given.access, console.detail)
@@ -293,22 +217,22 @@ def _carry_out(given: _Run) -> None:
     with contextlib.closing(registries), scratch_folder() as scratch:
         ports = LoadPorts(
             registries=registries,
-            kubectl=lambda: make_kubectl(console, given.kubeconfig, given.context, scratch),
+            kubectl=lambda: given.cluster.kubectl(console, scratch),
             history=History(folder),
             say=console.result,
             note=console.note,
             progress=console.progress,
-            confirm=(lambda _: None) if given.yes else console.confirm,
+            confirm=(lambda _: None) if given.cluster.yes else console.confirm,
             now=utc_now,
             report=report,
             imports=ImportLog(folder),
             verified=given.audit.verified,
             clock=Clock(),
-            drive=drive_options(console, no_prompt=given.no_prompt, folder=folder),
+            drive=drive_options(console, no_prompt=given.drive.no_prompt, folder=folder),
         )
-        trust = make_trust(given.trust, given.crypto)
-        source = staged(console, given.source, trust, given.stage, no_prompt=given.no_prompt)
-        state = load(source, trust, options, ports, signatures=given.signatures)
+        trust = given.trust.read()
+        source = staged(console, given.source, trust, given.drive.stage, no_prompt=given.drive.no_prompt)
+        state = load(source, trust, options, ports, signatures=given.trust.signatures)
     _conclude(given, state, report.record)
 
 
@@ -340,43 +264,3 @@ def _by_hand(given: _Run, state: "State") -> None:
     lines = oc_lines(at_place(item.document, place) for item in state.documents)
     values = lines_by_hand({item.document.path: item.content for item in state.documents})
     given.console.text("\n".join([*lines, *values]))
-
-
-@contextlib.contextmanager
-def scratch_folder() -> Iterator[Callable[[], Path]]:
-    """A folder for kubectl's discovery cache, made once it is asked for: a dry run leaves nothing in the user's own."""
-    with contextlib.ExitStack() as stack:
-
-        def folder() -> Path:
-            try:
-                return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airgap-loader-")))
-            except OSError as error:
-                raise StorageError(
-                    "there is no folder for kubectl's cache",
-                    why=str(error),
-                    hint="set TMPDIR to one that can be written",
-                ) from error
-
-        yield folder
-
-
-def make_kubectl(
-    console: Console, kubeconfig: Optional[Path], context: Optional[str], scratch: Callable[[], Path]
-) -> "Kubectl":
-    """Return the user's oc or kubectl; its discovery cache goes to ``scratch``."""
-    from loader.cluster.kubectl import Kubectl, find_program
-    from loader.cluster.process import ProcessRunner
-
-    def trace(call: "Call") -> None:
-        console.detail(str(call))
-
-    path = os.environ.get("PATH")
-    return Kubectl(
-        find_program(lambda name: shutil.which(name, path=path)),
-        ProcessRunner(dict(os.environ)),
-        kubeconfig=kubeconfig,
-        context=context,
-        cache_dir=scratch(),
-        only_server=Allowed.server,
-        trace=trace,
-    )

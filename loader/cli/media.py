@@ -10,8 +10,8 @@ import typer
 
 from loader.bundle.errors import ConfigError
 from loader.cli.app import app
-from loader.cli.console import Console, run
-from loader.cli.options import Crypto, CryptoOption, JsonOption, Quiet, Source, TrustOption, Verbose, make_trust
+from loader.cli.console import run
+from loader.cli.options import KeyFlags, OutputFlags, Source
 from loader.cli.prompt import NoPrompt, drive_ports
 
 
@@ -19,15 +19,13 @@ from loader.cli.prompt import NoPrompt, drive_ports
 def join(
     source: Source,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="the archive to write")],
-    trust: TrustOption = None,
-    crypto: CryptoOption = Crypto.auto,
+    *,
+    trust: KeyFlags,
     no_prompt: NoPrompt = False,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    said: OutputFlags,
 ) -> None:
     """Put the archive together again from a media set, healed from parity; one drive is asked for disc after disc."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = said.console()
 
     def verb() -> None:
         from loader.media.drive import Drive
@@ -36,7 +34,7 @@ def join(
 
         if find_archive(source) is not None:
             raise ConfigError(f"{source[0]} is an archive already", hint="join takes the discs of a media set")
-        drive = Drive(source, make_trust(trust, crypto), drive_ports(console, no_prompt=no_prompt))
+        drive = Drive(source, trust.read(), drive_ports(console, no_prompt=no_prompt))
         with contextlib.closing(drive), console.progress("join", drive.media.archive.size) as on_bytes:
             for note in drive.discs.notes:
                 console.note("warning", note)

@@ -2,14 +2,15 @@
 
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 
-import functools
-import inspect
-from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from loader.nodes import NodeOptions
 
 
 class Mirrors(str, Enum):
@@ -54,43 +55,30 @@ MirrorScope = Annotated[
 ]
 
 
-_PARAMETERS = (
-    ("mirrors", MirrorsOption, Mirrors.cluster),
-    ("migrate_icsp", MigrateIcsp, False),
-    ("prune_mirrors", PruneMirrors, False),
-    ("cluster_ca", ClusterCa, None),
-    ("cluster_auth", ClusterAuth, None),
-    ("ceph_cluster", CephCluster, None),
-    ("mirror_scope", MirrorScope, None),
-)
+@dataclass(frozen=True)
+class NodeFlags:
+    """What nodes get, and which CephCluster."""
 
+    mirrors: MirrorsOption = Mirrors.cluster
+    migrate_icsp: MigrateIcsp = False
+    prune_mirrors: PruneMirrors = False
+    cluster_ca: ClusterCa = None
+    cluster_auth: ClusterAuth = None
+    ceph_cluster: CephCluster = None
+    mirror_scope: MirrorScope = None
 
-def takes_node_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give ``command`` the options of this module; it gets them as one :class:`loader.nodes.NodeOptions`, ``nodes``."""
-    signature = inspect.signature(command)
-    own = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
-        for name, annotation, default in _PARAMETERS
-    ]
-    spread = [each for one in signature.parameters.values() for each in (own if one.name == "nodes" else [one])]
-
-    @functools.wraps(command)
-    def taking(**given: Any) -> None:
+    def chosen(self) -> "NodeOptions":
+        """Return them for a load; raises ``ConfigError`` where they don't fit together."""
         from loader.nodes import NodeOptions
 
-        one = {name: given.pop(name) for name, _, _ in _PARAMETERS}
-        nodes = NodeOptions(
-            mirrors=one["mirrors"].value,
-            migrate_icsp=one["migrate_icsp"],
-            prune_mirrors=one["prune_mirrors"],
-            authority=one["cluster_ca"],
-            login=one["cluster_auth"],
-            ceph_cluster=one["ceph_cluster"],
-            mirror_scope=one["mirror_scope"] and one["mirror_scope"].value,
+        options = NodeOptions(
+            mirrors=self.mirrors.value,
+            migrate_icsp=self.migrate_icsp,
+            prune_mirrors=self.prune_mirrors,
+            authority=self.cluster_ca,
+            login=self.cluster_auth,
+            ceph_cluster=self.ceph_cluster,
+            mirror_scope=self.mirror_scope and self.mirror_scope.value,
         )
-        command(**given, nodes=nodes)
-
-    # typer reads both: the signature for the order and defaults, the annotations for the types.
-    taking.__dict__["__signature__"] = signature.replace(parameters=spread)
-    taking.__annotations__ = {each.name: each.annotation for each in spread}
-    return taking
+        options.check()
+        return options

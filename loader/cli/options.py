@@ -1,6 +1,7 @@
 """The options that several commands share, each with one meaning everywhere (cli.md)."""
 
-from __future__ import annotations
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
 
 import dataclasses
 import enum
@@ -19,6 +20,7 @@ import typer
 
 from loader import __version__
 from loader.bundle.errors import ConfigError
+from loader.cli.console import Console
 
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
@@ -91,6 +93,105 @@ LimitRate = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class OutputFlags:
+    """How a command speaks: every command takes these."""
+
+    as_json: JsonOption = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+
+    def console(self) -> Console:
+        """Return the console that speaks so."""
+        return Console(as_json=self.as_json, quiet=self.quiet, verbose=self.verbose)
+
+
+@dataclass(frozen=True)
+class KeyFlags:
+    """Whose signatures count, and who checks them."""
+
+    trust: TrustOption = None
+    crypto: CryptoOption = Crypto.auto
+
+    def read(self) -> "Trust":
+        """Read the trusted keys and choose the signature backend."""
+        from loader.bundle.verify import Trust
+        from loader.signing import find_check
+        from loader.trust import find_trust, load_trust
+
+        policy = load_trust(find_trust(str(self.trust) if self.trust else "", trust_places()))
+        return Trust(policy, find_check(self.crypto.value), utc_now())
+
+
+@dataclass(frozen=True)
+class TrustFlags(KeyFlags):
+    """The same, and signatures that stand elsewhere."""
+
+    signature: Signatures = None
+
+    @property
+    def signatures(self) -> list[Path]:
+        """The files of ``--signature``."""
+        return self.signature or []
+
+
+@dataclass(frozen=True)
+class StateFlags:
+    """Where this host keeps what it knows of earlier runs."""
+
+    state: StateOption = None
+
+    def folder(self) -> Path:
+        """``--state``, else ``airgap-loader`` under ``XDG_STATE_HOME`` or ``~/.local/state``."""
+        if self.state is not None:
+            return self.state
+        base = os.environ.get("XDG_STATE_HOME")
+        return (Path(base) if base else home() / ".local/state") / "airgap-loader"
+
+
+@dataclass(frozen=True)
+class ImportFlags(StateFlags):
+    """The same, and whether an older bundle is taken."""
+
+    allow_older: AllowOlder = False
+    reason: Reason = None
+
+    def override(self) -> Optional[str]:
+        """Why an older bundle is right, None where that is not said; the two options go together."""
+        if self.allow_older != bool(self.reason):
+            raise ConfigError("--allow-older and --reason TEXT go together", why="the reason is kept in the history")
+        return self.reason
+
+
+@dataclass(frozen=True)
+class AccessFlags:
+    """How a registry is reached."""
+
+    authfile: Authfile = None
+    cert_dir: CertDir = None
+    tls_verify: TlsVerify = None
+    plain_http: PlainHttp = False
+    ca_file: CaFile = None
+
+    @property
+    def rate(self) -> Optional[str]:
+        """Bytes per second at most, as typed."""
+        return None
+
+
+@dataclass(frozen=True)
+class TransferFlags(AccessFlags):
+    """The same, and how much at once."""
+
+    jobs: Jobs = 3
+    limit_rate: LimitRate = None
+
+    @property
+    def rate(self) -> Optional[str]:
+        """Bytes per second at most, as typed."""
+        return self.limit_rate
+
+
 def home() -> Path:
     """The user's home folder."""
     return Path(os.environ.get("HOME") or "~").expanduser()
@@ -114,14 +215,6 @@ def trust_folder(given: Optional[Path]) -> Path:
         return places[0]
 
 
-def state_folder(given: Optional[Path]) -> Path:
-    """``--state``, else ``airgap-loader`` under ``XDG_STATE_HOME`` or ``~/.local/state``."""
-    if given is not None:
-        return given
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else home() / ".local/state") / "airgap-loader"
-
-
 def now() -> int:
     """Seconds since the epoch."""
     return int(time.time())
@@ -130,23 +223,6 @@ def now() -> int:
 def utc_now() -> str:
     """The time now as ``YYYY-MM-DDTHH:MM:SSZ``."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def override_reason(allow_older: bool, reason: Optional[str]) -> Optional[str]:
-    """Why an older bundle is right, None where that is not said; the two options go together."""
-    if allow_older != bool(reason):
-        raise ConfigError("--allow-older and --reason TEXT go together", why="the reason is kept in the history")
-    return reason
-
-
-def make_trust(given: Optional[Path], crypto: Crypto) -> Trust:
-    """Read the trusted keys and choose the signature backend."""
-    from loader.bundle.verify import Trust
-    from loader.signing import find_check
-    from loader.trust import find_trust, load_trust
-
-    policy = load_trust(find_trust(str(given) if given else "", trust_places()))
-    return Trust(policy, find_check(crypto.value), utc_now())
 
 
 def user_name() -> str:
@@ -174,28 +250,16 @@ def log_file(state: Path) -> Path:
     return state / "logs" / f"{utc_now().replace(':', '')}-{os.getpid()}.log"
 
 
-def open_audit(verb: str, sources: Sequence[Path]) -> Audit:
+def open_audit(verb: str, sources: Sequence[Path]) -> "Audit":
     """The line that this run leaves in the system's log."""
     from loader.systemlog import Audit
 
     return Audit(verb, " ".join(map(str, sources)), user_name())
 
 
-@dataclass(frozen=True)
-class AccessFlags:
-    """The registry options as typed."""
-
-    authfile: Optional[Path]
-    cert_dir: Optional[Path]
-    tls_verify: Optional[YesNo]
-    plain_http: bool
-    ca_file: Optional[Path]
-    limit_rate: Optional[str] = None
-
-
 def open_registries(
     flags: AccessFlags, trace: Callable[[str], None] = lambda _: None, *, kept_logins: bool = True
-) -> Registries:
+) -> "Registries":
     """Return the registry clients for these options and this environment; ``trace`` gets their requests.
 
     Without ``kept_logins`` the auth file need not be there, as before the first login.
@@ -217,7 +281,7 @@ def open_registries(
     if not kept_logins:
         environment = dataclasses.replace(environment, registry_auth_file=None)
     retry = RetryPolicy(sleep=time.sleep, random=random.random, now=time.time)
-    rate = parse_rate(flags.limit_rate) if flags.limit_rate is not None else None
+    rate = parse_rate(flags.rate) if flags.rate is not None else None
     return Registries(
         options,
         environment,

@@ -10,7 +10,7 @@ import typer
 from loader.bundle.errors import AirgapError
 from loader.cli.app import app
 from loader.cli.console import Console, run
-from loader.cli.options import JsonOption, Quiet, StateOption, Verbose, state_folder
+from loader.cli.options import OutputFlags, StateFlags
 
 if TYPE_CHECKING:
     from loader.history import Override
@@ -22,20 +22,19 @@ def history(
     name: Annotated[
         Optional[str], typer.Argument(metavar="[NAME]", help="a bundle's name: its loads, with every image")
     ] = None,
-    state: StateOption = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    state: StateFlags,
+    output: OutputFlags,
 ) -> None:
     """Show what was imported when, by whom and signed by whom; needs nothing but the state folder."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
 
     def verb() -> None:
         from loader.bundle.strictjson import to_plain
         from loader.history import History
         from loader.imports import read_imports
 
-        folder = state_folder(state)
+        folder = state.folder()
         found, fault = read_imports(folder, name), ""
         resets: tuple[Override, ...] = ()
         try:

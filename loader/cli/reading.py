@@ -14,23 +14,16 @@ from loader.bundle.errors import AirgapError, BundleError, ConfigError
 from loader.cli.app import app
 from loader.cli.console import Console, run
 from loader.cli.options import (
-    Crypto,
-    CryptoOption,
-    JsonOption,
-    Quiet,
-    Signatures,
+    OutputFlags,
     Source,
-    StateOption,
-    TrustOption,
-    Verbose,
-    make_trust,
+    StateFlags,
+    TrustFlags,
     open_audit,
-    state_folder,
     utc_now,
     who,
 )
-from loader.cli.prompt import NoPrompt, can_ask, drive_options
-from loader.cli.staging import StageOption, staged
+from loader.cli.prompt import can_ask, drive_options
+from loader.cli.staging import DriveFlags, staged
 
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
@@ -53,23 +46,19 @@ SidecarOption = Annotated[
 @app.command()
 def verify(
     source: Source,
-    trust: TrustOption = None,
-    signature: Signatures = None,
-    crypto: CryptoOption = Crypto.auto,
     disc: Annotated[
         bool, typer.Option("--disc", help="check the discs given, each alone: lists, files, chunks")
     ] = False,
     sidecar: SidecarOption = False,
-    no_prompt: NoPrompt = False,
-    stage: StageOption = None,
     report: ReportOption = None,
-    state: StateOption = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    trust: TrustFlags,
+    drive: DriveFlags,
+    state: StateFlags,
+    output: OutputFlags,
 ) -> None:
     """Check everything: frames, signatures, manifest, graph, policy, every byte. No network."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
     audit = open_audit("verify", source)
 
     def verb() -> None:
@@ -80,22 +69,23 @@ def verify(
         from loader.opening import open_source
 
         if disc:
-            check_given_discs(console, source, make_trust(trust, crypto))
+            check_given_discs(console, source, trust.read())
             return
+        no_prompt = drive.no_prompt
         asking = drive_options(console, no_prompt=no_prompt) if can_ask(no_prompt=no_prompt) else None
-        given = make_trust(trust, crypto)
+        given = trust.read()
         with refusals_kept(console, report, source, given):
-            taken = staged(console, source, given, stage, no_prompt=no_prompt)
-            with open_source(taken, given, signatures=signature or (), drive=asking) as opened:
+            taken = staged(console, source, given, drive.stage, no_prompt=no_prompt)
+            with open_source(taken, given, signatures=trust.signatures, drive=asking) as opened:
                 bundle = opened.bundle
                 audit.verified(bundle)
                 _tell(console, (*media_notes(opened.media), *verdict.head_lines(bundle)))
                 with console.progress("verify", bytes_to_read(opened)) as on_bytes:
                     beside = verify_beside(opened, on_bytes, required=sidecar)
                 _tell(console, (*damage_lines(opened.media), *verdict.content_lines(bundle), *beside.lines()))
-                replay = verdict.replay_line(bundle, History(state_folder(state)))
+                replay = verdict.replay_line(bundle, History(state.folder()))
                 console.result("replay", replay)
-                found = _found(opened, replay, beside) if as_json or report is not None else {}
+                found = _found(opened, replay, beside) if console.as_json or report is not None else {}
         for path in verdict.write_verdict(report, found) if report is not None else ():
             console.result("report", str(path))
         console.document(found)
@@ -146,32 +136,29 @@ def check_given_discs(console: Console, sources: list[Path], trust: Optional["Tr
 @app.command()
 def inspect(
     source: Source,
-    trust: TrustOption = None,
-    signature: Signatures = None,
-    crypto: CryptoOption = Crypto.auto,
     documents: Annotated[bool, typer.Option("--documents", help="print the documents too")] = False,
     diff: Annotated[
         Optional[Path],
         typer.Option("--diff", metavar="OLDER", help="what changed since this bundle or .head.tar"),
     ] = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    trust: TrustFlags,
+    output: OutputFlags,
 ) -> None:
     """Show what is inside. Says UNVERIFIED loudly unless a trusted key signed it."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
 
     def verb() -> None:
         from loader import verdict
         from loader.claims import read_claim
 
-        claimed = read_claim(source, signature or [])
+        claimed = read_claim(source, trust.signatures)
         found = verdict.described(claimed.manifest, claimed.head)
         found["documentTexts"] = None
         found["verified"], found["why"] = False, None
         texts: Optional[dict[str, str]] = None
         try:
-            texts = _trusted_documents(source, signature or [], trust, crypto)
+            texts = _trusted_documents(source, trust)
             found["verified"] = True
         except AirgapError as error:
             found["why"] = str(error)
@@ -185,32 +172,30 @@ def inspect(
             if found["documents"] and not texts:
                 raise ConfigError(f"{source[0]} has the list alone, no documents", hint="give the archive or a disc")
             found["documentTexts"] = texts
-        found["diff"] = None if diff is None else _compared(claimed, diff, trust, crypto)
+        found["diff"] = None if diff is None else _compared(claimed, diff, trust)
         _show(console, found)
         console.document(found)
 
     raise typer.Exit(run(console, verb))
 
 
-def _compared(claimed: "Claim", older: Path, trust: Optional[Path], crypto: Crypto) -> dict[str, Any]:
+def _compared(claimed: "Claim", older: Path, trust: TrustFlags) -> dict[str, Any]:
     from loader.claims import read_claim
     from loader.difference import difference
 
     known: Optional[Trust] = None
     with contextlib.suppress(AirgapError):  # without keys the labels are shown, as what they are
-        known = make_trust(trust, crypto)
+        known = trust.read()
     old = read_claim(older)
     (before, before_holds), (after, after_holds) = old.signers(known), claimed.signers(known)
     found = difference(old.manifest, claimed.manifest, (before, after))
     return {**found, "verified": {"from": before_holds, "to": after_holds}}
 
 
-def _trusted_documents(
-    source: list[Path], signatures: list[Path], trust: Optional[Path], crypto: Crypto
-) -> dict[str, str]:
+def _trusted_documents(source: list[Path], trust: TrustFlags) -> dict[str, str]:
     from loader.claims import trusted_documents
 
-    found = trusted_documents(source, make_trust(trust, crypto), signatures=signatures)
+    found = trusted_documents(source, trust.read(), signatures=trust.signatures)
     return {path: data.decode("utf-8", "backslashreplace") for path, data in found.items()}
 
 

@@ -11,9 +11,9 @@ import typer
 
 from loader.bundle.errors import ConfigError
 from loader.cli.app import app
+from loader.cli.clusteroptions import ClusterFlags, scratch_folder
 from loader.cli.console import Console, run
-from loader.cli.loading import Context, Kubeconfig, Yes, make_kubectl, scratch_folder
-from loader.cli.options import JsonOption, Quiet, StateOption, Verbose, log_file, state_folder, utc_now, who
+from loader.cli.options import OutputFlags, StateFlags, log_file, utc_now, who
 from loader.cli.timeouts import Timeout, seconds
 
 ReportFile = Annotated[Path, typer.Argument(metavar="REPORT.json", help="NAME-VERSION.load.json of the load")]
@@ -30,21 +30,18 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="print what would be put
 @app.command("rollback")
 def rollback_command(
     report: ReportFile,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
     dry_run: DryRun = False,
-    yes: Yes = False,
     force: Force = False,
     keep_mirrors: KeepMirrors = False,
     force_ceph_downgrade: ForceCephDowngrade = False,
     timeout: Timeout = None,
-    state: StateOption = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    cluster: ClusterFlags,
+    state: StateFlags,
+    output: OutputFlags,
 ) -> None:
     """Put back what a load changed in the cluster, the last change first."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
 
     def verb() -> None:
         from loader.cluster.waits import Clock
@@ -53,12 +50,12 @@ def rollback_command(
         from loader.vault import Vault
 
         options = RollbackOptions(dry_run, force, keep_mirrors, force_ceph_downgrade, seconds(timeout))
-        vault = Vault(state_folder(state))
+        vault = Vault(state.folder())
         if not dry_run:
-            console.open_log(log_file(state_folder(state)))
-        with scratch_folder() as scratch, _alone(state_folder(state), dry_run):
+            console.open_log(log_file(state.folder()))
+        with scratch_folder() as scratch, _alone(state.folder(), dry_run):
             ports = RollbackPorts(
-                kubectl=make_kubectl(console, kubeconfig, context, scratch),
+                kubectl=cluster.kubectl(console, scratch),
                 vault=vault,
                 report=Report(report.parent, who(), vault),
                 clock=Clock(),
@@ -66,7 +63,7 @@ def rollback_command(
                 note=console.note,
                 text=console.text,
                 document=console.hold,
-                confirm=(lambda _: None) if yes else console.confirm,
+                confirm=(lambda _: None) if cluster.yes else console.confirm,
                 ask=lambda question: _ask(console, question),
                 now=utc_now,
             )

@@ -9,22 +9,12 @@ from typing import Annotated, Optional
 import typer
 
 from loader.cli.app import app
-from loader.cli.console import Console, run
+from loader.cli.console import run
 from loader.cli.options import (
-    AllowOlder,
-    Crypto,
-    CryptoOption,
     FilledSource,
-    JsonOption,
-    Quiet,
-    Reason,
-    Signatures,
-    StateOption,
-    TrustOption,
-    Verbose,
-    make_trust,
-    override_reason,
-    state_folder,
+    ImportFlags,
+    OutputFlags,
+    TrustFlags,
     utc_now,
 )
 
@@ -39,27 +29,22 @@ def serve_command(
         Optional[Path], typer.Option("--tls-cert", metavar="F", help="certificate and its chain (PEM)")
     ] = None,
     tls_key: Annotated[Optional[Path], typer.Option("--tls-key", metavar="F", help="its private key (PEM)")] = None,
-    trust: TrustOption = None,
-    signature: Signatures = None,
-    crypto: CryptoOption = Crypto.auto,
-    state: StateOption = None,
-    allow_older: AllowOlder = False,
-    reason: Reason = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    trust: TrustFlags,
+    imports: ImportFlags,
+    output: OutputFlags,
 ) -> None:
     """Be a read-only registry of the bundle for podman, skopeo, CRI-O, containerd: by tag and by digest."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
 
     def verb() -> None:
         from loader.distribution.server import Listen
         from loader.history import History
         from loader.serve import ServeOptions, ServePorts, serve
 
-        options = ServeOptions(Listen.parse(listen), tls_cert, tls_key, override_reason(allow_older, reason))
+        options = ServeOptions(Listen.parse(listen), tls_cert, tls_key, imports.override())
         ports = ServePorts(
-            history=History(state_folder(state)),
+            history=History(imports.folder()),
             say=console.result,
             note=console.note,
             trace=console.detail,
@@ -67,6 +52,6 @@ def serve_command(
             now=utc_now,
             ready=console.document,
         )
-        serve(source, make_trust(trust, crypto), options, ports, signatures=signature or ())
+        serve(source, trust.read(), options, ports, signatures=trust.signatures)
 
     raise typer.Exit(run(console, verb))

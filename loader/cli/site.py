@@ -15,6 +15,7 @@ import typer
 
 from loader.bundle.errors import AirgapError
 from loader.cli.console import Console
+from loader.cli.groups import GroupTyper, takes_groups
 from loader.cli.options import home
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _filled(
     return filled
 
 
-class SiteTyper(typer.Typer):
+class SiteTyper(GroupTyper):
     """An app whose commands take ``--site``."""
 
     def command(self, name: Optional[str] = None, **options: Any) -> Callable[..., Any]:
@@ -122,7 +123,7 @@ class SiteTyper(typer.Typer):
         register = super().command(name, **options)
 
         def keep(function: Callable[..., Any]) -> Callable[..., Any]:
-            register(takes_site(function))
+            register(takes_site(takes_groups(function)))
             return function
 
         return keep

@@ -1,15 +1,17 @@
 """``--stage DIR`` for the verbs that have it: what they read is the copy."""
 
-from __future__ import annotations
+# No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
+# ruff: noqa: FA100
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from loader.cli.console import Console
-from loader.cli.prompt import drive_ports
+from loader.cli.prompt import NoPrompt, drive_ports
 
 if TYPE_CHECKING:
     from loader.bundle.verify import Trust
@@ -20,8 +22,16 @@ StageOption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class DriveFlags:
+    """What is done where one drive reads the discs one after the other."""
+
+    no_prompt: NoPrompt = False
+    stage: StageOption = None
+
+
 def staged(
-    console: Console, source: Sequence[Path], trust: Trust, folder: Optional[Path], *, no_prompt: bool
+    console: Console, source: Sequence[Path], trust: "Trust", folder: Optional[Path], *, no_prompt: bool
 ) -> list[Path]:
     """Return ``source`` with the discs in it replaced by their copy in ``folder``; as it is without a folder."""
     from loader.media.drive import Drive

@@ -12,14 +12,10 @@ from loader.bundle.errors import ConfigError
 from loader.cli.app import app
 from loader.cli.console import Console, run
 from loader.cli.options import (
-    Crypto,
-    CryptoOption,
-    JsonOption,
-    Quiet,
-    StateOption,
+    KeyFlags,
+    OutputFlags,
+    StateFlags,
     TrustOption,
-    Verbose,
-    state_folder,
     trust_folder,
     utc_now,
 )
@@ -52,14 +48,12 @@ def add(
     name: Annotated[
         Optional[str], typer.Option("--name", metavar="NAME", help="what to call it (default: the file's stem)")
     ] = None,
-    trust: TrustOption = None,
-    crypto: CryptoOption = Crypto.auto,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    trust: KeyFlags,
+    output: OutputFlags,
 ) -> None:
     """Trust a key whose fingerprint was compared, or that trusted keys signed."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
 
     def verb() -> None:
         from loader.signing import find_check
@@ -70,13 +64,13 @@ def add(
                 why="a key counts by its fingerprint, which came to you on paper, or by the word of trusted keys",
                 hint="--fingerprint sha256:… from the slip, or --endorsed-by SIG",
             )
-        ring = _keyring(trust)
+        ring = _keyring(trust.trust)
         key, endorsers = ring.add(
             file,
             name=name,
             fingerprint=fingerprint,
             endorsements=endorsed_by or (),
-            check=find_check(crypto.value),
+            check=find_check(trust.crypto.value),
         )
         by = f"endorsed by {', '.join(endorsers)}" if endorsers else "fingerprint compared"
         console.result("trusted", f"{key.name} {key.fingerprint} {key.algorithm} ({by}) in {ring.folder}")
@@ -87,11 +81,9 @@ def add(
 
 
 @trust_app.command("list")
-def list_command(
-    trust: TrustOption = None, as_json: JsonOption = False, quiet: Quiet = False, verbose: Verbose = False
-) -> None:
+def list_command(trust: TrustOption = None, *, output: OutputFlags) -> None:
     """Show every key, its fingerprint, and whether it counts."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
 
     def verb() -> None:
         ring = _keyring(trust)
@@ -121,41 +113,30 @@ def list_command(
 
 
 @trust_app.command()
-def remove(
-    name: KeyName,
-    trust: TrustOption = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+def remove(name: KeyName, trust: TrustOption = None, *, output: OutputFlags) -> None:
     """Take a key out. It can be added again; a key that must never count again is revoked."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
 
     def verb() -> None:
         ring = _keyring(trust)
         key = ring.remove(name)
         console.result("removed", f"{key.name} {key.fingerprint} from {ring.folder}")
-        console.document({"fingerprint": key.fingerprint, "name": key.name})
+        console.document({"fingerprint": key.fingerprint, "folder": str(ring.folder), "name": key.name})
 
     raise typer.Exit(run(console, verb))
 
 
 @trust_app.command()
-def revoke(
-    name: KeyName,
-    trust: TrustOption = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
+def revoke(name: KeyName, trust: TrustOption = None, *, output: OutputFlags) -> None:
     """Never let a key count again: its fingerprint goes under revoked in policy.toml."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
 
     def verb() -> None:
         ring = _keyring(trust)
         fingerprint = ring.revoke(name)
         console.result("revoked", f"{fingerprint} in {ring.folder}; every other site needs the same line")
-        console.document({"fault": _warn(console, ring) or None, "fingerprint": fingerprint})
+        fault = _warn(console, ring)
+        console.document({"fault": fault or None, "fingerprint": fingerprint, "folder": str(ring.folder)})
 
     raise typer.Exit(run(console, verb))
 
@@ -175,18 +156,17 @@ def reset_sequence(
     key: Annotated[
         Optional[str], typer.Option("--key", metavar="sha256:…", help="only what this key signed (default: every key)")
     ] = None,
-    state: StateOption = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    *,
+    state: StateFlags,
+    output: OutputFlags,
 ) -> None:
     """Forget which sequence of a bundle was loaded last, so that a lower one is taken again."""
-    console = Console(as_json=as_json, quiet=quiet, verbose=verbose)
+    console = output.console()
 
     def verb() -> None:
         from loader.history import History
 
-        forgotten = History(state_folder(state)).reset(bundle, fingerprint=key, when=utc_now(), reason=reason)
+        forgotten = History(state.folder()).reset(bundle, fingerprint=key, when=utc_now(), reason=reason)
         for entry in forgotten:
             console.result("forgotten", f"{entry.name} sequence {entry.sequence} under {entry.fingerprint}")
         console.note("warning", "an older bundle of this name is taken now, whoever offers it first")
