@@ -47,7 +47,7 @@ def media_command(
 
     def verb() -> None:
         if check is not None:
-            if any((bundle, output, medium, volume_size, parity, loader, key, signer, iso)):
+            if any((bundle, output, medium, volume_size, parity, loader, signing.key, signing.signer, iso)):
                 raise ConfigError(
                     "--check goes alone", why="it looks at a disc, and writes none", hint="media --check DISC"
                 )
