@@ -57,7 +57,9 @@ def verify_beside(opened: Opened, on_bytes: Callable[[int], None], *, required: 
         verify_opened(opened, on_bytes)
         return SidecarCheck(omitted=LOOSE_BITS if sidecar is not None and has_loose_bits(opened.bundle) else "")
     if sidecar is None:
-        raise ConfigError("discs have no sidecar", why="their own lists have the hash of every chunk")
+        raise ConfigError(
+            "discs have no sidecar", why="their lists have the hash of every chunk", hint="leave --sidecar out"
+        )
     sidecar.require_signed()
     with compared(opened.bundle, sidecar):
         verify_opened(opened, on_bytes)
