@@ -15,9 +15,10 @@ from typing import Any, Optional
 
 from loader.bundle import strictjson
 from loader.bundle.digest import sha256_hex
-from loader.bundle.errors import AirgapError, FormatError, StorageError
+from loader.bundle.errors import AirgapError, FormatError, StorageError, TrustError
 from loader.bundle.head import MANIFEST, SUMS
-from loader.bundle.limits import MAX_HEAD_FILE
+from loader.bundle.keys import SignatureCheck, parse_public_key
+from loader.bundle.limits import MAX_HEAD_FILE, MAX_KEY_FILE, MAX_SIGNATURE
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.manifest import decode as decode_manifest
 from loader.bundle.sums import manifest_line
@@ -26,6 +27,7 @@ from loader.cluster.failures import printable
 from loader.durable import write_whole
 from loader.loadpage import load_page
 from loader.signing import read_small_file
+from loader.trust import NAME
 
 FOLDER = "loads"
 RECORD = "import.json"
@@ -172,9 +174,10 @@ class ImportLog:
         write_whole(self._path / name, data, mode=0o600, hint="--state DIR names another folder")
 
 
-def read_imports(state: Path, name: Optional[str] = None) -> list[Import]:
+def read_imports(state: Path, name: Optional[str] = None, *, check: SignatureCheck) -> list[Import]:
     """Return the loads kept in ``state``, oldest first; of bundle ``name`` alone if it is given.
 
+    Each signature that is told of is verified again, under the key that was kept with it.
     A folder that is damaged is returned with its ``fault``, not left out.
     """
     try:
@@ -183,11 +186,11 @@ def read_imports(state: Path, name: Optional[str] = None) -> list[Import]:
         return []
     except OSError as error:
         raise StorageError(f"cannot read {state / FOLDER}", why=error.strerror or str(error)) from error
-    found = [_read(folder) for folder in folders]
+    found = [_read(folder, check) for folder in folders]
     return [one for one in found if name is None or one.record is None or one.record.name == name]
 
 
-def _read(folder: Path) -> Import:
+def _read(folder: Path, check: SignatureCheck) -> Import:
     record: Optional[ImportRecord] = None
     try:
         record = strictjson.decode(ImportRecord, read_small_file(folder / RECORD, _MAX_RECORD), RECORD)
@@ -195,9 +198,22 @@ def _read(folder: Path) -> Import:
         data = read_small_file(folder / MANIFEST, MAX_HEAD_FILE)
         if sha256_hex(sums) != record.bundle or manifest_line(sha256_hex(data)) not in sums:
             raise FormatError("SHA256SUMS, bundle.json and import.json are not of one bundle")
+        for signer in record.signers:
+            _require_signature(folder, signer, sums, check)
         return Import(folder, record, decode_manifest(data), "")
     except AirgapError as error:
         return Import(folder, record, None, str(error))
+
+
+def _require_signature(folder: Path, signer: ImportSigner, sums: bytes, check: SignatureCheck) -> None:
+    """Verify a kept signature again; the record is read strictly, but its names were made by whoever wrote it."""
+    if NAME.fullmatch(signer.name) is None:
+        raise FormatError(f"{signer.name[:80]!a} can't name a key")
+    key = parse_public_key(read_small_file(folder / "keys" / f"{signer.name}.pub", MAX_KEY_FILE), signer.name)
+    signature = read_small_file(folder / f"{SUMS}.{signer.name}.sig", MAX_SIGNATURE)
+    held = key.has_shape(signature) and check.verify(key, signature, sums)
+    if key.fingerprint != signer.fingerprint or not held:
+        raise TrustError(f"the signature of {signer.name} over {SUMS} does not hold")
 
 
 def _compact(time: str) -> str:

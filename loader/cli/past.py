@@ -33,9 +33,10 @@ def history(
         from loader.bundle.strictjson import to_plain
         from loader.history import History
         from loader.imports import read_imports
+        from loader.signing import find_check
 
         folder = state.folder()
-        found, fault = read_imports(folder, name), ""
+        found, fault = read_imports(folder, name, check=find_check()), ""
         resets: tuple[Override, ...] = ()
         try:
             resets = History(folder).resets(name)

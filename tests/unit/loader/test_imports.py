@@ -13,6 +13,7 @@ from loader.bundle.errors import StorageError
 from loader.bundle.verify import Trust, VerifiedBundle
 from loader.imports import ImportLog, read_imports
 from loader.report import Report
+from loader.signing import CryptographyCheck
 from loader.vault import Vault
 from tests.support.bundles import NOW, make_policy, make_signer, make_trust, open_head, tiny_recipe
 from tests.support.refusals import refused
@@ -20,6 +21,7 @@ from tests.support.refusals import refused
 LATER = "2026-01-01T00:05:00Z"
 WHO = {"host": "bastion", "loader": "airgap-loader 1", "loaderSha256": "0" * 64, "user": "jo"}
 BUILDER, OFFICER = make_signer("builder"), make_signer("officer")
+CHECK = CryptographyCheck()
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_a_load_leaves_what_an_auditor_asks_for(tmp_path: Path, bundle: Verified
         "report.json",
     ]
     assert stat.S_IMODE((folder / "import.json").stat().st_mode) == 0o600
-    (found,) = read_imports(tmp_path)
+    (found,) = read_imports(tmp_path, check=CHECK)
     record = found.record
     assert record is not None
     assert (found.folder, found.fault, record.bundle) == (folder, "", bundle.id)
@@ -86,16 +88,16 @@ def test_the_evidence_is_checked_with_openssl_alone(
 
 def test_a_load_that_was_killed_is_in_the_history_as_such(tmp_path: Path, bundle: VerifiedBundle, trust: Trust) -> None:
     carried(tmp_path, bundle, trust, finish=False)
-    (found,) = read_imports(tmp_path)
+    (found,) = read_imports(tmp_path, check=CHECK)
     assert found.record is not None
     assert (found.record.state, found.record.finished) == ("interrupted", None)
 
 
 def test_each_load_has_a_folder_of_its_own(tmp_path: Path, bundle: VerifiedBundle, trust: Trust) -> None:
     assert len({carried(tmp_path, bundle, trust) for _ in range(3)}) == 3
-    assert len(read_imports(tmp_path, "demo")) == 3
-    assert read_imports(tmp_path, "other") == []
-    assert read_imports(tmp_path / "none") == []
+    assert len(read_imports(tmp_path, "demo", check=CHECK)) == 3
+    assert read_imports(tmp_path, "other", check=CHECK) == []
+    assert read_imports(tmp_path / "none", check=CHECK) == []
 
 
 @pytest.mark.parametrize("name", ["SHA256SUMS", "bundle.json", "import.json"])
@@ -104,11 +106,32 @@ def test_evidence_that_was_changed_is_shown_as_damaged(
 ) -> None:
     path = carried(tmp_path, bundle, trust) / name
     path.write_bytes(path.read_bytes().replace(b"1", b"2"))
-    (found,) = read_imports(tmp_path)
+    (found,) = read_imports(tmp_path, check=CHECK)
     assert found.fault
     path.unlink()
-    (found,) = read_imports(tmp_path)
+    (found,) = read_imports(tmp_path, check=CHECK)
     assert name in found.fault
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS.officer.sig", "keys/officer.pub"])
+def test_a_signer_whose_signature_does_not_hold_is_shown_as_damage(
+    name: str, tmp_path: Path, bundle: VerifiedBundle, trust: Trust
+) -> None:
+    folder = carried(tmp_path, bundle, trust)
+    other = {"SHA256SUMS.officer.sig": "SHA256SUMS.builder.sig", "keys/officer.pub": "keys/builder.pub"}[name]
+    (folder / name).write_bytes((folder / other).read_bytes())
+    (found,) = read_imports(tmp_path, check=CHECK)
+    assert "the signature of officer over SHA256SUMS does not hold" in found.fault
+    (folder / name).unlink()
+    (found,) = read_imports(tmp_path, check=CHECK)
+    assert "cannot read" in found.fault
+
+
+def test_a_signer_with_the_name_of_a_path_is_not_followed(tmp_path: Path, bundle: VerifiedBundle, trust: Trust) -> None:
+    record = carried(tmp_path, bundle, trust) / "import.json"
+    record.write_bytes(record.read_bytes().replace(b'"name":"officer"', b'"name":"../../x"'))
+    (found,) = read_imports(tmp_path, check=CHECK)
+    assert "can't name a key" in found.fault
 
 
 def test_a_state_folder_that_cannot_be_written(tmp_path: Path, bundle: VerifiedBundle, trust: Trust) -> None:
@@ -116,4 +139,4 @@ def test_a_state_folder_that_cannot_be_written(tmp_path: Path, bundle: VerifiedB
     with refused(StorageError, "loads"):
         carried(tmp_path, bundle, trust)
     with refused(StorageError, "loads"):
-        read_imports(tmp_path)
+        read_imports(tmp_path, check=CHECK)
