@@ -96,3 +96,13 @@ def test_large_chunks_are_quick_enough_to_burn() -> None:
         0: bytes(chunks[0]),
         3: bytes(chunks[3]),
     }
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=12).filter(any), st.integers(1, 6))
+def test_shares_that_come_one_by_one_add_up_to_parity(chunks: list[bytes], rows: int) -> None:
+    length = max(map(len, chunks))
+    for row, parity_chunk in enumerate(parity.encode(chunks, rows)):
+        total = 0
+        for column, chunk in enumerate(chunks):
+            total ^= parity.share(row, column, chunk)
+        assert total.to_bytes(length, "little") == parity_chunk
