@@ -99,13 +99,13 @@ def make_media(
         with unchanged(archive), FileHash(archive) as whole:
             folders = _folders(parts, geometry, options)
             told = _told_hash(archive)
-            if told is None:
+            if told is None and geometry.size > geometry.segments("v01")[0]:
                 whole.start()
             with ports.progress("hash", work.size) as on_bytes:
                 work.sums = read_archive(
                     archive, geometry, folders, stem=work.stem, durable=options.xorriso is None, on_bytes=on_bytes
                 )
-            whole.start()
+            whole.start(work.sums.begun)
             media = _describe(work, geometry, told or whole.result())
             made = _make_discs(work, media, parts)
             _compare_sidecar(archive, whole.result())

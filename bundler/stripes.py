@@ -32,11 +32,20 @@ _SWITCH = 0.0005
 
 
 @dataclass(frozen=True)
+class Begun:
+    """The running hash of the first ``size`` bytes of a file."""
+
+    running: hashlib._Hash
+    size: int
+
+
+@dataclass(frozen=True)
 class SetSums:
-    """The hashes of each chunk and each segment by volume."""
+    """The hashes of each chunk and each segment by volume; of the archive, what its first segment makes of it."""
 
     chunks: dict[str, list[bytes]]
     segments: dict[str, list[str]]
+    begun: Begun
 
     def index(self) -> bytes:
         """``chunks.idx``: the chunks of v01 …, then those of p01 …."""
@@ -62,6 +71,7 @@ class _Column:
     def __init__(self, sizes: list[int], writer: Optional[SegmentWriter], lane: Executor) -> None:
         self.chunks: list[bytes] = []
         self.segments: list[str] = []
+        self.first = hashlib.sha256()
         self._sizes = sizes
         self._writer = writer
         self._lane = lane
@@ -78,6 +88,7 @@ class _Column:
         self._running.update(chunk)
         self._done += len(chunk)
         if self._done == self._sizes[len(self.segments)]:
+            self.first = self.first if self.segments else self._running
             self.segments.append(self._running.hexdigest())
             self._running, self._done = hashlib.sha256(), 0
         if self._writer is not None:
@@ -122,7 +133,8 @@ def read_archive(
         for work in running:
             _wait(work)
     chunks = {name: column.chunks for name, column in columns.items()}
-    return SetSums(chunks, {name: column.segments for name, column in columns.items()})
+    begun = Begun(columns["v01"].first, geometry.segments("v01")[0])
+    return SetSums(chunks, {name: column.segments for name, column in columns.items()}, begun)
 
 
 def _take_stripe(
@@ -244,10 +256,10 @@ class FileHash:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="file-hash")
         self._hash: Optional[Future[str]] = None
 
-    def start(self) -> None:
-        """Begin, unless that was said before."""
+    def start(self, begun: Optional[Begun] = None) -> None:
+        """Begin, unless that was said before, and go on from what is ``begun``."""
         if self._hash is None:
-            self._hash = self._pool.submit(sha256_of, self._path, self._stop)
+            self._hash = self._pool.submit(sha256_of, self._path, self._stop, begun)
 
     def result(self) -> str:
         """64 hex digits, waited for."""
@@ -263,12 +275,12 @@ class FileHash:
         self._pool.shutdown()
 
 
-def sha256_of(path: Path, stop: threading.Event) -> str:
-    """SHA-256 of a file, 64 hex digits; of a part of it once ``stop`` is set."""
-    running = hashlib.sha256()
+def sha256_of(path: Path, stop: threading.Event, begun: Optional[Begun] = None) -> str:
+    """SHA-256 of a file, 64 hex digits; of a part of it once ``stop`` is set. What is ``begun`` is not read."""
+    running, first = (begun.running.copy(), begun.size) if begun else (hashlib.sha256(), 0)
     buffer = bytearray(_BLOCK)
     with FileSource(str(path)) as source:
-        for offset in range(0, source.size, _BLOCK):
+        for offset in range(first, source.size, _BLOCK):
             running.update(read_exact(source, offset, min(_BLOCK, source.size - offset), buffer))
             if stop.is_set():
                 break

@@ -12,6 +12,7 @@ from bundler import stripes
 from bundler.iso import find_xorriso
 from bundler.media import MediaOptions, MediaPorts, make_media, planned_discs
 from bundler.mediafolder import part_folder
+from bundler.medium import cut
 from bundler.setsign import make_images, read_set_folder, sign_set
 from loader.bundle import mediaset, parity
 from loader.bundle.digest import sha256_hex
@@ -155,6 +156,23 @@ def test_the_sidecar_is_believed_only_until_the_archive_is_hashed(archive: Path)
     without = archive.parent / "without"
     make_media(archive, without, SMALL, make_signer("builder"), PORTS)
     assert (with_sidecar / "v01/set.json").read_bytes() == (without / "v01/set.json").read_bytes()
+
+
+@pytest.mark.parametrize("capacity", [4 * CHUNK, 64 * CHUNK], ids=["two discs", "one disc"])
+@pytest.mark.parametrize("segment", [CHUNK, 1024 * CHUNK], ids=["many segments", "one segment"])
+@pytest.mark.parametrize("told", [True, False], ids=["sidecar", "none"])
+def test_the_archives_hash_goes_on_from_the_first_segment(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, capacity: int, segment: int, told: bool
+) -> None:
+    sha256 = sha256_hex(archive.read_bytes())
+    if told:
+        archive.with_name("demo-1.tar.zst.sha256").write_text(f"{sha256}  demo-1.tar.zst\n")
+    monkeypatch.setattr("bundler.media.cut", lambda *args: replace(cut(*args), segment=segment))
+    output = make(archive, MediaOptions(capacity))
+    media = mediaset.decode((output / "v01/set.json").read_bytes())
+    assert media.archive.sha256 == sha256
+    assert (media.k == 1) == (capacity > 4 * CHUNK)
+    assert (len(media.volumes[0].segments) == 1) == (segment > CHUNK)
 
 
 def test_an_image_that_cannot_be_written_stops_the_others(archive: Path) -> None:
