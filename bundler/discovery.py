@@ -14,11 +14,10 @@ from typing import Callable, Optional
 from bundler.config import read_file
 from bundler.kustomize import FILES as KUSTOMIZATIONS
 from bundler.kustomize import GeneratedMap, Kustomization, read_kustomization
-from bundler.looks import Path as Place
 from bundler.patches import Patch, patch_references
 from bundler.references import Reference, is_template_image, references
 from bundler.render.manifests import CAPS
-from bundler.yamlpos import Node, parse
+from bundler.yamlpos import line_at, parse
 from loader.bundle.errors import AirgapError, ConfigError
 from loader.oci.model import ImageRef
 from loader.units import counted
@@ -161,7 +160,7 @@ class Finder:
         self.found.problems += [(f"{where}:{fault.line}", fault.problem) for fault in parsed.faults]
         for document in parsed.documents:
             for item in look(document.data()):
-                place = f"{where}:{_line(document, item.path)}"
+                place = f"{where}:{line_at(document, item.path)}"
                 self.found.occurrences.append(_occurrence(item, place))
 
     def _chart(self, chart: Path) -> None:
@@ -235,18 +234,6 @@ def _set(item: Occurrence, kustomization: Kustomization) -> Occurrence:
 def _occurrence(item: Reference, where: str) -> Occurrence:
     why = f"{item.owner}, {item.why}"
     return Occurrence(item.text, item.image, why, where, item.certain, is_template_image(item.path))
-
-
-def _line(node: Node, place: Place) -> int:
-    for key in place:
-        value = node.value
-        inner = value.get(str(key)) if isinstance(value, dict) else None
-        if isinstance(value, tuple) and isinstance(key, int):
-            inner = value[key]
-        if inner is None:
-            break
-        node = inner
-    return node.line
 
 
 def lines(found: Found) -> Iterator[tuple[str, str]]:

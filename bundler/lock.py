@@ -10,15 +10,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
-from bundler.config import read_file
 from bundler.output import write_file
-from loader.bundle.digest import digest_of, is_digest, is_hex
-from loader.bundle.errors import ConfigError, FormatError, StorageError
-from loader.bundle.strictjson import loads
-
-_MAX_LOCK = 64 * 2**20
+from loader.bundle.errors import ConfigError, StorageError
 
 
 @dataclass(frozen=True)
@@ -68,73 +63,6 @@ class Lock:
 def lock_path(config: Path) -> Path:
     """``bundle.lock`` for ``bundle.yaml``: the lock stands beside its config."""
     return config.with_suffix(".lock")
-
-
-def read_lock(path: Path) -> Lock:
-    """Return the lock at ``path``, an empty one if there is none; ``ConfigError`` if it was edited into nonsense."""
-    if not path.exists():
-        return Lock()
-    try:
-        plain = loads(read_file(path, _MAX_LOCK), str(path))
-        if not isinstance(plain, dict) or plain.get("formatVersion") != 1:
-            raise _edited(path, "formatVersion is not 1")
-        images = {name: _entry(path, name, entry) for name, entry in plain["images"].items()}
-        last = None if plain["last"] is None else Last(int(plain["last"]["sequence"]), str(plain["last"]["id"]))
-    except (FormatError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise _edited(path, str(error)) from error
-    if last is not None and (not is_hex(last.id) or last.sequence < 0):
-        raise _edited(path, "last is not a sequence and an id")
-    return Lock(images, last)
-
-
-def _entry(path: Path, name: str, entry: Mapping[str, Any]) -> Locked:
-    try:
-        return _locked(entry)
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        why = f"has no {error}" if isinstance(error, KeyError) else str(error)
-        raise _edited(path, f"line {_line_of(path, name)}: the entry of {name[:200]!a} {why}") from error
-
-
-def _line_of(path: Path, name: str) -> int:
-    """Return the line of an image's key, for a file that a person may have edited."""
-    lines = read_file(path, _MAX_LOCK).decode("utf-8", "replace").splitlines()
-    return next((number for number, line in enumerate(lines, 1) if json.dumps(name) in line), 1)
-
-
-def _locked(entry: Mapping[str, Any]) -> Locked:
-    digest = str(entry["digest"])
-    if not is_digest(digest):
-        raise ValueError(f"has the digest {digest[:80]!a}, which is none")
-    platforms = tuple(str(platform) for platform in entry["platforms"])
-    return Locked(
-        digest,
-        str(entry["mediaType"]),
-        int(entry["size"]),
-        platforms,
-        str(entry["resolved"]),
-        str(entry.get("madeFrom", "")),
-        {subject: tuple(_beside(item) for item in items) for subject, items in entry.get("attached", {}).items()},
-        dict(_document(*item) for item in entry.get("documents", {}).items()),
-    )
-
-
-def _beside(item: Mapping[str, Any]) -> Beside:
-    kind, digest, tag = str(item["kind"]), str(item["digest"]), item["tag"]
-    if not is_digest(digest) or not (tag is None or isinstance(tag, str)):
-        raise ValueError(f"has an attachment {digest[:80]!a} that is none")
-    return Beside(kind, digest, tag)
-
-
-def _document(digest: str, text: str) -> tuple[str, str]:
-    if digest_of(text.encode()) != digest:
-        raise ValueError(f"has a text for {digest[:80]!a} that has another digest")
-    return digest, text
-
-
-def _edited(path: Path, why: str) -> ConfigError:
-    return ConfigError(
-        f"{path} is not a lock file of this program", why=why, hint="take the committed one back, or delete it"
-    )
 
 
 def write_lock(path: Path, lock: Lock) -> None:

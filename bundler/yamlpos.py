@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Union
 
@@ -268,6 +268,19 @@ class _Builder:
 def ambiguous(node: Node) -> bool:
     """Tell whether a plain scalar reads differently in YAML 1.1 and in kubectl (sexagesimals, ``1e3``, ``y``)."""
     return node.plain and _AMBIGUOUS.fullmatch(node.text) is not None
+
+
+def line_at(node: Node, path: Sequence[Union[str, int]]) -> int:
+    """Return the line of what stands at ``path``, of the innermost that is there if that is not."""
+    for key in path:
+        value = node.value
+        inner = value.get(str(key)) if isinstance(value, dict) else None
+        if isinstance(value, tuple) and isinstance(key, int):
+            inner = value[key]
+        if inner is None:
+            break
+        node = inner
+    return node.line
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -41,7 +41,8 @@ def build_command(
 
     def verb() -> None:
         from bundler.build import BuildPorts, build
-        from bundler.lock import lock_path, read_lock, write_lock
+        from bundler.lock import lock_path, write_lock
+        from bundler.lockreading import read_lock
 
         lock.require_sense()
         chosen = platforms.config(config)

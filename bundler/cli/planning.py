@@ -98,7 +98,8 @@ def _plan_archive(console: Console, path: Path, media: list[str]) -> None:
 
 def _plan_config(console: Console, path: Path, wish: _Wish) -> None:
     from bundler.compose import compose
-    from bundler.lock import changes, lock_path, read_lock, require_unchanged, write_lock
+    from bundler.lock import changes, lock_path, require_unchanged, write_lock
+    from bundler.lockreading import read_lock
     from bundler.plan import composed, make_plan
     from bundler.planpage import diff_lines, normalised_names, plan_document, plan_lines
     from bundler.render.documents import pinned_manifests

@@ -112,8 +112,8 @@ def test_a_text_in_the_lock_that_is_not_its_digests_is_refused(cli: Cli) -> None
     documents[digest] = documents[digest].replace("linux", "plan9") + " "
     (cli.folder / "bundle.lock").write_text(json.dumps(lock, indent=1))
     lines = cli.bundler("plan", "bundle.yaml").expect(2).three_lines
-    assert "docker.io/ceph/ceph:v15.2.4" in lines[1]
-    assert digest in lines[1]
+    assert "docker.io/ceph/ceph:v15.2.4" in lines[2]
+    assert digest in lines[2]
 
 
 def test_what_nothing_covers_is_listed_first(cli: Cli) -> None:

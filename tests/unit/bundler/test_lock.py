@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bundler.lock import Last, Lock, Locked, changes, lock_path, read_lock, require_unchanged, unlocked, write_lock
+from bundler.lock import Last, Lock, Locked, changes, lock_path, require_unchanged, unlocked, write_lock
+from bundler.lockreading import read_lock
+from loader.bundle.digest import digest_of
 from loader.bundle.errors import ConfigError, StorageError
 from tests.support.refusals import refused
 
@@ -53,6 +56,7 @@ def test_an_unchanged_lock_is_not_touched(tmp_path: Path) -> None:
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+SUBJECT = f"sha256:{'d' * 64}"
 EDITS: dict[str, tuple[tuple[str, ...], Any]] = {
     "another version": (("formatVersion",), 2),
     "images that are a list": (("images",), []),
@@ -65,6 +69,22 @@ EDITS: dict[str, tuple[tuple[str, ...], Any]] = {
     "a last that is text": (("last",), "x"),
     "a last id that is none": (("last", "id"), "../x"),
     "a negative sequence": (("last", "sequence"), -1),
+    "a last without id": (("last",), {"sequence": 1}),
+    "a sequence that is true": (("last", "sequence"), True),
+    "a sequence with a fraction": (("last", "sequence"), 1.5),
+    "a sequence too large": (("last", "sequence"), 2**60),
+    "a size below nothing": (("images", "quay.io/z:2", "size"), -1),
+    "a size that is a number in quotes": (("images", "quay.io/z:2", "size"), "742"),
+    "one platform that is no list": (("images", "quay.io/z:2", "platforms"), "linux/amd64"),
+    "a platform that is none": (("images", "quay.io/z:2", "platforms"), [None]),
+    "a media type that is none": (("images", "quay.io/z:2", "mediaType"), "x"),
+    "a key of its own": (("images", "quay.io/z:2", "note"), "mine"),
+    "a text that was changed": (("images", "quay.io/z:2", "documents"), {SUBJECT: "x"}),
+    "a text that is a number": (("images", "quay.io/z:2", "documents"), {SUBJECT: 1}),
+    "a text that is half a character": (("images", "quay.io/z:2", "documents"), {SUBJECT: "\ud800"}),
+    "attachments of something else": (("images", "quay.io/z:2", "attached"), {"x": []}),
+    "attachments that are no list": (("images", "quay.io/z:2", "attached"), {SUBJECT: {}}),
+    "an attachment without a tag": (("images", "quay.io/z:2", "attached"), {SUBJECT: [{"digest": A, "kind": "sbom"}]}),
     "a sequence without end": (("last", "sequence"), float("inf")),
 }
 
@@ -80,6 +100,40 @@ def test_a_lock_edited_into_nonsense_has(name: str, tmp_path: Path) -> None:
     place[keys[-1]] = value
     path.write_text(json.dumps(plain).replace("Infinity", "1e400"))
     with refused(ConfigError, str(path), "not a lock file"):
+        read_lock(path)
+
+
+def test_all_that_was_edited_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "bundle.lock"
+    write_lock(path, LOCK)
+    text = path.read_text().replace('"size": 742', '"size": "742"').replace('"resolved"', '"resolvd"', 1)
+    path.write_text(text.replace('"sequence": 7', '"sequence": -7'))
+    with pytest.raises(ConfigError) as caught:
+        read_lock(path)
+    name = "images.docker.io/x/y:1"
+    assert caught.value.faults == (
+        (f"{name} (line 4)", "has no resolved"),
+        (f"{name}.resolvd (line 11)", "is no key of a lock; did you mean resolved?"),
+        (f"{name}.size (line 12)", "is not a whole number"),
+        ("images.quay.io/z:2.size (line 22)", "is not a whole number"),
+        ("last.sequence (line 27)", "is not a whole number"),
+    )
+
+
+def test_a_size_that_is_not_its_manifests(tmp_path: Path) -> None:
+    path = tmp_path / "bundle.lock"
+    text = "{}"
+    entry = replace(locked(digest_of(text.encode())), documents={digest_of(text.encode()): text}, size=3)
+    write_lock(path, Lock({"a": entry}))
+    with pytest.raises(ConfigError) as caught:
+        read_lock(path)
+    assert caught.value.faults == (("images.a.size (line 15)", "is not that of the manifest under documents"),)
+
+
+def test_a_merge_with_conflicts_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "bundle.lock"
+    path.write_text('{\n<<<<<<< HEAD\n"formatVersion": 1\n}')
+    with refused(ConfigError, "line 2 has a mark of a merge"):
         read_lock(path)
 
 
