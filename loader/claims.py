@@ -76,26 +76,39 @@ def _judge(manifest: BundleManifest, signers: Sequence[Signer], trust: Trust) ->
     trust.policy.judge_not_after(manifest.not_after, trust.now)
 
 
-def trusted_documents(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = ()) -> dict[str, bytes]:
-    """Return the documents of an archive, or of any one disc of a set, whose signatures and policy hold.
+@dataclass(frozen=True)
+class VouchedFor:
+    """A bundle whose signatures and policy hold, and its documents by path; nothing else of it was read."""
 
-    A ``.head.tar`` is judged in the same way and has none.
+    manifest: BundleManifest
+    id: str
+    signers: tuple[Signer, ...]
+    documents: dict[str, bytes]
+
+
+def read_vouched(sources: Sources, trust: Trust, *, signatures: Sequence[Path] = ()) -> VouchedFor:
+    """Read an archive, or any one disc of a set, as far as its documents, and require its signatures and policy.
+
+    A ``.head.tar`` is judged in the same way and has no documents.
     """
     listed = [sources] if isinstance(sources, Path) else sources
     archive = find_archive(listed)
     if archive is not None and archive.name.endswith(_HEAD_TAR):
         claim = read_claim(listed, signatures)
-        _judge(claim.manifest, verify_list(claim.head.sums, claim.signatures, trust, "bundle"), trust)
-        return {}
+        signers = verify_list(claim.head.sums, claim.signatures, trust, "bundle")
+        _judge(claim.manifest, signers, trust)
+        return VouchedFor(claim.manifest, claim.head.id, tuple(signers), {})
     if archive is not None:
         with open_bundle(sources, trust, signatures=signatures) as bundle:
-            return {item.path: bundle.read(item.path) for item in bundle.manifest.documents}
+            documents = {item.path: bundle.read(item.path) for item in bundle.manifest.documents}
+            return VouchedFor(bundle.manifest, bundle.id, bundle.signers, documents)
     with open_media(listed, trust) as media:
         head = bundle_head(media.discs)
         signers = verify_signatures(head, trust, all_signatures(media.discs, sources, signatures))
         manifest, files = decode_manifest(head)
         _judge(manifest, signers, trust)
         wanted = [files[item.path] for item in manifest.documents]
-        return {
+        documents = {
             file.path: read_common(media.discs.discs, SetFile(file.path, file.size, file.sha256)) for file in wanted
         }
+        return VouchedFor(manifest, head.id, tuple(signers), documents)

@@ -12,11 +12,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Protocol
 
 from loader.bundle import strictjson
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, StorageError, TrustError
-from loader.bundle.verify import VerifiedBundle
+from loader.bundle.manifest import BundleManifest
+from loader.bundle.verify import Signer, VerifiedBundle
 from loader.durable import write_whole
 from loader.signing import read_small_file
 
@@ -52,6 +53,25 @@ class _State:
     overrides: tuple[Override, ...]
 
 
+class Vouched(Protocol):
+    """A bundle that trusted keys signed, read in full or not."""
+
+    @property
+    def manifest(self) -> BundleManifest:
+        """What it says of itself."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """The bundle id."""
+        ...
+
+    @property
+    def signers(self) -> tuple[Signer, ...]:
+        """Who signed it."""
+        ...
+
+
 class History:
     """The state folder ``directory``; nothing is written before :meth:`record`."""
 
@@ -59,13 +79,13 @@ class History:
         self._directory = directory
         self._file = directory / "sequences.json"
 
-    def newest(self, bundle: VerifiedBundle) -> Optional[Seen]:
+    def newest(self, bundle: Vouched) -> Optional[Seen]:
         """The highest entry that any of the bundle's signers has for its name."""
         keys = {signer.key.fingerprint for signer in bundle.signers}
         entries = [s for s in self._load().seen if s.name == bundle.manifest.name and s.fingerprint in keys]
         return max(entries, key=lambda entry: entry.sequence, default=None)
 
-    def check(self, bundle: VerifiedBundle) -> Optional[Seen]:
+    def check(self, bundle: Vouched) -> Optional[Seen]:
         """Return what was imported before, or raise ``TrustError`` when ``bundle`` is a replay of something older."""
         newest = self.newest(bundle)
         if newest is None or newest.sequence < bundle.manifest.sequence:

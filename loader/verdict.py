@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from loader.bundle import strictjson
-from loader.bundle.errors import TrustError
+from loader.bundle.errors import AirgapError, TrustError
 from loader.bundle.head import Head
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.verify import VerifiedBundle
 from loader.durable import write_report
-from loader.history import History, Seen
+from loader.history import History, Seen, Vouched
 from loader.page import Page, listed, table
 from loader.sections import contents, discs, identity_rows
 from loader.sharing import find_sharing
@@ -50,13 +50,15 @@ def signature_line(bundle: VerifiedBundle, before: Optional[Seen]) -> str:
     )
 
 
-def replay_line(bundle: VerifiedBundle, history: History) -> str:
-    """What the state folder says of the bundle's sequence; ``verify`` tells it and refuses nothing."""
+def replay_line(bundle: Vouched, history: History) -> str:
+    """What the state folder says of the bundle's sequence; who only reads is told it and refused nothing."""
     sequence = bundle.manifest.sequence
     try:
         before = history.check(bundle)
     except TrustError as error:
         return f"OLDER than what was imported here: {error.why}; load and push will refuse it"
+    except AirgapError as error:  # a home that is not ours to read, say
+        return f"NOT KNOWN, sequence {sequence}: {error}"
     if before is None:
         return f"sequence {sequence}: nothing of this name was imported here before"
     return f"sequence {sequence}: {before.sequence} was imported here before"

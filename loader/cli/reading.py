@@ -143,6 +143,7 @@ def inspect(
     ] = None,
     *,
     trust: TrustFlags,
+    state: StateFlags,
     output: OutputFlags,
 ) -> None:
     """Show what is inside. Says UNVERIFIED loudly unless a trusted key signed it."""
@@ -155,10 +156,10 @@ def inspect(
         claimed = read_claim(source, trust.signatures)
         found = verdict.described(claimed.manifest, claimed.head)
         found["documentTexts"] = None
-        found["verified"], found["why"] = False, None
+        found["verified"], found["why"], found["replay"] = False, None, None
         texts: Optional[dict[str, str]] = None
         try:
-            texts = _trusted_documents(source, trust)
+            texts, found["replay"] = _vouched(source, trust, state.folder())
             found["verified"] = True
         except AirgapError as error:
             found["why"] = str(error)
@@ -192,11 +193,15 @@ def _compared(claimed: "Claim", older: Path, trust: TrustFlags) -> dict[str, Any
     return {**found, "verified": {"from": before_holds, "to": after_holds}}
 
 
-def _trusted_documents(source: list[Path], trust: TrustFlags) -> dict[str, str]:
-    from loader.claims import trusted_documents
+def _vouched(source: list[Path], trust: TrustFlags, state: Path) -> tuple[dict[str, str], str]:
+    """The documents of a bundle that trusted keys signed, and what is known here of its sequence."""
+    from loader.claims import read_vouched
+    from loader.history import History
+    from loader.verdict import replay_line
 
-    found = trusted_documents(source, trust.read(), signatures=trust.signatures)
-    return {path: data.decode("utf-8", "backslashreplace") for path, data in found.items()}
+    found = read_vouched(source, trust.read(), signatures=trust.signatures)
+    texts = {path: data.decode("utf-8", "backslashreplace") for path, data in found.documents.items()}
+    return texts, replay_line(found, History(state))
 
 
 def _show(console: Console, found: dict[str, Any]) -> None:
@@ -207,6 +212,8 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     console.result("bundle", f"{found['name']} {found['version']}, sequence {found['sequence']}, {found['created']}")
     console.result("id", found["id"])
     console.result("registry", found["registry"])
+    if found["replay"] is not None:
+        console.result("replay", found["replay"])
     for image in found["images"]:
         name = f"{image['source']}:{image['tag']}" if image["tag"] else image["source"]
         console.result("image", f"{name} {image['digest']} ({', '.join(image['platforms']) or 'no platform'})")

@@ -52,6 +52,25 @@ def test_what_was_imported_is_told_without_bundle_registry_or_key(carried: Carri
     assert "no load of other" in none.out
 
 
+def test_who_only_reads_is_told_of_an_older_bundle(tmp_path: Path) -> None:
+    images = {"team/app:v1": make_image(platforms=["linux/amd64"])}
+    older = carry(Cli(tmp_path), images)
+    newer = carry(Cli(tmp_path), images, version="2")
+    state = tmp_path / "kept"
+    with RegistryServer() as registry:
+        newer.push(registry, "--state", state).expect()
+    ours = (older.archive, "--trust", "builder.pub", "--state", state)
+    assert "replay    OLDER than what was imported here" in older.cli.loader("verify", *ours).expect().out
+    assert "replay    OLDER than what was imported here" in older.cli.loader("inspect", *ours).expect().out
+    assert older.cli.loader("inspect", *ours, "--json").expect().json["replay"].startswith("OLDER")
+    assert "replay    OLDER than what was imported here" in older.cli.loader("extract", *ours, "-o", "x").expect().err
+    assert older.cli.loader("inspect", older.archive, "--json").expect().json["replay"] is None
+    # What cannot be read here (another user's home, say) is no fault of the bundle.
+    (state / "sequences.json").write_text("{")
+    for verb in ("verify", "inspect"):
+        assert "replay    NOT KNOWN, sequence" in older.cli.loader(verb, *ours).expect().out
+
+
 def test_what_changed_since_the_last_one(tmp_path: Path) -> None:
     old = make_recipe([make_image(name="a"), make_image(name="b")], sequence=1)
     new = make_recipe([make_image(name="c")], sequence=2, signers=[make_signer("stranger")])

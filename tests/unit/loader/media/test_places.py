@@ -11,7 +11,7 @@ import pytest
 
 from loader.bundle.errors import ConfigError, FormatError, MissingVolume, StorageError
 from loader.bundle.mediaset import CHUNK
-from loader.claims import read_claim, trusted_documents
+from loader.claims import read_claim, read_vouched
 from loader.media.folder import FolderDisc
 from loader.media.opened import damage_lines, media_notes
 from loader.media.places import ImageFile, disc_paths, find_archive
@@ -104,7 +104,7 @@ def test_an_archive_is_no_media_set(tmp_path: Path) -> None:
 def test_any_one_disc_shows_what_is_inside(tmp_path: Path, folders: list[Path]) -> None:
     for source in (folders[3], write_images(tmp_path / "images")[0]):
         assert read_claim(source).manifest == full_recipe().manifest
-        assert list(trusted_documents(source, make_trust())) == ["documents/before-rook/common.json"]
+        assert list(read_vouched(source, make_trust()).documents) == ["documents/before-rook/common.json"]
 
 
 def test_a_disc_that_goes_away_between_listing_and_opening(tmp_path: Path) -> None:
