@@ -270,7 +270,7 @@ class Report:
         if path is not None:
             data = (json.dumps(self._record, indent=2, sort_keys=True) + "\n").encode()
             cluster = self._record["cluster"]
-            self._vault.seal(identity(self._record["bundle"]["id"], cluster and cluster["server"]), data)
+            self._vault.seal(identity(self._record["bundle"]["id"], cluster and cluster["server"]), path, data)
             write_report(path, data)
 
 

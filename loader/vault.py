@@ -17,6 +17,7 @@ from loader.signing import read_small_file
 _HEX = re.compile(r"[0-9a-f]{64}")
 MAX_SECRET = 2 * 2**20  # etcd takes no object over 1.5 MiB
 _KEPT_SEALS = 2
+_PLACE = 16  # hex digits of a folder's hash
 _ELSEWHERE = "--state DIR names another folder"
 
 
@@ -46,21 +47,24 @@ class Vault:
             raise StorageError(f"{path} is not the Secret it was", why="its hash is another")
         return found
 
-    def seal(self, identity: str, data: bytes) -> None:
-        """Note that ``data`` is a report of ours, just before it is written; the one it replaces stays known.
+    def seal(self, identity: str, place: Path, data: bytes) -> None:
+        """Note that ``data`` is a report of ours, just before it is written to ``place``.
 
-        Between the two writes a kill may leave either on disk.
+        The one it replaces there stays known: between the two writes a kill may leave either on disk. So do those of
+        the same ``identity`` in other places: a run from another folder makes no report of this one's untrue.
         """
-        path = self._seal_path(identity)
+        name = hashlib.sha256(str(place.absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:_PLACE]
+        path = self._seals / f"{_hashed(identity)}.{name}"
         digests = [hashlib.sha256(data).hexdigest(), *self._sealed(path)][:_KEPT_SEALS]
         write_whole(path, ("\n".join(digests) + "\n").encode(), mode=0o600, hint=_ELSEWHERE)
 
     def sealed(self, identity: str, data: bytes) -> bool:
-        """Tell whether ``data`` is the last report of ``identity`` that this state folder saw, unchanged."""
-        return hashlib.sha256(data).hexdigest() in self._sealed(self._seal_path(identity))
+        """Tell whether ``data`` is the last report of ``identity`` in any place that this state folder saw, unchanged.
 
-    def _seal_path(self, identity: str) -> Path:
-        return self._seals / hashlib.sha256(identity.encode()).hexdigest()
+        Where it is now does not count: people move and copy reports.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        return any(digest in self._sealed(path) for path in self._seals.glob(f"{_hashed(identity)}*"))
 
     def _sealed(self, path: Path) -> list[str]:
         try:
@@ -68,3 +72,7 @@ class Vault:
         except AirgapError:
             return []
         return [line for line in lines if _HEX.fullmatch(line)]
+
+
+def _hashed(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()

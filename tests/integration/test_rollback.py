@@ -85,6 +85,15 @@ def test_a_killed_load_goes_on_and_can_be_taken_back(site: Site, line: str) -> N
     assert after != before
 
 
+def test_a_run_from_another_folder_leaves_the_first_report_trusted(site: Site) -> None:
+    before = site.states()
+    site.run("load").expect()
+    ran = site.run("load", "--report", "elsewhere").expect()
+    assert "nothing to change" in ran.out
+    site.rollback().expect()
+    assert site.states() == before
+
+
 def test_someone_elses_change_is_named_and_kept(site: Site) -> None:
     site.run("load").expect()
     body = json.dumps(
@@ -110,6 +119,7 @@ def test_ceph_is_never_downgraded(site: Site, controllers: Controllers) -> None:
     assert {item["action"] for item in ran.json["objects"]} == {"keep"}
     assert "kept (daemons run Ceph 15.2.5" in ran.json["objects"][0]["result"]
     assert site.states() == loaded
+    assert (site.report["runs"][-1]["state"], site.report["error"]["code"]) == ("failed", 7)
     site.rollback("--force-ceph-downgrade").expect()
     assert site.states() == before
     assert site.report["runs"][-1]["verb"] == "rollback --force-ceph-downgrade"
