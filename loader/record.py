@@ -193,10 +193,12 @@ def decode(data: bytes, what: str) -> tuple[Record, tuple[Change, ...]]:
     canonical = (json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True) + "\n").encode("ascii")
     record = strictjson.decode(Record, canonical, what)
     if record.format_version != 1:
-        raise FormatError(f"{what} is of a format this loader does not know", why=f"{record.format_version}")
+        raise FormatError(
+            f"{what} is of a format this loader does not know", why=f"formatVersion {record.format_version}, known is 1"
+        )
     odd = next(_odd(record), None)
     if odd is not None:
-        raise FormatError(f"{what} has a value this loader does not write", why=ascii(odd)[:80])
+        raise FormatError(f"{what} has a value this loader does not write", why=f"no load writes {odd[:80]!a}")
     return record, tuple(Change(row, *state) for row, state in zip(record.objects, states))
 
 

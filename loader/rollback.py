@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from loader.bundle.errors import AirgapError, ClusterError, ConfigError, FormatError, TrustError
+from loader.cluster.finding import Finding
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.objects import JsonObject, Key
@@ -66,6 +67,7 @@ class _State:
     found: Survey
     steps: tuple[Step, ...] = ()
     nodes: tuple[PoolEffect, ...] = ()
+    findings: tuple[Finding, ...] = ()
     rook: tuple[RookEffect, ...] = ()
     results: dict[Key, str] = field(default_factory=dict)
 
@@ -82,7 +84,7 @@ def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None
     present = _present(state, ports)
     stays = _stays(state, present, options, ports)
     state.steps = steps(state.undos, present, state.found, stays, force=options.force)
-    state.nodes = nodes_after(ports.kubectl, state.found, state.steps, present)
+    state.nodes, state.findings = nodes_after(ports.kubectl, state.found, state.steps, present)
     tags = {image.digest: image.tag or "" for image in state.record.images}
     state.rook = rook_after(ports.kubectl, state.steps, present, tags)
     _tell(state, ports)
@@ -98,10 +100,10 @@ def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None
     if state.trusted:
         ports.report.resume(path, state.record, state.changes, verb=_verb(options), now=ports.now())
     try:
-        _carry_out(state, options, ports)
+        _carry_out(state, stays, options, ports)
     finally:
         ports.document(_document(path, state, options))
-    return _require_ceph(stays)
+    return None
 
 
 def _document(path: Path, state: _State, options: RollbackOptions) -> dict[str, Any]:
@@ -109,6 +111,7 @@ def _document(path: Path, state: _State, options: RollbackOptions) -> dict[str, 
         "bundle": {"id": state.record.bundle.id, "name": state.record.bundle.name},
         "cluster": {"context": state.found.context, "server": state.found.server, "user": state.found.user},
         "dryRun": options.dry_run,
+        "findings": [{"hint": one.hint, "level": "warning", "text": one.text} for one in state.findings],
         "nodes": [{"count": pool.count, "effect": pool.effect, "pool": pool.pool} for pool in state.nodes],
         "objects": [
             {
@@ -137,7 +140,9 @@ def _read(path: Path, ports: RollbackPorts) -> _State:
     record, changes = _decoded(data, path)
     if record.cluster is None:
         raise ConfigError(
-            f"{path} changed no cluster", why="its load only pushed images", hint="nothing is to put back"
+            f"{path} changed no cluster",
+            why="its load only pushed images, or ended before it knew the cluster",
+            hint="nothing is to put back",
         )
     trusted = ports.vault.sealed(identity(record.bundle.id, record.cluster.server), data)
     written = [_written(change, ports.vault) for change in changes if _is_open(change)]
@@ -217,6 +222,9 @@ def _tell(state: _State, ports: RollbackPorts) -> None:
         ports.say("effect", "nothing to put back")
     if state.nodes or state.rook:
         ports.say("effect", words_for(state.nodes, state.rook) or "no node does anything")
+    for finding in state.findings:
+        # What would stop a load must not keep a person from the way back.
+        ports.say("warning", str(finding))
     if needs_restart(state.steps):
         ports.say(
             "warning",
@@ -256,7 +264,7 @@ def _access(step: Step, found: Survey) -> Access:
     return Access(step.verb, key.group, resource.plural, key.namespace or "", name)
 
 
-def _carry_out(state: _State, options: RollbackOptions, ports: RollbackPorts) -> None:
+def _carry_out(state: _State, stays: Mapping[Key, str], options: RollbackOptions, ports: RollbackPorts) -> None:
     patience = Patience(ports.clock, options.timeout, lambda text: ports.note("wait", text), _heard(state, ports))
     try:
         for number, step in enumerate(state.steps):
@@ -264,6 +272,7 @@ def _carry_out(state: _State, options: RollbackOptions, ports: RollbackPorts) ->
             for wait in waits_after(state.steps[: number + 1], state.steps[number + 1 :]):
                 waited = await_done(wait, ports.kubectl, patience)
                 ports.say("wait", f"{waited.name}: {waited.text} ({duration(waited.seconds)})")
+        _require_ceph(stays)
         if state.trusted:
             ports.report.succeeded("complete" if ports.report.changed else "rolled-back")
     except AirgapError as error:

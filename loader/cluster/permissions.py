@@ -9,9 +9,10 @@ from typing import Any
 from loader.bundle.errors import ClusterError
 from loader.cluster.finding import Finding
 from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import Key, field
+from loader.cluster.objects import field
 from loader.cluster.plan import Change
 from loader.cluster.survey import Survey
+from loader.cluster.wishes import Wish
 
 _API = "authorization.k8s.io/v1"
 _MCO, _CONTROLLER = "machineconfiguration.openshift.io", "machine-config-controller"
@@ -65,9 +66,9 @@ def _of(change: Change, found: Survey) -> tuple[Access, ...]:
     )
 
 
-def watched(changes: Iterable[Change], found: Survey) -> tuple[Access, ...]:
-    """Return what the waits behind ``changes`` read, each once; pure."""
-    waits = {(change.wish.document.wait, change.namespace or "") for change in changes if change.wish is not None}
+def watched(wishes: Iterable[Wish], found: Survey) -> tuple[Access, ...]:
+    """Return what the waits behind ``wishes`` read, each once; pure."""
+    waits = {(wish.document.wait, wish.key.namespace or "") for wish in wishes}
     accesses: list[Access] = []
     for wait, namespace in sorted((wait, namespace) for wait, namespace in waits if wait):
         if wait == "pools" and found.resource(f"{_MCO}/v1", "MachineConfigPool") is not None:
@@ -89,7 +90,8 @@ def missing_permissions(kubectl: Kubectl, changes: Sequence[Change], found: Surv
     if not any(change.writes for change in changes):
         return ()
     try:
-        require(kubectl, (*needed(changes, found), *watched(changes, found)), found)
+        wishes = [change.wish for change in changes if change.wish is not None]
+        require(kubectl, (*needed(changes, found), *watched(wishes, found)), found)
     except Missing as error:
         return (Finding("blocker", f"{error.message}: {error.why}", error.hint),)
     return ()
@@ -115,12 +117,19 @@ def require(kubectl: Kubectl, accesses: Sequence[Access], found: Survey) -> None
         )
 
 
-def every_access(keys: Iterable[Key], found: Survey, verbs: Sequence[str] = ("get", "patch")) -> tuple[Access, ...]:
-    """Return all that may be needed for ``keys``, where their present state cannot even be read."""
-    served = [(key, found.resource(key.api_version, key.kind)) for key in keys]
-    return tuple(
-        Access(verb, key.group, resource.plural, key.namespace or "", key.name)
-        for key, resource in served
+def every_access(wishes: Sequence[Wish], found: Survey) -> tuple[Access, ...]:
+    """Return all that may be needed for ``wishes`` and the waits after them, where what is there cannot be read."""
+    served = [(wish, found.resource(wish.key.api_version, wish.key.kind)) for wish in wishes]
+    accesses = [
+        Access(
+            verb, wish.key.group, resource.plural, wish.key.namespace or "", "" if verb == "create" else wish.key.name
+        )
+        for wish, resource in served
         if resource is not None
-        for verb in verbs
-    )
+        for verb in ("get", "patch", *(("create",) if _may_be_made(wish) else ()))
+    ]
+    return tuple(dict.fromkeys((*accesses, *watched(wishes, found))))
+
+
+def _may_be_made(wish: Wish) -> bool:
+    return wish.method in {"mirror", "apply"} or wish.key.kind == "ConfigMap"

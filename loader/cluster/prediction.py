@@ -58,6 +58,12 @@ def predict(
     return Prediction(merged.conf, effects, tuple(findings))
 
 
+def unread_findings(side: NodeSide) -> list[Finding]:
+    """Return a warning for everything that this login may not read: a prediction without it may be wrong."""
+    hint = "what depends on it was not checked; log in as someone who may read it"
+    return [Finding("warning", text_, hint) for text_ in side.unread]
+
+
 def _name(item: JsonObject) -> tuple[str, str]:
     return text(item, "kind"), text(item, "metadata", "name")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,20 +17,20 @@ from loader.cluster.kubectl import Kubectl
 from loader.cluster.mirrorsets import MIRROR_LISTS, MirrorWay
 from loader.cluster.nodeside import KINDS, UNMISSED, NodeSide, node_side
 from loader.cluster.objects import JsonObject, Key, key_of, resource_version
-from loader.cluster.permissions import every_access, missing_permissions, require
+from loader.cluster.permissions import Access, every_access, missing_permissions, require
 from loader.cluster.plan import Change, Plan, make_plan, with_preview
 from loader.cluster.portrait import cluster_words, node_words
-from loader.cluster.prediction import predict
+from loader.cluster.prediction import predict, unread_findings
 from loader.cluster.preflight import Grants, PullChecks, Pulls, client_findings, clock_findings, endpoints_of
 from loader.cluster.reading import Reader
 from loader.cluster.rollout import images_of
 from loader.cluster.rookauto import OPERATOR, named
-from loader.cluster.rookdrivers import DRIVERS, driver_kinds, driver_versions, with_pokes
+from loader.cluster.rookdrivers import DRIVERS, DRIVERS_PLACE, driver_kinds, driver_versions, with_pokes
 from loader.cluster.rookeffect import Turn, csi_keys, rook_effects
 from loader.cluster.rookpreflight import rook_findings
 from loader.cluster.rookrange import parse_version
 from loader.cluster.survey import DAEMONS, DEPLOYMENTS, Survey, survey, with_daemons
-from loader.cluster.wishes import Pair, Wish, group_versions, keys_to_read, rook_namespaces
+from loader.cluster.wishes import Pair, Wish, group_versions, keys_to_read, rook_namespaces, scoped, wishes_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] 
     found = dataclasses.replace(found, openshift=side.openshift)
     found = with_daemons(found, listed)
     first = _own_wishes(side, asked)
-    current.update(_current(kubectl, [wish.key for wish in first if wish.key not in current], found))
+    with _all_listed(kubectl, first, found):
+        current.update(kubectl.read([wish.key for wish in first if wish.key not in current]))
     plan = make_plan(pairs, found, current, way=asked.way, side=side, first=first)
     plan = with_pokes(plan, [item for item in listed if item.get("kind") == "Driver"])
     refused = missing_permissions(kubectl, plan.changes, found)
@@ -89,24 +91,23 @@ def _read(
         listed = reader.lists(kinds, sorted(rook_namespaces(pairs)))
         return listed, node_side(reader, found, listed)
 
-    with ThreadPoolExecutor(1) as pool:
+    wishes = [scoped(wish, found) for document, parsed in pairs for wish in wishes_of(document, parsed)]
+    places = [namespace for _ in driver_kinds(pairs, found) for namespace in sorted(rook_namespaces(pairs))]
+    drivers = [Access(verb, *DRIVERS_PLACE, place, "") for place in places for verb in ("list", "patch")]
+    keys = [*keys_to_read(pairs, found), *csi_keys(pairs)]
+    with _all_listed(kubectl, wishes, found, drivers), ThreadPoolExecutor(1) as pool:
         asked = pool.submit(sides)
-        current = _current(kubectl, keys_to_read(pairs, found), found, also=csi_keys(pairs))
+        current = kubectl.read(dict.fromkeys(keys))
         return (*asked.result(), current)
 
 
-def _current(
-    kubectl: Kubectl, keys: Sequence[Key], found: Survey, *, also: Sequence[Key] = ()
-) -> dict[Key, JsonObject]:
-    """Return those of ``keys`` and ``also`` that are there.
-
-    Where one may not be read, all that may not be done is listed: ``keys`` are to be written too.
-    """
+@contextlib.contextmanager
+def _all_listed(kubectl: Kubectl, wishes: Sequence[Wish], found: Survey, more: Sequence[Access] = ()) -> Iterator[None]:
+    """Where a read fails, list all that this login may not do for ``wishes``, not the first refusal alone."""
     try:
-        return kubectl.read(dict.fromkeys([*keys, *also]))
+        yield
     except ClusterError:
-        asked = (*every_access(keys, found), *every_access(also, found, verbs=("get",)))
-        require(kubectl, asked, found)
+        require(kubectl, (*every_access(wishes, found), *more), found)
         raise
 
 
@@ -145,7 +146,7 @@ def with_nodes(plan: Plan, side: NodeSide, asked: Asked) -> Plan:
     after = [change.after for change in plan.changes if change.after is not None and change.action != "skip"]
     new_login = any(change.writes and change.kind == "Secret" for change in plan.changes)
     prediction = predict(side, after, new_login=new_login)
-    findings, portrait, endpoints = [*_unread(side), *prediction.findings], plan.portrait, plan.endpoints
+    findings, portrait, endpoints = [*unread_findings(side), *prediction.findings], plan.portrait, plan.endpoints
     if asked.pulls is not None:
         grants = Grants(authority=bool(asked.authority), login=asked.login is not None)
         by_object = any(c.kind in MIRROR_LISTS and c.action != "skip" for c in plan.changes)
@@ -157,11 +158,6 @@ def with_nodes(plan: Plan, side: NodeSide, asked: Asked) -> Plan:
         endpoints = endpoints_of(shown, asked.pulls) if shown is not None else {}
     merged = tuple(dict.fromkeys([*plan.findings, *findings]))
     return dataclasses.replace(plan, findings=merged, nodes=prediction.pools, portrait=portrait, endpoints=endpoints)
-
-
-def _unread(side: NodeSide) -> Sequence[Finding]:
-    hint = "what depends on it was not checked; log in as someone who may read it"
-    return [Finding("warning", text, hint) for text in side.unread]
 
 
 def preview(kubectl: Kubectl, plan: Plan, current: Mapping[Key, JsonObject]) -> Plan:

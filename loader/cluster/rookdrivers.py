@@ -18,7 +18,8 @@ from loader.cluster.survey import Survey
 from loader.cluster.wishes import Pair, Wish
 
 POKE = "airgap/images"
-DRIVERS = "drivers.csi.ceph.io"
+DRIVERS_PLACE = ("csi.ceph.io", "drivers")
+DRIVERS = ".".join(reversed(DRIVERS_PLACE))
 GROUP_VERSIONS = ("csi.ceph.io/v1", "csi.ceph.io/v1alpha1")
 
 

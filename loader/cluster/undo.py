@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from loader.bundle.errors import TrustError
+from loader.bundle.errors import FormatError, TrustError
 from loader.cluster.csiwait import IMAGE_SET, ROLES
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.objects import MANAGED_BY, JsonObject, Key, field, key_of, labels_of, text
@@ -98,7 +98,7 @@ def check_ours(write: Written) -> None:
     A manifest may hold any object; what the builder renders itself has few kinds and fewer fields.
     """
     for state in (write.before, write.after):
-        if state is not None and key_of({**state}, "a state of the report") != write.key:
+        if state is not None and _key_of(write, state) != write.key:
             raise _foreign(write, "its states are of another object")
     if write.after is None:
         raise _foreign(write, "it does not say what was written")
@@ -111,6 +111,13 @@ def check_ours(write: Written) -> None:
     odd = [path for path in changed_paths(stub, write.after) if not any(_fits(path, one) for one in rule)]
     if odd:
         raise _foreign(write, f"no document of a bundle changes {'.'.join(odd[0])}")
+
+
+def _key_of(write: Written, state: dict[str, Any]) -> Key:
+    try:
+        return key_of({**state}, "a state of the report")
+    except FormatError as error:
+        raise _foreign(write, f"{error.message}: {error.why}") from error
 
 
 def _allowed(write: Written) -> Optional[tuple[tuple[str, ...], ...]]:

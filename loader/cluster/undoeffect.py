@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loader.cluster.csiwait import workload_keys
+from loader.cluster.finding import Finding
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.nodeside import PULL_SECRET, read_nodes
 from loader.cluster.objects import JsonObject, Key
 from loader.cluster.patches import merge_patch
-from loader.cluster.prediction import predict
+from loader.cluster.prediction import predict, unread_findings
 from loader.cluster.restore import Step
 from loader.cluster.rookeffect import RookEffect, Turn, rook_effects
 from loader.cluster.survey import Survey
@@ -19,17 +20,19 @@ from loader.cluster.survey import Survey
 
 def nodes_after(
     kubectl: Kubectl, found: Survey, steps: Sequence[Step], present: Mapping[Key, JsonObject]
-) -> tuple[PoolEffect, ...]:
-    """Return the effect of ``steps`` per pool; nothing is read where none of them concerns nodes."""
+) -> tuple[tuple[PoolEffect, ...], tuple[Finding, ...]]:
+    """Return the effect of ``steps`` per pool, and what makes it unsure; nothing is read where no node is concerned."""
     concerned = [step for step in steps if step.writes and _reaches_nodes(step.undo.key)]
     if not concerned:
-        return ()
+        return (), ()
     deleted = [step.undo.key for step in concerned if step.action == "delete"]
     kept = [step for step in concerned if step.action != "delete"]
     after = [merge_patch(present.get(step.undo.key), step.body or {}) for step in kept]
     named = [{**step.undo.key.stub(), **item} for step, item in zip(kept, after)]
     login = any(step.undo.key == PULL_SECRET for step in concerned)
-    return predict(read_nodes(kubectl, found), named, removed=deleted, new_login=login).pools
+    side = read_nodes(kubectl, found)
+    prediction = predict(side, named, removed=deleted, new_login=login)
+    return prediction.pools, (*unread_findings(side), *prediction.findings)
 
 
 def rook_after(

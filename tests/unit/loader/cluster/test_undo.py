@@ -89,6 +89,9 @@ FOREIGN = {
     "a path out of the folder": written("documents/manifests/../x", None, CONFIG),
     "no after": written("documents/rook/csi.json", CONFIG, None),
     "states of another object": Written("documents/rook/csi.json", OTHER_KEY, CONFIG, CONFIG, None, None),
+    "a name that no object has": Written(
+        "documents/rook/csi.json", OTHER_KEY, changed(CONFIG, "metadata", "name", value="x?y"), CONFIG, None, None
+    ),
     "another secret": written("documents/rook/csi.json", PULL_SECRET, changed(PULL_SECRET, "data", "x", value="e30")),
 }
 
