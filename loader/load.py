@@ -148,7 +148,8 @@ def _preflight_registry(state: State, options: LoadOptions, ports: LoadPorts) ->
     state.scheme, state.date = found.ping.scheme, found.ping.date
     state.survey, state.refused = found.survey, found.refused
     if not options.apply:  # else a finding among the others
-        for warning in clock_warnings(state.date, ports.now()):
+        state.warnings = (*state.warnings, *clock_warnings(state.date, ports.now()))
+        for warning in state.warnings:
             ports.say("warning", warning)
     if not options.push:
         _require_images(state, options)
@@ -179,7 +180,9 @@ def _preflight_cluster(state: State, options: LoadOptions, ports: LoadPorts) -> 
         left = helm_finding(state.plan.releases, state.documents)
         state.plan = dataclasses.replace(state.plan, findings=(*state.plan.findings, left))
     for finding in state.plan.findings:
-        ports.say(finding.level, f"{finding.text} ({finding.hint})" if finding.hint else finding.text)
+        ports.say(finding.level, str(finding))
+    # A blocker is the error of the report.
+    state.warnings = (*state.warnings, *(str(one) for one in state.plan.findings if one.level == "warning"))
     if not options.dry_run:
         state.plan.require_clear()
 
@@ -220,7 +223,8 @@ def _ask(state: State, ports: LoadPorts) -> None:
 
 
 def _begin_report(state: State, verb: str, ports: LoadPorts) -> None:
-    said = ports.report.begin(state.bundle, str(state.target), ports.now(), state.cluster, verb=verb)
+    about = (state.bundle, str(state.target), ports.now(), state.cluster)
+    said = ports.report.begin(*about, verb=verb, warnings=state.warnings)
     if said:
         ports.say("report", said)
 

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from loader.cluster.diff import object_diff
 from loader.cluster.objects import Key
-from loader.page import Page, opened, table
+from loader.page import Page, listed, opened, table
 from loader.units import duration
 
 
@@ -31,6 +31,8 @@ def load_page(record: dict[str, Any]) -> str:
     )
     if record["error"]:
         page.section("What failed", table(["what", "why"], [[record["error"]["message"], record["error"]["why"]]]))
+    if record["warnings"]:
+        page.section("Warnings before the first write", listed(record["warnings"]))
     _add_effects(page, record)
     _add_history(page, record)
     return page.html()

@@ -73,7 +73,7 @@ class LoadPorts:
 
 @dataclass
 class State:
-    """What the run knows so far; each verb of the story adds to it."""
+    """What the run knows so far; each verb of the story adds to it. ``warnings`` are those of the preflight."""
 
     bundle: VerifiedBundle
     complete: Optional[Complete]
@@ -91,6 +91,7 @@ class State:
     cluster: Optional[Cluster] = None
     plan: Optional[Plan] = None
     pushed: Optional[PushReport] = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

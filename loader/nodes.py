@@ -82,7 +82,7 @@ def asked_of_nodes(
 
 def clock_warnings(date: str, now: str) -> list[str]:
     """What to say where the registry's clock (a Date header) and this host's (``…T…Z``) are minutes apart."""
-    return [f"{one.text} ({one.hint})" for one in clock_findings(_utc(now), "registry", _parsed(date))]
+    return [str(one) for one in clock_findings(_utc(now), "registry", _parsed(date))]
 
 
 def _utc(now: str) -> datetime.datetime:

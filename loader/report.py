@@ -77,7 +77,14 @@ class Report:
         return any(row["action"] in {"create", "patch"} and not row["restored"] for row in self._record["objects"])
 
     def begin(
-        self, bundle: VerifiedBundle, registry: str, now: str, cluster: Optional[Survey] = None, *, verb: str = "load"
+        self,
+        bundle: VerifiedBundle,
+        registry: str,
+        now: str,
+        cluster: Optional[Survey] = None,
+        *,
+        verb: str = "load",
+        warnings: Iterable[str] = (),
     ) -> str:
         """Write the first record; return a word on an earlier report of that name, if there is one to say.
 
@@ -100,7 +107,7 @@ class Report:
                     {"fingerprint": signer.key.fingerprint, "name": signer.key.name} for signer in bundle.signers
                 ],
                 "started": now,
-                "warnings": [printable(warning) for warning in bundle.warnings],
+                "warnings": [printable(warning) for warning in (*bundle.warnings, *warnings)],
             }
         )
         said = self._continued()

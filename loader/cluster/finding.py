@@ -12,3 +12,6 @@ class Finding:
     level: str
     text: str
     hint: str
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.hint})" if self.hint else self.text

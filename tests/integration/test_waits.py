@@ -123,9 +123,11 @@ def test_a_paused_pool_is_pending_and_the_same_command_goes_on(site: Site, contr
     operator = site.object("deployment/rook-ceph-operator")["spec"]["template"]["spec"]["containers"][0]["image"]
     assert "@" not in operator, "Rook must not be given images that nodes cannot pull yet"
     assert report_of(site)["state"] == "pending"
+    assert any("MachineConfigPool/worker is paused" in warning for warning in site.report["warnings"])
     controllers.api("PATCH", f"{POOLS}/worker", {"spec": {"paused": False}})
     site.run("load").expect()
     assert site.report["waits"][0]["state"] == "paused"
+    assert not any("paused" in warning for warning in site.report["warnings"])
 
 
 def test_a_degraded_node_is_named_while_it_is_waited_for(site: Site, controllers: Controllers) -> None:

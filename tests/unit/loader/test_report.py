@@ -56,6 +56,16 @@ def test_a_run_that_is_killed_left_a_true_report(bundle: VerifiedBundle, tmp_pat
     assert not (tmp_path / "reports" / "demo-1.load.html").exists()
 
 
+def test_what_the_preflight_warns_of_is_kept_and_is_the_last_runs(bundle: VerifiedBundle, tmp_path: Path) -> None:
+    report(tmp_path).begin(bundle, "registry.example", NOW, warnings=["pool worker is paused", "password: x\x1b[2J"])
+    assert read(tmp_path)["warnings"] == [*bundle.warnings, "pool worker is paused", "password: (hidden)"]
+    again = report(tmp_path)
+    again.begin(bundle, "registry.example", LATER, warnings=["clocks are apart"])
+    assert read(tmp_path)["warnings"] == [*bundle.warnings, "clocks are apart"]
+    again.finish(LATER)
+    assert "<li>clocks are apart</li>" in (tmp_path / "reports/demo-1.load.html").read_text()
+
+
 def test_a_run_that_succeeds(bundle: VerifiedBundle, tmp_path: Path) -> None:
     run = report(tmp_path)
     run.begin(bundle, "registry.example", NOW)
