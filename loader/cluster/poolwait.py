@@ -16,8 +16,8 @@ from loader.cluster.rendered import logins_in, mirrors_in, registries_conf
 from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Found, Verdict
 from loader.cluster.watchers import Watchers
 
-POOLS = "/apis/machineconfiguration.openshift.io/v1/machineconfigpools"
-CONFIGS = "/apis/machineconfiguration.openshift.io/v1/machineconfigs"
+_API = "machineconfiguration.openshift.io/v1"
+POOLS = f"/apis/{_API}/machineconfigpools"
 # The render controller waits 5 s, the node controller 5 s more; what is not there by then does not come.
 RENDER_LIMIT = 180.0
 # Serial, one node at a time: reload 1 min, drain 10, drain and reboot up to 20 (OpenShift 4.6 and older).
@@ -72,7 +72,7 @@ class PoolWait:
         return max(SHORTEST_LIMIT, NODE_LIMIT * self._largest)
 
     def look(self, kubectl: Kubectl, found: Found, waited: float, /) -> Verdict:
-        """Read the pools, and each new configuration of theirs once."""
+        """Read the pools, and in one call each new configuration of theirs, once."""
         pools = objects_in(kubectl.get_raw(POOLS), "items")
         if not pools:
             return Verdict(DONE, "no MachineConfigPool is here: nothing rolls the mirrors out, nothing to wait for")
@@ -80,7 +80,8 @@ class PoolWait:
         if bare and self._watchers.is_nobody(kubectl, pools, waited):
             return Verdict(DONE, "no controller ever wrote a pool's status: nothing rolls the mirrors out")
         self._largest = max(_count(pool, "machineCount") for pool in pools)
-        late = [name_of(pool) for pool in pools if not self._rendered(kubectl, pool, waited)]
+        self._learn(kubectl, pools)
+        late = [name_of(pool) for pool in pools if not self._rendered(pool, waited)]
         verdict = pools_verdict(pools)
         if verdict.state == FAILING:
             return Verdict(FAILING, "; ".join([verdict.text, *node_reasons(kubectl)]), verdict.hint)
@@ -90,17 +91,24 @@ class PoolWait:
             return Verdict(WAITING, f"the {self._what} not in the rendered configuration of {', '.join(late)} yet")
         return verdict
 
-    def _rendered(self, kubectl: Kubectl, pool: JsonObject, waited: float) -> bool:
-        name = text(pool, "spec", "configuration", "name")
-        if name not in self._configs:
-            config = kubectl.get_raw(f"{CONFIGS}/{name}") if name else None
-            if config is None:
-                return False
+    def _learn(self, kubectl: Kubectl, pools: Sequence[JsonObject]) -> None:
+        names = dict.fromkeys(_config_of(pool) for pool in pools)
+        fresh = [Key(_API, "MachineConfig", None, name) for name in names if name and name not in self._configs]
+        for config in kubectl.get_all(fresh):
             found = mirrors_in(registries_conf(config), tags=self._tags)
-            self._configs[name] = found, has_logins(logins_in(config), self._logins)
+            self._configs[name_of(config)] = found, has_logins(logins_in(config), self._logins)
+
+    def _rendered(self, pool: JsonObject, waited: float) -> bool:
+        name = _config_of(pool)
+        if name not in self._configs:
+            return False
         mirrors, logged_in = self._configs[name]
         gone = waited >= RENDER_LIMIT or has_none(mirrors, self._unwanted)
         return logged_in and gone and has_all(mirrors, self._wanted)
+
+
+def _config_of(pool: JsonObject) -> str:
+    return text(pool, "spec", "configuration", "name")
 
 
 def has_all(rendered: Table, wanted: Table) -> bool:

@@ -21,7 +21,7 @@ WANTED = {"docker.io/ceph": ("r:5000/ceph",)}
 
 
 class Server:
-    """Answers raw reads from ``objects`` by path; counts them."""
+    """Answers raw reads from ``objects`` by path and reads of named objects; ``paths`` has each call."""
 
     def __init__(self, **objects: Any) -> None:
         self.objects = objects
@@ -34,6 +34,11 @@ class Server:
     def __call__(self, argv: Sequence[str], *, stdin: bytes, timeout: float) -> Finished:
         if "logs" in argv:
             return Finished(0, self.log.encode(), b"")
+        if "-f" in argv:
+            names = [item["metadata"]["name"] for item in json.loads(stdin)["items"]]
+            self.paths.append(" ".join(names))
+            here = [{**self.objects[name], "kind": "MachineConfig"} for name in names if name in self.objects]
+            return Finished(0, json.dumps({"kind": "List", "items": here}).encode(), b"")
         path = argv[-1]
         self.paths.append(path)
         found = self.objects.get(path.rpartition("/")[2])
@@ -43,7 +48,8 @@ class Server:
 
 
 def server(*pools: dict[str, Any], conf: str = CONF, **more: Any) -> Server:
-    configs = {f"rendered-{name}-2": machine_config(conf) for name in ("master", "worker")}
+    names = [f"rendered-{name}-2" for name in ("master", "worker")]
+    configs = {name: {**machine_config(conf), "metadata": {"name": name}} for name in names}
     return Server(**{"machineconfigpools": {"items": list(pools)}, **configs, **more})
 
 
@@ -65,7 +71,7 @@ def test_a_rendered_and_rolled_out_configuration_is_done_and_read_once() -> None
     cluster = server(pool(), pool("master"))
     wait = PoolWait("d", WANTED)
     assert [wait.look(cluster.kubectl(), {}, n).text for n in range(3)] == ["master, worker updated"] * 3
-    assert len([path for path in cluster.paths if "rendered" in path]) == 2
+    assert [path for path in cluster.paths if "rendered" in path] == ["rendered-worker-2 rendered-master-2"]
 
 
 def test_a_configuration_that_never_comes_is_an_error_with_the_controllers_words() -> None:
