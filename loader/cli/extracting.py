@@ -87,7 +87,7 @@ def extract(
         with open_filled(taken, given, signatures=trust.signatures, say=console.note) as filled:
             _tell(console, filled.bundle, state.folder())
             paths = _write(console, filled, wish)
-            lines = _lines(filled.bundle) if wish.documents else ()
+            lines = _lines(filled.bundle, {*paths}, output) if wish.documents else ()
         _remove_copy(taken, source, output)
         for path in paths:
             console.result("wrote", str(path))
@@ -177,13 +177,13 @@ def _write(console: Console, filled: "Filled", wish: _Wish) -> list[Path]:
         return [path]
 
 
-def _lines(bundle: "VerifiedBundle") -> tuple[str, ...]:
-    """What a person types to apply the documents, in their order."""
+def _lines(bundle: "VerifiedBundle", written: set[Path], output: Path) -> tuple[str, ...]:
+    """What a person types to apply the documents ``written`` under ``output``, in their order."""
     from loader.charts import lines_by_hand
     from loader.chartvalues import FOLDER
     from loader.cluster.oclines import oc_lines
 
-    documents = bundle.manifest.documents
+    documents = [item for item in bundle.manifest.documents if output / item.path in written]
     values = {item.path: bundle.read(item.path) for item in documents if item.path.startswith(FOLDER)}
     return (*oc_lines(documents), *lines_by_hand(values))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from loader.bundle.manifest import AUTO, Document, Target
 from loader.cluster.failures import printable
-from loader.cluster.mirrorsets import DIGEST_KINDS
+from loader.cluster.mirrorsets import DIGEST_KINDS, ITMS
 from loader.cluster.objects import Key
 from loader.cluster.rookauto import is_open, of_cluster
 from loader.cluster.rookdrivers import POKE
@@ -16,6 +16,9 @@ from loader.cluster.wishes import phase_number, target_key
 
 # By choice from v1.15 on, and always from v1.18.
 _CSI_OPERATOR = range(15, 1000)
+# Objects that a load leaves to a person.
+_BY_TAG = "only where workloads name images by tag; every node is drained for it"
+_BY_CHOICE = "only where this cluster shall check signatures; its first lines say how"
 _TYPES = {"merge-patch": "merge", "strategic-patch": "strategic"}
 
 
@@ -29,11 +32,20 @@ def oc_lines(documents: Iterable[Document], *, program: str = "oc") -> tuple[str
     kinds = {d.target.kind for d in ordered if d.action == "apply" and d.target}
     preferred = [kind for kind in DIGEST_KINDS if kind in kinds]
     lines: list[str] = []
+    waits: list[str] = []
+    phase = ""
     for document in ordered:
+        if document.phase != phase or document.wait == "ceph":
+            lines += dict.fromkeys(waits)
+            waits = []
+        phase = document.phase
+        waits += _waits(program, document)
         if document.action == "file" and document.phase == "rook":
             continue  # values for Helm: loader.charts has their lines
         if document.action == "file" and document.phase == "mirrors":
-            lines.append(f"# an object for the cluster, to apply by hand where wanted: {printable(document.path)}")
+            by_tag = document.target is not None and document.target.kind == ITMS
+            lines.append(f"# {_BY_TAG if by_tag else _BY_CHOICE}:")
+            lines.append(f"#   {program} apply --server-side -f {shlex.quote(document.path)}")
         elif document.action == "file":
             lines.append(f"# to put on the nodes by hand where needed: {printable(document.path)}")
         elif document.action == "apply":
@@ -41,7 +53,20 @@ def oc_lines(documents: Iterable[Document], *, program: str = "oc") -> tuple[str
             lines.append(f"{program} apply --server-side -f {shlex.quote(document.path)}")
         else:
             lines += _patch_lines(program, document)
-    return tuple(lines)
+    return (*lines, *dict.fromkeys(waits))
+
+
+def _waits(program: str, document: Document) -> list[str]:
+    """Return what to wait for before the next phase, as comments: how long it takes, and whether, only a site knows."""
+    if document.wait == "pools" and document.action != "file":
+        # Until the operator has rendered the change its pools go on saying Updated.
+        wait = f"{program} wait machineconfigpools --all --for=condition=Updated --timeout=2h"
+        return [f"# where there are MachineConfigPools, until every node has the mirrors: sleep 60; {wait}"]
+    if document.wait == "rollout" and document.target is not None:
+        target = document.target
+        place = f"{program} -n {shlex.quote(target.namespace or 'OPERATOR-NAMESPACE')}"
+        return [f"# until it runs: {place} rollout status deployment/{shlex.quote(target.name)}"]
+    return []
 
 
 def _choice(document: Document, preferred: list[str]) -> list[str]:

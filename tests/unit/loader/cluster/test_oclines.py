@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from loader.bundle.errors import FormatError
-from loader.bundle.manifest import When
+from loader.bundle.manifest import Target, When
 from loader.cluster.oclines import oc_lines
 from loader.cluster.rookrange import in_range, parse_version
 from tests.unit.loader.cluster import makers
@@ -32,11 +32,35 @@ def test_article_by_hand() -> None:
     ]
 
 
-def test_an_object_that_is_not_applied_is_no_file_for_nodes() -> None:
-    tags = makers.document("documents/mirrors/itms.yaml", "mirrors", "file")
-    assert oc_lines([tags]) == (
-        "# an object for the cluster, to apply by hand where wanted: documents/mirrors/itms.yaml",
+def test_what_is_for_the_cluster_is_not_said_to_be_for_nodes() -> None:
+    target = Target("config.openshift.io/v1", "ImageTagMirrorSet", None, "rook-ceph-images")
+    tags = dataclasses.replace(makers.idms()[0], path="documents/mirrors/itms.yaml", action="file", target=target)
+    policy = makers.document("documents/policies/signed.yaml", "mirrors", "file")
+    assert list(oc_lines([tags, policy])) == [
+        "# only where workloads name images by tag; every node is drained for it:",
+        "#   oc apply --server-side -f documents/mirrors/itms.yaml",
+        "# only where this cluster shall check signatures; its first lines say how:",
+        "#   oc apply --server-side -f documents/policies/signed.yaml",
+    ]
+
+
+def test_a_person_is_told_what_to_wait_for_before_the_next_phase() -> None:
+    waits = {"documents/rook/operator.json": "rollout", "documents/rook/cluster.json": "ceph"}
+    article = [document for document, _ in makers.article()]
+    documents = [
+        dataclasses.replace(document, wait="pools" if document.phase == "mirrors" else waits.get(document.path))
+        for document in article
+    ]
+    lines = oc_lines(documents)
+    pools = (
+        "# where there are MachineConfigPools, until every node has the mirrors: sleep 60; "
+        "oc wait machineconfigpools --all --for=condition=Updated --timeout=2h"
     )
+    operator = "# until it runs: oc -n rook-ceph rollout status deployment/rook-ceph-operator"
+    assert lines.index("oc apply --server-side -f documents/mirrors/icsp.yaml") + 1 == lines.index(pools)
+    assert lines.count(pools) == 1
+    patches = [number for number, line in enumerate(lines) if " patch " in line]
+    assert patches[1] < lines.index(operator) < patches[2], "operator and CSI images go together"
 
 
 def test_one_mirror_kind_needs_no_choice_and_kubectl_may_be_the_program() -> None:
