@@ -20,8 +20,8 @@ from loader.oci.pushplan import PushBlob, PushImage, PushManifest
 from loader.signatureplaces import POLICIES, render_signature_places
 
 _MAX_DEPTH = 64  # a CRD's schema nests deeper than bundle.json ever does
-# ``--only`` names to the phases they mean.
-ONLY = {"mirrors": ("mirrors",), "manifests": ("before-rook", "after-rook"), "rook": ("rook",)}
+# ``--only`` names to the phases they mean; files for nodes say the same mirrors where no object does.
+ONLY = {"mirrors": ("mirrors", "nodes"), "manifests": ("before-rook", "after-rook"), "rook": ("rook",)}
 
 
 @dataclass(frozen=True)
@@ -236,6 +236,11 @@ def _policy_name(bundle: VerifiedBundle) -> Optional[str]:
     if len(names) > 1:
         raise FormatError("the mirror documents do not have one name", why=", ".join(sorted(names)))
     return names.pop() if names else None
+
+
+def of_mirrors(item: SiteDocument) -> bool:
+    """Tell whether a document is a mirror object for the cluster, which ``--mirrors manual`` and ``none`` leave out."""
+    return item.document.phase == "mirrors"
 
 
 def pairs(documents: Sequence[SiteDocument]) -> list[Pair]:

@@ -162,13 +162,16 @@ class Console:
             if bar is not None:
                 bar.show()
 
-    def confirm(self, question: str) -> None:
-        """Ask once on the terminal; ``Interrupted`` for anything but yes, ``ConfigError`` where nobody can answer."""
+    def confirm(self, question: str, *, instead: str = "") -> None:
+        """Ask once on the terminal; ``Interrupted`` for anything but yes, ``ConfigError`` where nobody can answer.
+
+        ``instead`` is what the command can do without asking, for a person to read.
+        """
         if not sys.stdin.isatty():
             raise ConfigError(
                 "this would change a cluster and nobody can be asked",
                 why="stdin is not a terminal",
-                hint="--yes answers the question, --dry-run shows what would happen, --no-apply only pushes",
+                hint=f"--yes answers the question, --dry-run shows what would happen{instead and f', {instead}'}",
             )
         print(f"{question} [y/N] ", end="", file=self._err, flush=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

@@ -4,6 +4,7 @@
 # ruff: noqa: FA100
 
 import contextlib
+import functools
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,10 +187,11 @@ def _options(**given: Any) -> "LoadOptions":
 def _only(text: Optional[str]) -> tuple[str, ...]:
     from loader.site import ONLY
 
-    names = tuple(text.split(",")) if text else ()
+    # An empty text is no choice of all: it is a script's variable that was never set.
+    names = tuple(text.split(",")) if text is not None else ()
     unknown = [name for name in names if name not in ONLY]
     if unknown:
-        raise ConfigError(f"--only {unknown[0][:60]} is not known", hint=f"one or more of {','.join(ONLY)}")
+        raise ConfigError(f"--only {unknown[0][:60]!a} is not known", hint=f"one or more of {','.join(ONLY)}")
     return names
 
 
@@ -214,6 +216,7 @@ def _carry_out(given: _Run) -> None:
         console.open_log(log_file(folder))
     registries = open_registries(given.access, console.detail)
     report = Report(given.report, who(), Vault(folder))
+    instead = "--no-apply only pushes" if options.push else ""
     with contextlib.closing(registries), scratch_folder() as scratch:
         ports = LoadPorts(
             registries=registries,
@@ -222,7 +225,7 @@ def _carry_out(given: _Run) -> None:
             say=console.result,
             note=console.note,
             progress=console.progress,
-            confirm=(lambda _: None) if given.cluster.yes else console.confirm,
+            confirm=(lambda _: None) if given.cluster.yes else functools.partial(console.confirm, instead=instead),
             now=utc_now,
             report=report,
             imports=ImportLog(folder),
@@ -255,12 +258,17 @@ def _by_hand(given: _Run, state: "State") -> None:
     from loader.cluster.oclines import oc_lines
     from loader.cluster.rookauto import at_place
     from loader.extract import write_documents
+    from loader.nodes import NodeOptions
+    from loader.site import of_mirrors
 
     folder = given.report / f"{state.name}.documents"
-    if not given.options.dry_run:
+    if given.options.dry_run:
+        given.console.result("apply", f"not done: --no-apply. By hand, in {folder} once a run has written it:")
+    else:
         write_documents(state.documents, folder)
-    given.console.result("apply", f"not done: --no-apply. By hand, in {folder}:")
-    place = given.options.nodes.place if given.options.nodes is not None else None
-    lines = oc_lines(at_place(item.document, place) for item in state.documents)
+        given.console.result("apply", f"not done: --no-apply. By hand, in {folder}:")
+    nodes = given.options.nodes or NodeOptions()
+    documents = [item.document for item in state.documents if nodes.mirrors == "cluster" or not of_mirrors(item)]
+    lines = oc_lines(at_place(document, nodes.place) for document in documents)
     values = lines_by_hand({item.document.path: item.content for item in state.documents})
     given.console.text("\n".join([*lines, *values]))

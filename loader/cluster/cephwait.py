@@ -69,17 +69,18 @@ def ceph_verdict(cluster: JsonObject | None, image: str) -> Verdict:
     if text(cluster, "spec", "cephVersion", "image") != image:
         return Verdict(FAILING, "its image is not what was asked any more", "its owner puts it back: change it there")
     phase, message = text(cluster, "status", "phase"), text(cluster, "status", "message")
+    said = f"phase {phase}: {message}" if message else f"phase {phase or 'unknown'}"
     if text(cluster, "status", "state") == "Error":
-        return Verdict(FAILING, f"phase {phase}: {message}", "the log of rook-ceph-operator tells more")
-    return _progress(cluster, image, phase, message)
+        return Verdict(FAILING, said, "the log of rook-ceph-operator tells more")
+    return _progress(cluster, image, phase, said)
 
 
-def _progress(cluster: JsonObject, image: str, phase: str, message: str) -> Verdict:
+def _progress(cluster: JsonObject, image: str, phase: str, said: str) -> Verdict:
     if text(cluster, "status", "version", "image") != image:
-        return Verdict(WAITING, f"Rook has not detected the version of the new image yet (phase {phase}: {message})")
+        return Verdict(WAITING, f"Rook has not detected the version of the new image yet ({said})")
     external = field(cluster, "spec", "external", "enable") is True
     if phase != ("Connected" if external else "Ready"):
-        return Verdict(WAITING, f"phase {phase}: {message}")
+        return Verdict(WAITING, said)
     seen, generation = field(cluster, "status", "observedGeneration"), field(cluster, "metadata", "generation")
     if isinstance(seen, int) and isinstance(generation, int) and seen < generation:
         return Verdict(WAITING, f"phase {phase} is of before the change")

@@ -40,6 +40,8 @@ class MirrorPlan:
         """Return why a mirror document with ``wishes`` is skipped, an empty string where it is not."""
         if self._way.mode != "cluster":
             return f"--mirrors {self._way.mode}"
+        if not self._side.platform.takes_mirror_objects:
+            return f"{self._side.platform.name} takes no mirror objects from its users"
         for kind in (wish.key.kind for wish in wishes if wish.method == "mirror"):
             if kind not in self._served:
                 return f"{kind} is not served by this cluster"

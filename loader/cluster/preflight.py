@@ -20,6 +20,7 @@ from loader.mirrors import scopes_of
 from loader.oci.model import ImageRef, RegistryTarget
 
 MAX_DRIFT = datetime.timedelta(minutes=5)
+_OTHERWISE = "with other names for these images (image: NAME, from: docker://SOURCE), or ask for an exception"
 _NAMED = 3  # images named in one finding
 _CLIENT = re.compile(r"([0-9]+)\.([0-9]+)")
 _OLDEST = {"kubectl": (1, 18), "oc": (4, 5)}
@@ -95,7 +96,9 @@ def rosa_findings(side: NodeSide, sources: Iterable[str]) -> Iterator[Finding]:
     refused = sorted({source for source in sources if rosa_refuses(source)}) if side.platform.name == ROSA else []
     if refused:
         text = f"ROSA's webhook imagecontentpolicies-validation refuses mirrors of {', '.join(refused)}"
-        hint = "build the bundle with mirrors.scope: repository or with other sources, or ask for an exception"
+        # Of this host it refuses the bare name alone, of the others everything.
+        narrower = "with mirrors.scope: repository, or " if refused == ["registry.redhat.io"] else ""
+        hint = f"build the bundle {narrower}{_OTHERWISE}"
         yield Finding("blocker", text, hint)
 
 

@@ -124,6 +124,12 @@ def test_no_apply_writes_the_documents_for_this_registry(site: Site) -> None:
     assert article.REGISTRY not in (folder / "mirrors/icsp.yaml").read_text()
     assert "oc apply --server-side -f documents/mirrors/idms.yaml" in ran.out
     assert not site.cluster.kubectl("get", IDMS, "-o", "name")
+    manual = site.run("load", "--no-apply", "--mirrors", "manual").expect()
+    assert "mirrors/idms.yaml" not in manual.out
+    assert "oc -n rook-ceph patch cephcluster" in manual.out
+    shown = site.run("load", "--no-apply", "--dry-run", "--report", "nowhere").expect()
+    assert "once a run has written it" in shown.out
+    assert not (site.cli.folder / "nowhere").exists()
 
 
 def test_apply_alone_wants_the_images_first(site: Site) -> None:
@@ -146,6 +152,8 @@ def test_only_mirrors(site: Site) -> None:
     assert after.pop("ImageDigestMirrorSet/rook-ceph-images")
     assert after == before
     site.run("load", "--only", "mirror").expect(2)
+    ran = site.run("load", "--only", "").expect(2)  # a variable that was never set is no wish for everything
+    assert "--only '' is not known" in ran.three_lines[0]
 
 
 def test_one_image_that_fails_keeps_the_cluster_as_it_is(site: Site) -> None:

@@ -178,6 +178,11 @@ def test_a_hosted_cluster_is_named_and_gets_its_snippet(hosted: Site) -> None:
     folder = hosted.cli.folder / f"reports/{REPORT.replace('.load.json', '.documents')}"
     assert f'- "{hosted.registry.host}/ceph"' in (folder / "documents/nodes/hypershift.yaml").read_text()
     assert not hosted.tags("ceph/ceph")
+    assert "resolves to" not in ran.out, "no object of ours will be there"
+    snippet = folder / "documents/nodes/hypershift.yaml"
+    snippet.unlink()
+    hosted.run("load", "--only", "mirrors").expect(7)
+    assert snippet.exists(), "the file that the error names"
     hosted.run("load", "--mirrors", "manual", "--only", "mirrors").expect()
     assert not hosted.cluster.kubectl("get", IDMS, "-o", "name")
 

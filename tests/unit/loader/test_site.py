@@ -164,7 +164,7 @@ def test_other_documents_are_parsed_and_stay_what_was_signed(recipe: Recipe) -> 
         assert (found.content, found.parsed) == (content, {"kind": "List", "items": []})
     chosen = site_documents(bundle, OWN, only=["manifests"])
     assert [item.document.path for item in chosen] == [path]
-    assert {item.document.phase for item in site_documents(bundle, OWN, only=["mirrors"])} == {"mirrors"}
+    assert {item.document.phase for item in site_documents(bundle, OWN, only=["mirrors"])} == {"mirrors", "nodes"}
     assert len(site_documents(bundle, OWN, only=["mirrors", "manifests", "rook"])) > 1
 
 

@@ -143,8 +143,12 @@ def test_nothing_can_steer_the_terminal() -> None:
 
 def test_a_question_needs_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    with pytest.raises(errors.ConfigError, match="nobody can be asked"):
+    with pytest.raises(errors.ConfigError, match="nobody can be asked") as caught:
         Screen().console.confirm("Go on?")
+    assert caught.value.hint == "--yes answers the question, --dry-run shows what would happen"
+    with pytest.raises(errors.ConfigError) as caught:
+        Screen().console.confirm("Go on?", instead="--no-apply only pushes")
+    assert caught.value.hint.endswith("what would happen, --no-apply only pushes")
 
 
 class Terminal(io.StringIO):

@@ -194,6 +194,9 @@ def test_rosa_refuses_the_articles_sources() -> None:
     assert [f.text for f in plan.findings] == [
         "ROSA's webhook imagecontentpolicies-validation refuses mirrors of quay.io/cephcsi"
     ]
+    assert "repository" not in plan.findings[0].hint, "it refuses every name of quay.io"
+    bare = make_plan([makers.idms(sources=("registry.redhat.io",))], makers.survey(), {}, side=side)
+    assert "mirrors.scope: repository" in bare.findings[0].hint
     assert "rosa create image-mirror" in rosa("External").by_hand
     names = ("quay.io", "quay.io.x/a", "registry.redhat.io/a", "registry.redhat.io")
     assert [rosa_refuses(name) for name in names] == [True, False, False, True]
