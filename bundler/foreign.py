@@ -202,7 +202,14 @@ def _annotations(metadata: Optional[Value], found: Foreign) -> dict[str, str]:
     for key, inner in values.items():
         if key.startswith("hauler.dev/") and key not in known:
             found.unsupported.append((inner.line, f"annotation {key[:80]}: has no counterpart here"))
-    return {key: str(values[key].value) for key in known if key in values}
+    notes = {key: str(values[key].value) for key in known if key in values}
+    platform = notes.get(known[0], "")
+    if not _is_choice(platform):
+        found.unsupported.append(
+            (values[known[0]].line, f"annotation {known[0]}: {platform[:80]!a} is no os/architecture; all are taken")
+        )
+        del notes[known[0]]
+    return notes
 
 
 def _image(
@@ -219,7 +226,8 @@ def _image(
     text = name.string() if name else None
     if name is None or text is None:
         if name is None:
-            value.fault("has no name")
+            has = ", ".join(key[:40] for key in value.node.value) if isinstance(value.node.value, dict) else ""
+            value.fault(f"has no name{f', only {has}' if has and has.isprintable() else ''}")
         return None
     if "://" in text:
         found.unsupported.append((name.node.line, f"{text[:200]}: write {{image: NAME, from: oci:PATH}} by hand"))
@@ -241,9 +249,20 @@ def _platforms(taken: Mapping[str, Value], common: str) -> tuple[str, ...]:
         values = list(taken["platforms"].items())
     elif "platform" in taken:
         values = [taken["platform"]]
-    texts = [value.matching(_is_choice, "os/architecture[/variant]") for value in values]
-    texts = texts or ([common] if is_platform(common) else [])
+    texts = [_platform(value) for value in values] or [common]
     return tuple(text for text in texts if text and text != "all")
+
+
+def _platform(value: Value) -> Optional[str]:
+    """Return a platform as a text, or as oc-mirror has it: ``{os: linux, architecture: amd64}``."""
+    if not isinstance(value.node.value, dict):
+        return value.matching(_is_choice, "os/architecture[/variant]")
+    section = value.section(("os", "architecture"), required=("os", "architecture"))
+    parts = [section[key].string() for key in ("os", "architecture") if key in section]
+    text = "/".join(part for part in parts if part)
+    if None not in parts and len(parts) > 1 and not is_platform(text):
+        value.fault(f"{text[:80]!a} is not os/architecture")
+    return text
 
 
 def _is_choice(text: str) -> bool:

@@ -12,7 +12,7 @@ from bundler.imagesignatures import SigningKey, read_signing_key
 from bundler.settings import Value
 from loader.oci.model import ImageRef
 
-_MAX_KEY = 64 * 1024
+MAX_KEY = 64 * 1024
 
 ReadFile = Callable[[Path, int], bytes]
 
@@ -78,4 +78,4 @@ def _key(value: Value, directory: Path, read: ReadFile) -> Optional[SigningKey]:
     if text is None:
         return None
     place = text.removeprefix("file:")
-    return value.attempt(lambda: read_signing_key(place, read(directory / place, _MAX_KEY)))
+    return value.attempt(lambda: read_signing_key(place, read(directory / place, MAX_KEY)))

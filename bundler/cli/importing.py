@@ -5,13 +5,17 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from bundler.cli.app import app
+from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
 from loader.cli.options import OutputFlags
+
+if TYPE_CHECKING:
+    from bundler.foreign import Foreign
 
 
 @app.command("import")
@@ -33,6 +37,27 @@ def import_command(
     raise typer.Exit(run(console, lambda: _import(console, file, registry, output)))
 
 
+def _require_keys(found: "Foreign", file: Path, folder: Path) -> None:
+    """Raise ``ConfigError`` for the keys that cannot be read, with their lines in the file that names them."""
+    from bundler.config import read_file
+    from bundler.imagesignatures import read_signing_key
+    from bundler.requirements import MAX_KEY
+
+    faults: dict[str, tuple[str, str]] = {}
+    for image in found.images:
+        if image.key is not None:
+            try:
+                read_signing_key(image.key, read_file(folder / image.key, MAX_KEY))
+            except ConfigError as error:
+                faults.setdefault(image.key, (f"{file}:{image.line}", f"key {error}"))
+    if faults:
+        raise ConfigError(
+            f"{file} names keys that cannot be read",
+            faults=list(faults.values()),
+            hint=f"the config looks for them from its own folder, {folder}: put them there, or take key out",
+        )
+
+
 def _import(console: Console, file: Path, registry: Optional[str], output: Path) -> None:
     from bundler.cli.starting import write_new
     from bundler.config import parse_config, read_file
@@ -40,6 +65,7 @@ def _import(console: Console, file: Path, registry: Optional[str], output: Path)
     from bundler.starter import PLACEHOLDER, foreign_config
 
     found = read_foreign(read_file(file, CAPS.size), str(file))
+    _require_keys(found, file, output.parent)
     bundle = re.sub(r"[^a-z0-9]+", "-", file.name.partition(".")[0].lower()).strip("-")[:48].strip("-") or "images"
     text = foreign_config(output.name, registry or PLACEHOLDER, bundle, found)
     config = parse_config(text.encode(), directory=output.parent, what=f"the config made of {file}", read=read_file)

@@ -32,3 +32,18 @@ def test_what_it_writes_builds(tmp_path: Path) -> None:
         cli.bundler("build", "bundle.yaml", "-o", "out", "--plain-http").expect()
         # It is a person's file from now on.
         assert "is there already" in cli.bundler("import", "isc.yaml").expect(2).three_lines[0]
+
+
+def test_keys_that_are_not_there_are_told_with_their_lines(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    (tmp_path / "hauler.yaml").write_text(
+        "apiVersion: content.hauler.cattle.io/v1\nkind: Images\nmetadata: {annotations: {hauler.dev/key: a.pub}}\n"
+        "spec:\n  images:\n  - {name: quay.io/a/a:1}\n  - {name: quay.io/a/b:1}\n"
+        "  - {name: quay.io/a/c:1, key: c.pub}\n"
+    )
+    lines = cli.bundler("import", "hauler.yaml").expect(2).three_lines
+    assert [line.strip() for line in lines[2:4]] == [
+        "hauler.yaml:6: key a.pub cannot be read: No such file or directory",
+        "hauler.yaml:8: key c.pub cannot be read: No such file or directory",
+    ]
+    assert not (tmp_path / "bundle.yaml").exists()

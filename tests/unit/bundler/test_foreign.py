@@ -64,6 +64,17 @@ def test_oc_mirror() -> None:
     ]
 
 
+def test_platforms_as_oc_mirror_has_them() -> None:
+    platforms = "[{os: linux, architecture: amd64}, {os: linux, architecture: arm64}]"
+    assert read(OC_MIRROR.replace("[linux/amd64, linux/arm64]", platforms)).images == read(OC_MIRROR).images
+
+
+def test_a_platform_of_a_whole_hauler_file_that_is_none_is_said() -> None:
+    found = read(HAULER.replace("platform: linux/amd64", "platform: amd64", 1))
+    assert found.images[0].platforms == ()
+    assert any("'amd64' is no os/architecture" in text for _, text in found.unsupported)
+
+
 def test_hauler() -> None:
     found = read(HAULER)
     assert [(str(image.name), image.platforms, image.key) for image in found.images] == [
@@ -88,7 +99,16 @@ def test_hauler() -> None:
         (OC_MIRROR.replace("alp.ne", "'alp['"), "mirror.blockedImages[0] (line 15)", "no regular expression"),
         (OC_MIRROR.replace("alp.ne", "'(a+)+$'"), "mirror.blockedImages[0] (line 15)", "repeated groups"),
         (OC_MIRROR.replace("busybox\n", "Busy/BOX\n", 1), "mirror.additionalImages[3].name (line 11)", "Busy/BOX"),
-        (OC_MIRROR.replace("- name: busybox", "- nmae: x"), "mirror.additionalImages[3] (line 11)", "has no name"),
+        (
+            OC_MIRROR.replace("- name: busybox", "- nmae: x"),
+            "mirror.additionalImages[3] (line 11)",
+            "no name, only nmae",
+        ),
+        (
+            OC_MIRROR.replace("[linux/amd64, linux/arm64]", "[{os: linux}, {os: a b, architecture: c}]"),
+            "mirror.additionalImages[1].platforms[1] (line 9)",
+            "'a b/c' is not os/architecture",
+        ),
         (HAULER.replace("linux/arm64", "arm"), "spec.images[1].platform (line 8)", "os/architecture"),
         ("apiVersion: content.hauler.cattle.io/v1\nkind: Images\n", "line 1", "spec is missing"),
         (
