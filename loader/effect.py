@@ -39,6 +39,7 @@ def effect_document(state: State) -> dict[str, Any]:
                 "kind": change.kind,
                 "name": change.name,
                 "namespace": change.namespace,
+                "reason": change.reason,
             }
             for change in (plan.changes if plan else ())
         ],
@@ -59,12 +60,14 @@ def effect_lines(state: State) -> str:
     lines = [f"tag       {move['ref']}: {move['from'] or 'new'} -> {move['to']}" for move in document["tags"]]
     for item in document["objects"]:
         where = f" in {item['namespace']}" if item["namespace"] else ""
-        lines.append(f"object    {item['kind']}/{item['name']}{where}: {item['action']}")
+        reason = f" ({item['reason']})" if item["reason"] else ""
+        lines.append(f"object    {item['kind']}/{item['name']}{where}: {item['action']}{reason}")
         lines += [f"  {line}" for line in item["diff"].splitlines()]
     why = {pool.pool: pool.why for pool in (state.plan.nodes if state.plan else ())}
     for item in document["nodes"]:
         reason = f" ({why[item['pool']]})" if why[item["pool"]] else ""
-        lines.append(f"nodes     {item['pool']}: {item['effect']} of {item['count']}{reason}")
+        what = "nothing on" if item["effect"] == "none" else f"{item['effect']} of"
+        lines.append(f"nodes     {item['pool']}: {what} {item['count']}{reason}")
     lines += [f"rook      {item['text']}" for item in document["rook"]]
     endpoints = state.plan.endpoints if state.plan else {}
     lines += [f"pulls     {name}: {', '.join(places) or 'from nowhere'}" for name, places in endpoints.items()]

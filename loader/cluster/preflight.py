@@ -188,14 +188,19 @@ def _covered(name: str, scopes: set[str]) -> bool:
 
 
 def _architectures(side: NodeSide, images: Sequence[Image]) -> Iterator[Finding]:
+    names: dict[tuple[str, ...], list[str]] = {}
     for image in images:
-        has = {platform.split("/")[1] for platform in image.platforms if platform.count("/") >= 1}
+        has = tuple(sorted({platform.split("/")[1] for platform in image.platforms if platform.count("/") >= 1}))
+        names.setdefault(has, []).append(
+            f"{image.source}:{image.tag}" if image.tag else f"{image.source}@{image.digest}"
+        )
+    for has, alike in names.items():
         lacking = sorted(arch for arch in side.architectures if arch not in has)
         if not has or not lacking:
             continue
-        name = f"{image.source}:{image.tag}" if image.tag else f"{image.source}@{image.digest}"
         nodes = ", ".join(f"{side.architectures[arch]} {arch}" for arch in lacking)
-        text = f"{name} is there for {', '.join(sorted(has))}, and of the nodes are {nodes}"
+        are = "is" if len(alike) == 1 else "are"
+        text = f"{_some(alike)} {are} there for {', '.join(has)}, and of the nodes are {nodes}"
         if len(lacking) == len(side.architectures):
             yield Finding("blocker", text, "build the bundle with these platforms")
         else:

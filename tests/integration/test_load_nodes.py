@@ -38,6 +38,9 @@ def test_after_a_load_no_node_does_anything(site: Site) -> None:
     site.run("load").expect()
     found = site.run("load", "--dry-run", "--json").expect().json
     assert [pool["effect"] for pool in found["nodes"]] == ["none", "none"]
+    shown = site.run("load", "--dry-run").expect().out
+    assert "nodes     worker: nothing on 3" in shown
+    assert "ImageContentSourcePolicy/rook-ceph-images: skip (ImageDigestMirrorSet is served and preferred)" in shown
     again = site.run("load", yes=False).expect()
     assert "no node does anything" in again.out
 

@@ -188,6 +188,18 @@ def rosa(topology: str) -> Platform:
     return platform_of("v1.30.1", {"status": status}, None, [])
 
 
+def test_images_that_lack_the_same_nodes_are_one_finding() -> None:
+    side = NodeSide(architectures={"amd64": 2, "s390x": 1})
+    images = [image(f"quay.io/a/b{number}", "linux/amd64") for number in range(5)]
+    images += [image("quay.io/a/all", "linux/amd64", "linux/s390x"), image("quay.io/a/z", "linux/s390x")]
+    checks = PullChecks(side, None, pulls(*images), Grants(), by_object=False)
+    some = "quay.io/a/b0:v1, quay.io/a/b1:v1, quay.io/a/b2:v1 and 2 more"
+    assert [finding.text for finding in checks.architectures] == [
+        f"{some} are there for amd64, and of the nodes are 1 s390x",
+        "quay.io/a/z:v1 is there for s390x, and of the nodes are 2 amd64",
+    ]
+
+
 def test_rosa_refuses_the_articles_sources() -> None:
     side = NodeSide(platform=rosa("HighlyAvailable"))
     plan = make_plan([makers.idms()], makers.survey(), {}, side=side)
