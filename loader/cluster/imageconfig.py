@@ -124,6 +124,13 @@ def login_patch(wish: Wish, current: Optional[JsonObject]) -> dict[str, Any]:
 
 
 def _require_image_config(side: NodeSide, option: str) -> None:
+    unread = next((why for why in side.unread if str(IMAGE_CONFIG) in why), "")
+    if unread:
+        raise ClusterError(
+            f"{option} needs image.config.openshift.io/cluster, and this login may not read it",
+            why=unread,
+            hint=f"log in as someone who may, or leave {option} away",
+        )
     if side.image_config is None:
         raise ClusterError(
             f"{option} is for OpenShift, and this cluster has no image.config.openshift.io/cluster",

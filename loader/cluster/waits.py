@@ -158,7 +158,7 @@ class _Loop:
             raise ClusterError(f"{self._wait.name} failed", why=verdict.text, hint=verdict.hint)
         if verdict.state == PAUSED:
             self._ended(PAUSED)
-            raise Pending(f"{self._wait.name} is paused", why=verdict.text, hint=_again(verdict.hint))
+            raise Pending(f"the wait for {self._wait.name} is held up", why=verdict.text, hint=_again(verdict.hint))
         if late:
             self._ended("timeout")
             raise Pending(

@@ -121,3 +121,12 @@ def test_without_an_image_config_both_are_refused() -> None:
         authority_wishes(NodeSide(), R, CERTIFICATE)
     with pytest.raises(ClusterError, match="--cluster-auth is for OpenShift"):
         login_wish(NodeSide(), R, {"auth": AUTH})
+
+
+def test_an_image_config_that_may_not_be_read_is_not_said_to_be_missing() -> None:
+    side = NodeSide(unread=("reading Image/cluster failed: images.config.openshift.io is forbidden",))
+    with pytest.raises(ClusterError, match="this login may not read it") as caught:
+        authority_wishes(side, R, CERTIFICATE)
+    assert "is forbidden" in caught.value.why
+    with pytest.raises(ClusterError, match="--cluster-auth needs"):
+        login_wish(side, R, {"auth": AUTH})
