@@ -16,6 +16,7 @@ from loader.cli.console import Console, run
 from loader.cli.options import OutputFlags
 
 if TYPE_CHECKING:
+    from bundler.configmerge import Merged
     from bundler.discovery import Found
 
 
@@ -86,10 +87,12 @@ def _tell(console: Console, found: "Found", add_to: Optional[Path]) -> None:
         console.result(step, text)
     for place, note in found.notes:
         console.note("note", f"{place}: {note}")
-    added = _add(found, add_to) if add_to else ()
-    for image in added:
+    merged = _add(found, add_to) if add_to else None
+    for image in merged.added if merged else ():
         console.result("added", f"{image} to {add_to}")
-    console.document({**document(found), "added": list(added)})
+    for image, why in merged.left if merged else ():
+        console.result("left", f"{image}: {why} in {add_to}")
+    console.document({**document(found), **_merged_document(merged)})
     if not found.problems:
         return
     if console.as_json:
@@ -102,13 +105,18 @@ def _tell(console: Console, found: "Found", add_to: Optional[Path]) -> None:
     )
 
 
-def _add(found: "Found", path: Path) -> tuple[str, ...]:
+def _merged_document(merged: "Optional[Merged]") -> dict[str, object]:
+    left = [{"image": image, "why": why} for image, why in merged.left] if merged else []
+    return {"added": list(merged.added) if merged else [], "left": left}
+
+
+def _add(found: "Found", path: Path) -> "Merged":
     from bundler.config import CAPS, read_file
     from bundler.configmerge import with_images
     from bundler.output import write_file
 
     images = [(name, places[0].why) for name, places in found.images(certain=True).items()]
-    data, added = with_images(read_file(path, CAPS.size), images, str(path))
-    if added:
-        write_file(path, data)
-    return added
+    merged = with_images(read_file(path, CAPS.size), images, str(path))
+    if merged.added:
+        write_file(path, merged.data)
+    return merged
