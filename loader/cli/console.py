@@ -175,7 +175,11 @@ class Console:
             )
         print(f"{question} [y/N] ", end="", file=self._err, flush=True)
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise Interrupted("stopped at your word", why="the question was not answered with yes")
+            raise Interrupted(
+                "stopped at your word",
+                why="the question was not answered with yes",
+                hint="nothing was changed; the same command asks again",
+            )
 
 
 def _faults(error: AirgapError) -> tuple[tuple[str, str], ...]:

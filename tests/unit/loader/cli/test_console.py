@@ -159,8 +159,9 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("answer", ["n\n", "\n", "", "yess\n"])
 def test_anything_but_yes_is_no(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(answer))
-    with pytest.raises(errors.Interrupted):
+    with pytest.raises(errors.Interrupted) as caught:
         Screen().console.confirm("Go on?")
+    assert "nothing was changed" in caught.value.hint
 
 
 @pytest.mark.parametrize("answer", ["y\n", "YES\n"])
