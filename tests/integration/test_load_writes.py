@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import ssl
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import pytest
 from tests.integration.test_waits import report_of
 from tests.support.certificates import PrivateAuthority
 from tests.support.cli import Cli
+from tests.support.loopback import LoopbackServer, QuietHandler
 from tests.support.site import REPORT, Site
 
 WORDS = "Ceph may not be changed before Monday"
@@ -106,21 +104,17 @@ def test_an_api_server_that_goes_away_in_a_write_is_asked_again(site: Site, made
     assert site.states() == before
 
 
-class Webhook:
+class Webhook(LoopbackServer):
     """An admission webhook on loopback that refuses every update of a CephCluster; ``with`` puts it in force."""
 
     def __init__(self, site: Site, folder: Path) -> None:
         self._site = site
         authority = PrivateAuthority(folder)
         self._bundle = base64.b64encode(authority.certificate.read_bytes()).decode()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Refusal)
-        self._server.daemon_threads = True
-        context: ssl.SSLContext = authority.server_context()
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        super().__init__(_Refusal, tls=authority.server_context())
 
     def __enter__(self) -> Webhook:
-        self._thread.start()
+        super().__enter__()
         rule = {
             "apiGroups": ["ceph.rook.io"],
             "apiVersions": ["*"],
@@ -130,7 +124,7 @@ class Webhook:
         hook = {
             "name": "monday.example.com",
             "clientConfig": {
-                "url": f"https://127.0.0.1:{self._server.server_address[1]}/refuse",
+                "url": f"https://{self.host}/refuse",
                 "caBundle": self._bundle,
             },
             "rules": [rule],
@@ -156,9 +150,7 @@ class Webhook:
 
     def stop(self) -> None:
         """Let the server go away while the cluster goes on asking it."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__exit__()
 
     def __exit__(self, *_: object) -> None:
         self._site.cluster.kubectl("delete", "validatingwebhookconfiguration", "monday")
@@ -166,11 +158,10 @@ class Webhook:
             self.stop()
 
 
-class _Refusal(BaseHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        return
+class _Refusal(QuietHandler):
+    protocol_version = "HTTP/1.0"  # a connection that is kept would answer on when the server is gone
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the base class looks for it
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         status: dict[str, Any] = {"code": 403, "message": WORDS}
         response = {"uid": asked["request"]["uid"], "allowed": False, "status": status}

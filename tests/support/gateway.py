@@ -5,11 +5,9 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-import sys
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+
+from tests.support.loopback import LoopbackServer, QuietHandler
 
 _CHUNK = 2**16
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "server"})
@@ -18,7 +16,7 @@ Gate = Callable[[str, str, str], str]
 """Given method, path and Authorization: an empty string lets the request in, else it is the challenge."""
 
 
-class Gateway:
+class Gateway(LoopbackServer):
     """Start with ``with``; ``host`` leads to ``target`` (host:port).
 
     ``cut``: the body of the next PUT or PATCH of more than that many bytes breaks off behind them, once.
@@ -31,42 +29,12 @@ class Gateway:
         self.gate = gate
         self.cut = cut
         self.requests: list[str] = []
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.gateway = self  # type: ignore[attr-defined] # how a handler finds us
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> Gateway:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(_Handler, tls=tls)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # Lines that break, on either side, are what tests do on purpose.
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: Any
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        return
-
+class _Handler(QuietHandler):
     def _any(self) -> None:
-        gateway: Gateway = self.server.gateway
+        gateway: Gateway = self.server.owner
         gateway.requests.append(f"{self.command} {self.path}")
         self.left = int(self.headers.get("Content-Length") or 0)
         challenge = gateway.gate(self.command, self.path, self.headers.get("Authorization", ""))
@@ -97,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
                 far.putheader(name, value)
         far.endheaders()
         cut = 0
-        gateway = self.server.gateway
+        gateway = self.server.owner
         if gateway.cut and self.left > gateway.cut:
             cut, gateway.cut = self.left - gateway.cut, 0
         while self.left > cut:

@@ -7,42 +7,24 @@ import contextlib
 import http.client
 import select
 import socket
-import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.loopback import LoopbackServer, QuietHandler
 
-class ForwardProxy:
+
+class ForwardProxy(LoopbackServer):
     """Start with ``with``. Whatever host is asked for, ``target`` (host:port) gets the connection."""
 
     def __init__(self, target: str, login: str = "") -> None:
         self.target = target
         self.login = login
         self.asked: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.proxy = self  # type: ignore[attr-defined] # how a handler finds us
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> ForwardProxy:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(_Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        return
-
-    def do_GET(self) -> None:
+class _Handler(QuietHandler):
+    def do_GET(self) -> None:  # noqa: N802 - the base class looks for it
         if not self._admitted():
             return
         parts = urllib.parse.urlsplit(self.path)
@@ -57,7 +39,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body)
 
-    def do_CONNECT(self) -> None:
+    def do_CONNECT(self) -> None:  # noqa: N802 - the base class looks for it
         if not self._admitted():
             return
         host, _, port = self._proxy.target.partition(":")
@@ -69,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def _proxy(self) -> Any:
-        return self.server.proxy  # type: ignore[attr-defined] # set above
+        return self.server.owner
 
     def _admitted(self) -> bool:
         self._proxy.asked.append(f"{self.command} {self.path}")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-import threading
 import time
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from tests.support.certificates import PrivateAuthority
+from tests.support.loopback import LoopbackServer, QuietHandler
 
 ISSUER, SERVICE = "test-tokens", "test-registry"
 
 
-class TokenServer:
+class TokenServer(LoopbackServer):
     """Start with ``with``; ``bundle`` is the certificate file that registries check its tokens with."""
 
     def __init__(self, authority: PrivateAuthority, login: tuple[str, str], *, tls: ssl.SSLContext) -> None:
@@ -33,21 +32,8 @@ class TokenServer:
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         self._key = key
         self._chain = [_der(pair.certificate)]
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.tokens = self  # type: ignore[attr-defined] # how a handler finds us
-        self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.realm = f"https://127.0.0.1:{self._server.server_address[1]}/token"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> TokenServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(_Handler, tls=tls)
+        self.realm = f"https://{self.host}/token"
 
     def issue(self, user: str, scopes: list[str]) -> str:
         """A JWT (RFC 7519) for ``user``, signed with ES256, its certificate in ``x5c``."""
@@ -87,15 +73,9 @@ class TokenServer:
         return not name or any(one["name"] == name and action in one["actions"] for one in claims["access"])
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Any
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        return
-
-    def do_GET(self) -> None:
-        tokens: TokenServer = self.server.tokens
+class _Handler(QuietHandler):
+    def do_GET(self) -> None:  # noqa: N802 - the base class looks for it
+        tokens: TokenServer = self.server.owner
         asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
         wanted = "Basic " + base64.b64encode(":".join(tokens.login).encode()).decode()
         known = self.headers.get("Authorization") == wanted and asked.get("service") == [SERVICE]

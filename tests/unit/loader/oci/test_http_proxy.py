@@ -34,7 +34,7 @@ def registries(root: Path, options: AccessOptions, **proxies: str) -> Registries
 def test_plain_http_goes_through_the_proxy_with_its_login(tmp_path: Path, server: RegistryServer) -> None:
     image = make_image().put(server.store, "a", "v1")
     with ForwardProxy(server.host, login="me:se%cret") as proxy:
-        made = registries(tmp_path, AccessOptions(plain_http=True), http_proxy=f"http://me:se%25cret@{proxy.address}")
+        made = registries(tmp_path, AccessOptions(plain_http=True), http_proxy=f"http://me:se%25cret@{proxy.host}")
         assert made.push("reg.invalid:5000").manifest("a", "v1").digest == image.digest
         made.close()
     assert proxy.asked == ["GET http://reg.invalid:5000/v2/a/manifests/v1"]
@@ -45,10 +45,10 @@ def test_https_goes_through_a_tunnel_and_is_still_verified(tmp_path: Path) -> No
     options = AccessOptions(ca_file=authority.certificate, timeout=5)
     with RegistryServer(tls=authority.server_context()) as server, ForwardProxy(server.host) as proxy:
         # The certificate is for localhost, which never takes a proxy; the name behind the tunnel is another.
-        made = registries(tmp_path, options, https_proxy=proxy.address)
+        made = registries(tmp_path, options, https_proxy=proxy.host)
         with pytest.raises(RegistryError, match="not trusted"):
             made.push("reg.invalid").ping()
-        lax = registries(tmp_path, replace(options, tls_verify=False), https_proxy=proxy.address)
+        lax = registries(tmp_path, replace(options, tls_verify=False), https_proxy=proxy.host)
         assert lax.push("reg.invalid").ping().scheme == "https"
         made.close()
         lax.close()
@@ -57,7 +57,7 @@ def test_https_goes_through_a_tunnel_and_is_still_verified(tmp_path: Path) -> No
 
 def test_a_proxy_that_refuses_is_named_without_its_login(tmp_path: Path, server: RegistryServer) -> None:
     with ForwardProxy(server.host, login="me:right") as proxy:
-        made = registries(tmp_path, AccessOptions(), https_proxy=f"http://me:wrong-word@{proxy.address}")
+        made = registries(tmp_path, AccessOptions(), https_proxy=f"http://me:wrong-word@{proxy.host}")
         with pytest.raises(RegistryError) as caught:
             made.push("reg.invalid").ping()
         made.close()
@@ -69,7 +69,7 @@ def test_a_proxy_that_refuses_is_named_without_its_login(tmp_path: Path, server:
 
 def test_no_proxy_goes_direct(tmp_path: Path, server: RegistryServer) -> None:
     with ForwardProxy(server.host) as proxy:
-        made = registries(tmp_path, AccessOptions(plain_http=True), http_proxy=proxy.address, no_proxy="10.0.0.0/8")
+        made = registries(tmp_path, AccessOptions(plain_http=True), http_proxy=proxy.host, no_proxy="10.0.0.0/8")
         assert made.push(server.host).ping().authorized
         made.close()
     assert proxy.asked == []
