@@ -29,6 +29,19 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
+def _write(stream: TextIO, text: str) -> None:
+    """Write a line at once, in one piece: workers trace from their threads.
+
+    Where the reader went away (`| head`, `| grep -q`) what was asked for is done all the same: an exit code of 0 that
+    only says so much was read would pass for a verdict.
+    """
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class Console:
     """One run's output. With ``as_json`` stdout gets a single document at the end; step lines go to stderr."""
 
@@ -79,16 +92,16 @@ class Console:
         line = printable(f"{step:<9} {text}")
         self._logged(line)
         if not self.as_json:
-            print(line, file=self._out, flush=True)
+            _write(self._out, line)
         elif not self.quiet:
-            print(line, file=self._err, flush=True)
+            _write(self._err, line)
 
     def note(self, step: str, text: str) -> None:
         """Print a message to stderr."""
         line = printable(f"{step:<9} {text}")
         self._logged(line)
         if not self.quiet:
-            print(line, file=self._err, flush=True)
+            _write(self._err, line)
 
     def detail(self, text: str) -> None:
         """Log a request, retry or command line; ``-v`` shows it too."""
@@ -96,20 +109,20 @@ class Console:
         self._logged(line)
         if self.verbose:
             # One write: workers trace from their threads, and a line must stay a line.
-            self._err.write(f"{line}\n")
-            self._err.flush()
+            _write(self._err, line)
 
     def text(self, block: str) -> None:
         """Print a result of several lines (a listing, a diff) to stdout."""
-        for line in block.splitlines():
-            self._logged(printable(line))
-            if not self.as_json:
-                print(printable(line), file=self._out)
+        lines = [printable(line) for line in block.splitlines()]
+        for line in lines:
+            self._logged(line)
+        if lines and not self.as_json:
+            _write(self._out, "\n".join(lines))
 
     def document(self, value: Any) -> None:
         """Print the JSON document of this run, if it was asked for."""
         if self.as_json:
-            print(json.dumps(value, indent=2, sort_keys=True), file=self._out, flush=True)
+            _write(self._out, json.dumps(value, indent=2, sort_keys=True))
 
     def hold(self, value: dict[str, Any]) -> None:
         """Keep what the JSON document of this run says, also beside the error if it ends with one."""
@@ -129,7 +142,7 @@ class Console:
             lines[-1] += f" (log: {self.log_path})"
         for line in lines:
             self._logged(printable(line))
-            print(printable(line), file=self._err, flush=True)
+            _write(self._err, printable(line))
         self.document(
             {
                 **self._held,
@@ -308,9 +321,6 @@ def _outcome(console: Console, verb: Callable[[], None]) -> Optional[AirgapError
         stopped = Interrupted("interrupted", why="Ctrl-C or SIGTERM", hint="the same command goes on where it stopped")
         console.failure(stopped)
         return stopped
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): not an error, and nothing more to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         console.close()
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -94,6 +95,21 @@ def test_a_second_signature_counts_for_the_policy(built: Path, cli: Cli) -> None
     cli.bundler("attach-signature", bundle, "builder.pub", *args).expect(3)
     cli.bundler("attach-signature", bundle, made, *args).expect()
     assert "2 of 2" in cli.loader("verify", bundle, "--trust", trust).expect().out
+
+
+def test_a_reader_that_goes_away_does_not_change_the_verdict(built: Path, cli: Cli) -> None:
+    damaged = cli.folder / "damaged.tar.zst"
+    data = bytearray(built.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    for archive, status in ((built, 0), (damaged, 3)):
+        reading, writing = os.pipe()
+        os.close(reading)  # as behind `| head` or `| grep -q`, which have seen enough
+        command = cli.command("airgap-loader", "verify", archive, "--trust", "builder.pub", "--report", f"r{status}")
+        done = subprocess.run(command, cwd=cli.folder, env=cli.variables(), stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
+        assert done.returncode == status, done.stderr
+        assert (cli.folder / f"r{status}").is_dir()
 
 
 def test_inspect_judges_a_list_that_stands_alone(built: Path, cli: Cli) -> None:
