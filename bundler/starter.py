@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from bundler.foreign import Foreign
 from bundler.render.rook import default_range
@@ -22,8 +23,10 @@ _PARTS = {
     "attacher": "CSI: attacher",
     "csiaddons": "CSI: addons",
     "csi_operator": "the ceph-csi-operator",
-    "toolbox": "the toolbox, as the release's toolbox.yaml names it (a tag that moves)",
+    "toolbox": "the toolbox, as the release's toolbox.yaml names it",
 }
+# From v1.16 on the toolbox has no release of Ceph, but its newest.
+_MAJOR = re.compile(r"v[0-9]+")
 # Until v1.7 the examples were elsewhere in Rook's repository; CRDs have a file of their own since v1.5.
 _MOVED: Version = (1, 8, 0)
 _CRDS: Version = (1, 5, 0)
@@ -129,7 +132,8 @@ def _rook_images(release: Release) -> str:
     lines = [f"# Everything that Rook {release.version} runs by default.", "images:"]
     parts: dict[str, list[str]] = {}
     for part, image in release.images.items():
-        parts.setdefault(image, []).append(_PARTS[part])
+        moves = " (a tag that moves)" if _MAJOR.fullmatch(image.rpartition(":")[2]) else ""
+        parts.setdefault(image, []).append(_PARTS[part] + moves)
     lines += [f"- {image:<72} # {'; '.join(names)}" for image, names in parts.items()]
     if release.optional:
         lines.append("# Only where the cluster uses them:")

@@ -127,3 +127,11 @@ def test_the_data_says_where_it_is_from() -> None:
     plain = json.loads((Path(__file__).parents[3] / "bundler/presets/rook-default-images.json").read_text())
     assert "rook/rook" in plain["sources"][0]
     assert len(plain["releases"]) == len(RELEASES) == 194
+
+
+@pytest.mark.parametrize("version", RELEASES)
+def test_only_a_tag_that_moves_is_called_one(version: str) -> None:
+    lines = rook_config("bundle.yaml", "reg.example", RELEASES[version]).splitlines()
+    called = [line.split()[1] for line in lines if "a tag that moves" in line]
+    assert called == [image for image in called if re.fullmatch(r"quay\.io/ceph/ceph:v[0-9]+", image)]
+    assert called == [line.split()[1] for line in lines if re.match(r"- quay\.io/ceph/ceph:v[0-9]+ ", line)]
