@@ -46,10 +46,12 @@ def patch_references(document: object, target: Target) -> Iterator[Reference]:
         if not isinstance(pointer, str) or operation.get("op") not in {"add", "replace"} or "value" not in operation:
             continue
         keys = [key.replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:]]
-        if 0 < len(keys) <= _MAX_DEPTH:
-            for found in references(_placed(keys, operation["value"], target)):
-                # The target's own fields hold nothing, so every path starts with the keys.
-                yield replace(found, path=(index, "value", *found.path[len(keys) :]))
+        if not 0 < len(keys) <= _MAX_DEPTH:
+            # The whole object, or a place that no object has: what the value holds counts all the same.
+            keys = ["value"]
+        for found in references(_placed(keys, operation["value"], target)):
+            # The target's own fields hold nothing, so every path starts with the keys.
+            yield replace(found, path=(index, "value", *found.path[len(keys) :]))
 
 
 def _placed(keys: list[str], value: object, target: Target) -> object:
