@@ -12,6 +12,7 @@ from loader.bundle.discs import DiscSet, open_set
 from loader.bundle.verify import Trust
 from loader.bundle.volumes import MediaSource
 from loader.media.places import open_discs
+from loader.units import counted
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def damage_lines(media: Optional[OpenedMedia]) -> Iterator[tuple[str, str]]:
         name, count = reader.volume.name, len(reader.damage)
         healed = media.source.healed.get(name, 0)
         if not reader.copies and healed:
-            yield "media", f"disc {name} is not here: {healed} chunks made from parity"
+            yield "media", f"disc {name} is not here: {counted(healed, 'chunk')} made from parity"
         elif count:
             first = min(reader.damage)
             tail = f", {healed} made from parity" if healed else ""
