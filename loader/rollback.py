@@ -13,7 +13,7 @@ from loader.cluster.kubectl import Kubectl
 from loader.cluster.nodeeffect import PoolEffect
 from loader.cluster.objects import JsonObject, Key
 from loader.cluster.permissions import Access, require
-from loader.cluster.restore import Restored, Step, put_back, steps
+from loader.cluster.restore import Restored, Step, put_back, steps, waited_again
 from loader.cluster.rookeffect import RookEffect
 from loader.cluster.survey import Survey, survey, versions_of
 from loader.cluster.undo import Undo, Written, ceph_stays, staying, undos
@@ -27,6 +27,7 @@ from loader.signing import read_small_file
 from loader.units import counted, duration
 from loader.vault import Vault
 
+_BACK = "rolled-back"
 _WHERE = "give NAME-VERSION.load.json as `load` left it; the state folder has a copy of each under loads/"
 
 
@@ -65,6 +66,7 @@ class _State:
     trusted: bool
     undos: tuple[Undo, ...]
     found: Survey
+    past: frozenset[Key] = frozenset()
     steps: tuple[Step, ...] = ()
     nodes: tuple[PoolEffect, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -83,7 +85,7 @@ def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None
     state = _read(path, ports)
     present = _present(state, ports)
     stays = _stays(state, present, options, ports)
-    state.steps = steps(state.undos, present, state.found, stays, force=options.force)
+    state.steps = waited_again(steps(state.undos, present, state.found, stays, force=options.force), state.past)
     state.nodes, state.findings = nodes_after(ports.kubectl, state.found, state.steps, present)
     tags = {image.digest: image.tag or "" for image in state.record.images}
     state.rook = rook_after(ports.kubectl, state.steps, present, tags)
@@ -145,8 +147,8 @@ def _read(path: Path, ports: RollbackPorts) -> _State:
             hint="nothing is to put back",
         )
     trusted = ports.vault.sealed(identity(record.bundle.id, record.cluster.server), data)
-    written = [_written(change, ports.vault) for change in changes if _is_open(change)]
-    ordered = undos(written)
+    past = _past(record, changes)
+    ordered = undos([_written(change, ports.vault) for change in changes if _is_open(change) or change in past])
     found = survey(ports.kubectl, versions_of(undo.key.of_kind for undo in ordered))
     ports.say("preflight", f"cluster {found.server} (context {found.context}, user {found.user})")
     if found.server != record.cluster.server:
@@ -155,7 +157,8 @@ def _read(path: Path, ports: RollbackPorts) -> _State:
             why=f"it is of {record.cluster.server}, the kubeconfig's context {found.context} is {found.server}",
             hint="--kubeconfig and --context choose the cluster",
         )
-    return _State(record, changes, trusted, ordered, found)
+    keys = frozenset(_key(change) for change in past)
+    return _State(record, changes, trusted, ordered, found, keys)
 
 
 def _decoded(data: bytes, path: Path) -> tuple[Record, tuple[Change, ...]]:
@@ -165,13 +168,24 @@ def _decoded(data: bytes, path: Path) -> tuple[Record, tuple[Change, ...]]:
         raise ConfigError(f"{path} is not the report of a load", why=error.why or error.message, hint=_WHERE) from error
 
 
+def _past(record: Record, changes: Sequence[Change]) -> list[Change]:
+    """Return what an earlier rollback put back, if it ended before it had seen what the cluster made of it."""
+    last = record.runs[-1] if record.runs else None
+    ended_early = last is not None and last.verb.startswith("rollback") and record.state not in {"complete", _BACK}
+    return [change for change in changes if change.row.restored] if ended_early else []
+
+
+def _key(change: Change) -> Key:
+    return Key(change.row.api_version or "", change.row.kind, change.row.namespace, change.row.name)
+
+
 def _is_open(change: Change) -> bool:
     return change.row.action in {"create", "patch"} and not change.row.restored
 
 
 def _written(change: Change, vault: Vault) -> Written:
     row = change.row
-    key = Key(row.api_version or "", row.kind, row.namespace, row.name)
+    key = _key(change)
     before, after = (_secret(item, row.kind, vault) for item in (change.before, change.after))
     return Written(row.document, key, before, after, row.uid, row.ceph_version)
 
@@ -198,7 +212,7 @@ def _stays(
     """Return what is not put back, and why."""
     stays = {undo.key: "--keep-mirrors" for undo in state.undos if undo.of_mirrors and options.keep_mirrors}
     for undo in state.undos:
-        if undo.key.kind != "CephCluster" or not undo.of_rook:
+        if undo.key.kind != "CephCluster" or not undo.of_rook or undo.key in state.past:
             continue
         why = ceph_stays(undo, present.get(undo.key), _daemons(ports.kubectl, undo.key.namespace or ""))
         if why and not options.downgrade_ceph:
@@ -274,7 +288,7 @@ def _carry_out(state: _State, stays: Mapping[Key, str], options: RollbackOptions
                 ports.say("wait", f"{waited.name}: {waited.text} ({duration(waited.seconds)})")
         _require_ceph(stays)
         if state.trusted:
-            ports.report.succeeded("complete" if ports.report.changed else "rolled-back")
+            ports.report.succeeded("complete" if ports.report.changed else _BACK)
     except AirgapError as error:
         if state.trusted:
             ports.report.failed(error)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -31,7 +32,10 @@ _VERBS = {"restore": "patch", "delete": "delete", "create": "create"}
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one object: ``restore``, ``delete``, ``create`` (again), ``none`` or ``keep``."""
+    """What happens to one object: ``restore``, ``delete``, ``create`` (again), ``none`` or ``keep``.
+
+    ``again``: an earlier run put it back and did not see the end of its wait.
+    """
 
     undo: Undo
     action: str
@@ -40,6 +44,7 @@ class Step:
     conflicts: tuple[str, ...] = ()
     reason: str = ""
     version: Optional[str] = None
+    again: bool = False
 
     @property
     def writes(self) -> bool:
@@ -82,6 +87,15 @@ def steps(
         else step_for(undo, present.get(undo.key), force=force)
         for undo in undos
         if undo.key in stays or undo.before is None or found.resource(undo.key.api_version, undo.key.kind)
+    )
+
+
+def waited_again(planned: Sequence[Step], past: Collection[Key]) -> tuple[Step, ...]:
+    """Return ``planned``, of which ``past`` are put back already: they are waited for, unless changed since. Pure."""
+    return tuple(
+        dataclasses.replace(step, again=True) if step.undo.key in past else step
+        for step in planned
+        if step.undo.key not in past or (step.action == "none" and not step.conflicts)
     )
 
 

@@ -32,7 +32,7 @@ def waits_after(done: Sequence[Step], coming: Sequence[Step]) -> tuple[Wait, ...
         if not _together(step, block[-1]):
             break
         block.append(step)
-    return tuple(wait for step in block if step.writes for wait in [_wait(step)] if wait is not None)
+    return tuple(wait for step in block if step.writes or step.again for wait in [_wait(step)] if wait is not None)
 
 
 def needs_restart(steps: Sequence[Step]) -> bool:

@@ -125,6 +125,22 @@ def test_ceph_is_never_downgraded(site: Site, controllers: Controllers) -> None:
     assert site.report["runs"][-1]["verb"] == "rollback --force-ceph-downgrade"
 
 
+def test_a_rollback_that_ran_out_of_time_goes_on_waiting(site: Site, controllers: Controllers) -> None:
+    before = site.states()
+    site.run("load").expect()
+    controllers.ignoring.add("ceph")
+    ran = site.rollback("--timeout", "2s").expect(8)
+    assert "CephCluster/rook-ceph" in ran.three_lines[0]
+    loaded = site.object("deployment/rook-ceph-operator")["spec"]
+    ran = site.rollback("--timeout", "2s").expect(8)
+    assert "CephCluster/rook-ceph" in ran.three_lines[0], "it is as before, and Rook has not taken it yet"
+    assert site.object("deployment/rook-ceph-operator")["spec"] == loaded
+    controllers.ignoring.clear()
+    site.rollback().expect()
+    assert site.states() == before
+    assert [run["state"] for run in site.report["runs"]] == ["complete", "pending", "pending", "rolled-back"]
+
+
 def test_mirrors_can_be_kept(site: Site) -> None:
     before = site.states()
     site.run("load").expect()
