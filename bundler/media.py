@@ -205,7 +205,9 @@ def _describe(work: _Work, geometry: Geometry, sha256: str) -> MediaSet:
     common[mediaset.INDEX] = index
     common.update((mediaset.list_path(volume.name), mediaset.volume_list(volume)) for volume in volumes)
     common["README-VERIFY.txt"] = readme_verify(work.stem, sha256_hex(index), work.head.id, geometry.names, key)
-    common["README-BY-HAND.txt"] = readme_by_hand(work.stem, sha256, work.manifest, key=key, parity=geometry.m > 0)
+    common["README-BY-HAND.txt"] = readme_by_hand(
+        work.stem, sha256, work.manifest, signatures=work.head.signatures, parity=geometry.m > 0
+    )
     media = MediaSet(
         format_version=1,
         set_id=sha256_hex(index),

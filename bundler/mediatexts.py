@@ -12,6 +12,10 @@ from loader.bundle.mediaset import LOADER, MediaSet, label
 from loader.cluster.oclines import oc_lines
 from loader.oci.model import tag_in_airgap
 
+Signatures = Sequence[tuple[str, bytes]]
+_LONGEST_P256 = 72  # bytes of a signature in DER
+_LONGEST_P384 = 104
+
 
 def readme_verify(stem: str, set_id: str, bundle_id: str, discs: Sequence[str], key: Optional[PublicKey]) -> bytes:
     """``README-VERIFY.txt``: lines for openssl and coreutils, which busybox understands as well.
@@ -35,7 +39,7 @@ the disc. Change to the disc's top folder, then type the lines that are indented
     KEY=${{KEY:-/trusted/{name}.pub}}
     openssl pkey -pubin -in "$KEY" -outform DER | openssl dgst -sha256
 
-2. The signature of the list. One line must say "Verified OK". (With a P-384 key: -sha384.)
+2. The signature of the list. One line must say "Verified OK". (-sha384 goes with a P-384 key, -sha256 with others.)
 
     for s in SHA256SUMS.*.sig; do openssl dgst -{digest} -verify "$KEY" -signature "$s" SHA256SUMS; done
 
@@ -52,7 +56,7 @@ the disc. Change to the disc's top folder, then type the lines that are indented
       | diff /tmp/listed.$$ - && echo "nothing unlisted"
     find . ! -type f ! -type d
 
-5. Who signed the bundle itself. Your policy may ask for more than one key: repeat with each (KEY=...).
+5. Who signed the bundle itself, with the keys that your policy asks for: repeat with each (KEY=..., -sha384 as above).
 
     for s in bundle/SHA256SUMS.*.sig; do openssl dgst -{digest} -verify "$KEY" -signature "$s" bundle/SHA256SUMS; done
 
@@ -82,10 +86,13 @@ def _key_words(key: Optional[PublicKey]) -> tuple[str, str]:
 
 
 def readme_by_hand(
-    stem: str, archive_sha256: str, manifest: BundleManifest, *, key: Optional[PublicKey], parity: bool
+    stem: str, archive_sha256: str, manifest: BundleManifest, *, signatures: Signatures, parity: bool
 ) -> bytes:
     """``README-BY-HAND.txt``: what the loader does, in lines of zstd, tar, skopeo and oc."""
-    name, digest = _key_words(key)
+    verifies = "\n".join(
+        f"    openssl dgst -{_digest(data)} -verify /trusted/{label}.pub -signature SHA256SUMS.{label}.sig SHA256SUMS"
+        for label, data in signatures
+    )
     pushes = "\n".join(
         f"    skopeo copy --all dir:{image.path} "
         f"docker://{manifest.registry}/{image.repository}:{tag_in_airgap(image.tag, image.digest)}"
@@ -113,12 +120,15 @@ WITHOUT THE LOADER
 
    {lost}
 
-2. Unpack it into an empty folder and check every file. The signature is made over SHA256SUMS.
+2. Unpack it into an empty folder and check every file. Signatures are made over SHA256SUMS; your copies of the
+   signers' keys came to you by another way.
 
     mkdir unpacked && cd unpacked
     zstd -dc ../{stem}.tar.zst | tar -x
     sha256sum -c SHA256SUMS
-    for s in SHA256SUMS.*.sig; do openssl dgst -{digest} -verify /trusted/{name}.pub -signature "$s" SHA256SUMS; done
+{verifies or "   (It was packed without a signature.)"}
+
+   Signatures that were added later lie in bundle/ on every disc.
 {_filling(manifest)}
 3. Push the images.
 
@@ -129,6 +139,11 @@ WITHOUT THE LOADER
 {applies}
 """
     return text.encode("ascii", "backslashreplace")
+
+
+def _digest(signature: bytes) -> str:
+    """The digest that ``openssl dgst`` needs: by its length a signature of P-384 is no other key's."""
+    return "sha384" if _LONGEST_P256 < len(signature) <= _LONGEST_P384 else "sha256"
 
 
 def _filling(manifest: BundleManifest) -> str:

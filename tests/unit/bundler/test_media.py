@@ -72,6 +72,15 @@ def test_every_signature_known_stands_on_every_disc(archive: Path) -> None:
         assert names == [f"SHA256SUMS.{label}.sig" for label in ("approver", "builder-2", "builder", "third")]
 
 
+def test_the_readme_names_the_key_of_each_signature_on_the_bundle(archive: Path) -> None:
+    large = make_signer("large", "P-384")
+    archive.write_bytes(replace(full_recipe(), signers=(make_signer("builder"), large)).archive())
+    text = (make(archive, signer=large) / "v01/README-BY-HAND.txt").read_text("ascii")
+    for label, digest in (("builder", "sha256"), ("large", "sha384")):
+        line = f"openssl dgst -{digest} -verify /trusted/{label}.pub -signature SHA256SUMS.{label}.sig SHA256SUMS"
+        assert f"\n    {line}\n" in text
+
+
 def test_the_same_input_gives_the_same_discs(archive: Path, tmp_path: Path) -> None:
     first = make(archive)
     second = tmp_path / "again"
