@@ -89,10 +89,6 @@ def readme_by_hand(
     stem: str, archive_sha256: str, manifest: BundleManifest, *, signatures: Signatures, parity: bool
 ) -> bytes:
     """``README-BY-HAND.txt``: what the loader does, in lines of zstd, tar, skopeo and oc."""
-    verifies = "\n".join(
-        f"    openssl dgst -{_digest(data)} -verify /trusted/{label}.pub -signature SHA256SUMS.{label}.sig SHA256SUMS"
-        for label, data in signatures
-    )
     pushes = "\n".join(
         f"    skopeo copy --all dir:{image.path} "
         f"docker://{manifest.registry}/{image.repository}:{tag_in_airgap(image.tag, image.digest)}"
@@ -126,7 +122,7 @@ WITHOUT THE LOADER
     mkdir unpacked && cd unpacked
     zstd -dc ../{stem}.tar.zst | tar -x
     sha256sum -c SHA256SUMS
-{verifies or "   (It was packed without a signature.)"}
+{_verifying(signatures)}
 
    Signatures that were added later lie in bundle/ on every disc.
 {_filling(manifest)}
@@ -139,6 +135,15 @@ WITHOUT THE LOADER
 {applies}
 """
     return text.encode("ascii", "backslashreplace")
+
+
+def _verifying(signatures: Signatures) -> str:
+    """A line for each signature in the archive."""
+    lines = [
+        f"    openssl dgst -{_digest(data)} -verify /trusted/{label}.pub -signature SHA256SUMS.{label}.sig SHA256SUMS"
+        for label, data in signatures
+    ]
+    return "\n".join(lines) or "   (It was packed without a signature.)"
 
 
 def _digest(signature: bytes) -> str:

@@ -91,5 +91,5 @@ def require_carried(
         raise ConfigError(
             f"this bundle is a delta: {counted(len(gaps), 'blob')} of these images not in it",
             why=", ".join(sorted(gaps)[:5]),
-            hint="give the archives it builds on as further SOURCEs (join makes one of discs); --image names whole images",
+            hint="give the archives it builds on as further SOURCEs (of discs: join), or whole images with --image",
         )
