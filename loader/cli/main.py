@@ -7,13 +7,18 @@ import gc
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import typer
 
+from loader.bundle.errors import ConfigError, Interrupted
+from loader.cli.console import Console
 from loader.cli.options import spread_flags
 
 _M_MMAP_THRESHOLD = -3  # malloc.h of glibc
 _LARGE = 2**20
+# Of click, or of the click that newer releases of typer carry inside.
+_UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def invoke(app: typer.Typer, verbs: Mapping[str, tuple[str, ...]]) -> None:
@@ -28,7 +33,30 @@ def invoke(app: typer.Typer, verbs: Mapping[str, tuple[str, ...]]) -> None:
     with nothing_to_collect():
         for module in [module for module, names in verbs.items() if verb in names] or verbs:
             importlib.import_module(module)
-    app(args=arguments)
+    sys.exit(_status(app, arguments))
+
+
+def _status(app: typer.Typer, arguments: list[str]) -> int:
+    """Run ``app`` and return its exit code; what was typed wrong is told as any other error is."""
+    try:
+        return app(args=arguments, prog_name=app.info.name, standalone_mode=False) or 0
+    except _UsageError as error:
+        if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # the help: nothing was typed
+            return ConfigError.exit_code
+        command = error.ctx.command_path
+        usage = " ".join(error.ctx.get_usage().split()).removeprefix("Usage: ")
+        hint = f"{command} --help tells what it takes"
+        wrong = ConfigError(f"{command}: {_sentence(error)}", why=f"usage: {usage}", hint=hint)
+        Console(as_json="--json" in arguments).failure(wrong)
+        return wrong.exit_code
+    except typer.Abort:
+        return Interrupted.exit_code
+
+
+def _sentence(error: Any) -> str:
+    said = str(error.format_message()).rstrip(".")
+    return said[:1].lower() + said[1:]
 
 
 @contextlib.contextmanager

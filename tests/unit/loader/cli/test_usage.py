@@ -1,0 +1,46 @@
+"""What is typed wrong is told in three lines, as every other error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import Cli
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "what"),
+    [
+        (["load", "--bogus"], "airgap-loader load: no such option: --bogus"),
+        (["verify"], "airgap-loader verify: missing argument 'SOURCE"),
+        (["push", "x", "--jobs", "99"], "airgap-loader push: invalid value for '--jobs'"),
+        (["extract", "x"], "airgap-loader extract: missing option '-o'"),
+        (["nonsense"], "airgap-loader: no such command 'nonsense'"),
+        (["trust", "nonsense"], "airgap-loader trust: no such command 'nonsense'"),
+    ],
+)
+def test_it_names_the_command_and_where_its_help_is(cli: Cli, typed: list[str], what: str) -> None:
+    first, why, hint = cli.loader(*typed).expect(2).three_lines
+    command = what.partition(":")[0]
+    assert what in first
+    assert f"usage: {command} " in why
+    assert f"{command} --help" in hint
+
+
+def test_as_json_it_is_one_document(cli: Cli) -> None:
+    error = cli.bundler("build", "--json").expect(2).json["error"]
+    assert error["code"] == 2
+    assert "missing argument 'CONFIG'" in error["message"]
+
+
+@pytest.mark.parametrize("typed", [[], ["trust"]])
+def test_nothing_typed_shows_the_help(cli: Cli, typed: list[str]) -> None:
+    ran = cli.loader(*typed)
+    assert "Commands:" in ran.out + ran.err
+    assert "error: " not in ran.err
