@@ -6,14 +6,10 @@ fetched, and nothing is staged.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import queue
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Optional
 
@@ -130,36 +126,8 @@ class _Plan:
         )
 
 
-class _HashThread:
-    """Adds to a hash in a thread of its own while the same bytes are written: hashing lets go of the interpreter."""
-
-    def __init__(self, name: str) -> None:
-        self._work: queue.Queue[Optional[tuple[hashlib._Hash, Sequence[frames.Buffer]]]] = queue.Queue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._work.put(None)
-        self._thread.join()
-
-    @contextmanager
-    def beside(self, running: hashlib._Hash, parts: Sequence[frames.Buffer]) -> Iterator[None]:
-        """Add ``parts`` to ``running`` while the block runs; once it is left both are the caller's again."""
-        self._work.put((running, parts))
-        yield
-        self._work.join()
-
-    def _run(self) -> None:
-        for running, parts in iter(self._work.get, None):
-            for part in parts:
-                running.update(part)
-            self._work.task_done()
-
-
 class ArchiveWriter:
-    """Writes frames to an open file descriptor as they fill; a context. Memory is one glue frame.
+    """Writes frames to an open file descriptor as they fill. Memory is one glue frame.
 
     ``on_written`` gets the bytes of each write. The bytes written are exactly those that
     :class:`loader.bundle.tarlayout.Layout` predicts.
@@ -171,25 +139,12 @@ class ArchiveWriter:
         self._name = name
         self._glue = bytearray()
         self._frames: list[tuple[int, int]] = []
-        self._archive = hashlib.sha256()
-        self._hash_thread = _HashThread("hash-archive")
         self.written = 0
 
-    def __enter__(self) -> ArchiveWriter:
-        self._hash_thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hash_thread.stop()
-
-    def adopt(self, size: int, written: Sequence[tuple[int, int]], archive: hashlib._Hash, glue: bytes) -> None:
-        """Go on behind ``size`` bytes that are in the file: its frames (stored, content), and their running hash.
-
-        ``glue`` is what the tar has behind them.
-        """
+    def adopt(self, size: int, written: Sequence[tuple[int, int]], glue: bytes) -> None:
+        """Go on behind ``size`` bytes that are in the file: its frames (stored, content), and the tar's ``glue``."""
         self.written = size
         self._frames = list(written)
-        self._archive = archive
         self._add(glue)
 
     def text(self, path: str, data: bytes) -> None:
@@ -227,12 +182,11 @@ class ArchiveWriter:
                 self._raw(chunk.content)
         self._add(bytes(padding(file.size)))
 
-    def finish(self) -> str:
-        """Write the end of the tar stream, the last glue frame and the seek table; return the archive's SHA-256."""
+    def finish(self) -> None:
+        """Write the end of the tar stream, the last glue frame and the seek table."""
         self._add(END)
         self._flush()
         self._write([frames.seek_table(self._frames)])
-        return self._archive.hexdigest()
 
     def _open(self, path: str, size: int) -> None:
         self._add(header(path, size))
@@ -256,9 +210,8 @@ class ArchiveWriter:
         self._frames.append((frames.raw_size(len(content)), len(content)))
 
     def _write(self, parts: list[frames.Buffer]) -> None:
-        with self._hash_thread.beside(self._archive, parts):
-            for start in range(0, len(parts), _MAX_PARTS):
-                self._write_all(parts[start : start + _MAX_PARTS])
+        for start in range(0, len(parts), _MAX_PARTS):
+            self._write_all(parts[start : start + _MAX_PARTS])
 
     def _write_all(self, parts: list[frames.Buffer]) -> None:
         wanted = sum(len(part) for part in parts)

@@ -85,10 +85,10 @@ class Packing:
         texts, requests = self._at_hand(files, kept.begun or 0)
         total = sum(request.size - request.start for request in requests)
         fetcher = Fetcher(requests, jobs=self._jobs)
-        archive = ArchiveWriter(partial.fd, str(partial.path), wrote)
-        with progress("pack", total) as meter, write_back, self_check, fetcher, archive as writer:
+        writer = ArchiveWriter(partial.fd, str(partial.path), wrote)
+        with progress("pack", total) as meter, write_back, self_check, fetcher:
             if kept.size:
-                writer.adopt(kept.size, kept.frames, kept.archive, kept.glue)
+                writer.adopt(kept.size, kept.frames, kept.glue)
             else:
                 for name, data in head_members(self._planned.head):
                     writer.text(name, data)
@@ -106,9 +106,10 @@ class Packing:
                 else:
                     writer.blob(file, chunks_of(text, begun), begun=True)
                 begun = None
-            sha256 = writer.finish()
+            writer.finish()
             os.fsync(partial.fd)
-            if self_check.complete().bundle.head != self._planned.head:
+            proof, sha256 = self_check.complete()
+            if proof.bundle.head != self._planned.head:
                 raise StorageError(f"{partial.path} was read back with another head", hint="check this disk")
         return sha256
 

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from bundler.fetch import compressor
@@ -20,7 +20,7 @@ from bundler.pack import layout_members
 from loader.bundle.archive import Archive
 from loader.bundle.errors import BundleError, FormatError
 from loader.bundle.head import Head, read_head
-from loader.bundle.limits import FRAME, MIB
+from loader.bundle.limits import FRAME
 from loader.bundle.manifest import File
 from loader.bundle.tarlayout import Layout, Span, padding
 from loader.bundle.volumes import FileSource
@@ -37,7 +37,6 @@ class Kept:
     members: int = 0
     size: int = 0
     frames: tuple[tuple[int, int], ...] = ()
-    archive: hashlib._Hash = field(default_factory=hashlib.sha256)
     glue: bytes = b""
     begun: Optional[int] = None
 
@@ -48,7 +47,7 @@ class Kept:
         frames = self.frames[: len(self.frames) - self.begun // FRAME]
         size = sum(stored for stored, _ in frames)
         _stand(partial, size)
-        return dataclasses.replace(self, size=size, frames=frames, archive=_hash_of(partial.fd, size), begun=0)
+        return dataclasses.replace(self, size=size, frames=frames, begun=0)
 
 
 class _Place(NamedTuple):
@@ -152,11 +151,4 @@ def _proven(partial: Partial, head: Head, files: Sequence[File]) -> Kept:
     if members < 0:
         return Kept()
     stored = tuple((end - start, frame.size) for start, end, frame in zip(offsets, offsets[1:], layout.frames))
-    return Kept(members, offsets[-1], stored, _hash_of(partial.fd, offsets[-1]), place.glue, place.begun)
-
-
-def _hash_of(fd: int, size: int) -> hashlib._Hash:
-    running = hashlib.sha256()
-    for offset in range(0, size, MIB):
-        running.update(os.pread(fd, min(MIB, size - offset), offset))
-    return running
+    return Kept(members, offsets[-1], stored, place.glue, place.begun)

@@ -1,11 +1,12 @@
 """The builder checks its own result as any loader will, close behind the writer.
 
-The blobs are hashed here and nowhere else: what is read back is what was fetched and written, and a blob that
-arrived wrong ends the build a moment later.
+The blobs are hashed here and nowhere else, and the archive too: what is read back is what was fetched and written,
+and a blob that arrived wrong ends the build a moment later.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from types import TracebackType
@@ -30,7 +31,8 @@ class _Stopped(Exception):
 class _Growing:
     """A file that is being written: reading waits for what is not there yet.
 
-    ``size`` is the most it can get, until the writer is done and it is what it is.
+    ``size`` is the most it can get, until the writer is done and it is what it is. What is read is hashed as it comes
+    by: the verifier reads every byte, in order but for a look back.
     """
 
     def __init__(self, file: FileSource, most: int) -> None:
@@ -41,6 +43,8 @@ class _Growing:
         self._ended = False
         self._stopped = False
         self._changed = threading.Condition()
+        self._running = hashlib.sha256()
+        self._hashed = 0
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Fill ``view`` from ``offset`` once the writer got that far."""
@@ -48,7 +52,18 @@ class _Growing:
             self._changed.wait_for(lambda: self._stopped or self._ended or self._written >= offset + len(view))
             if self._stopped:
                 raise _Stopped
-        return self._file.read_into(offset, view)
+        got = self._file.read_into(offset, view)
+        known = self._hashed - offset
+        if 0 <= known < got:
+            self._running.update(view[known:got])
+            self._hashed = offset + got
+        return got
+
+    def sha256(self) -> str:
+        """The SHA-256 of the file, which was read to its end."""
+        if self._hashed != self.size:
+            raise RuntimeError(f"{self._hashed} bytes of {self.size} were read in order")
+        return self._running.hexdigest()
 
     def grew(self, size: int) -> None:
         """Tell that ``size`` more bytes are there."""
@@ -103,14 +118,17 @@ class SelfCheck:
         self._growing.grew(size)
         self._raise()
 
-    def complete(self) -> Complete:
-        """Return the proof, once the last byte is written and checked. Raises the first thing that was wrong."""
+    def complete(self) -> tuple[Complete, str]:
+        """Return the proof and the file's SHA-256, once the last byte is written and checked.
+
+        Raises the first thing that was wrong.
+        """
         self._growing.end(stopped=False)
         self._thread.join()
         self._raise()
         if self._complete is None:
             raise RuntimeError("the self-check ended with neither a proof nor an error")
-        return self._complete
+        return self._complete, self._growing.sha256()
 
     def _raise(self) -> None:
         if isinstance(self._error, TrustError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from dataclasses import replace
@@ -36,7 +37,9 @@ def test_what_is_written_well_is_proven(made: Recipe, tmp_path: Path) -> None:
     path = tmp_path / "archive"
     with check_of(made, path) as check:
         write(check, path, made.archive())
-        assert check.complete().bundle.head == made.head
+        proof, sha256 = check.complete()
+    assert proof.bundle.head == made.head
+    assert sha256 == hashlib.sha256(made.archive()).hexdigest()
 
 
 def test_what_was_there_before_is_proven_too(tmp_path: Path) -> None:
@@ -45,7 +48,9 @@ def test_what_was_there_before_is_proven_too(tmp_path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
     with check_of(made, path) as check:
         write(check, path, data[len(data) // 2 :])
-        assert check.complete().bundle.head == made.head
+        proof, sha256 = check.complete()
+    assert proof.bundle.head == made.head
+    assert sha256 == hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize("cut", [1, 20, 1000, BIG_MEMBER])
