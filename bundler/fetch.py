@@ -25,7 +25,7 @@ from loader.bundle.limits import FRAME, MIB
 
 RANGE = 20 * MIB
 # Frames fetched ahead of the writer; with the small blobs' window and one zstd output a worker all of the memory.
-WINDOW = 44 * MIB // FRAME
+WINDOW = 40 * MIB // FRAME
 # Blobs up to this size do not take a frame's place: a slow one among hundreds would stop all that come after it.
 SMALL = MIB // 4
 SMALL_WINDOW = 4 * MIB
