@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Optional
 
@@ -39,6 +40,18 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644, folders: Optional
             os.close(folder)
     except OSError as error:
         raise StorageError(f"cannot write {path}", why=error.strerror or str(error), hint=hint) from error
+
+
+def require_reports(folder: Path) -> None:
+    """Make ``folder`` if it is not there, and raise ``StorageError`` now if no report can be put into it later."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"no report can be written to {folder}", why=error.strerror or str(error), hint=REPORT_ELSEWHERE
+        ) from error
 
 
 def write_report(path: Path, data: bytes) -> None:

@@ -108,7 +108,11 @@ def _tell(console: Console, lines: Iterable[tuple[str, str]]) -> None:
 
 @contextlib.contextmanager
 def refusals_kept(console: Console, folder: Optional[Path], source: list[Path], trust: "Trust") -> Iterator[None]:
-    """Leave evidence in ``folder`` of a bundle that is refused while the block lasts."""
+    """Leave evidence in ``folder`` of a bundle that is refused while the block lasts; see first that it can be left."""
+    if folder is not None:
+        from loader.durable import require_reports
+
+        require_reports(folder)
     try:
         yield
     except BundleError as error:

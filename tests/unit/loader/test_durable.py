@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 from loader.bundle.errors import StorageError
-from loader.durable import write_whole
+from loader.durable import require_reports, write_whole
 from tests.support.refusals import refused
 
 
@@ -24,3 +24,13 @@ def test_a_place_that_cannot_be_written_is_named_and_left_clean(tmp_path: Path) 
     with refused(StorageError, str(tmp_path / "folder")):
         write_whole(tmp_path / "folder", b"x", hint="try another")
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_for_reports_is_made_and_tried(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "reports"
+    require_reports(folder)
+    assert list(folder.iterdir()) == []
+    (folder / "file").touch()
+    for path in (folder / "file", folder / "file" / "below"):
+        with refused(StorageError, f"no report can be written to {path}"):
+            require_reports(path)
