@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from bundler.fetch import RANGE
+from loader.bundle.limits import MIB
 from tests.support import article
 from tests.support.cli import Cli
 from tests.support.images import make_image, make_layer
@@ -213,7 +215,7 @@ def test_a_server_without_ranges_sends_each_blob_once(cli: Cli, source: Registry
 
 
 def test_a_server_that_wants_fewer_requests_is_waited_for(cli: Cli, source: RegistryServer) -> None:
-    image = make_image(platforms=["linux/amd64"], layers=[make_layer("layer", 18 * 2**20)])
+    image = make_image(platforms=["linux/amd64"], layers=[make_layer("layer", RANGE + 2 * MIB)])
     image.put(source.store, "big/app", "v1")
     source.fail("status", path="/blobs/", status=429, times=3, headers={"Retry-After": "0"})
     prepare(cli, simple(source, "big/app:v1"))
@@ -222,7 +224,7 @@ def test_a_server_that_wants_fewer_requests_is_waited_for(cli: Cli, source: Regi
 
 
 def test_a_token_that_expires_midway_is_asked_for_again(cli: Cli, source: RegistryServer) -> None:
-    image = make_image(platforms=["linux/amd64"], layers=[make_layer("layer", 18 * 2**20)])
+    image = make_image(platforms=["linux/amd64"], layers=[make_layer("layer", RANGE + 2 * MIB)])
     image.put(source.store, "big/app", "v1")
     source.rules = Rules(auth="bearer")
     login = base64.b64encode(":".join(source.rules.login).encode()).decode()
