@@ -11,6 +11,8 @@ from loader.bundle.errors import FormatError
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "airgap-loader"
+# On a Driver of the csi-operator, which looks at image sets only when a Driver changes.
+POKE = "airgap/images"
 # Wide enough for RBAC's ``system:node``, too narrow for an option, a query or a second path part.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:/-]{0,252}")
 MAX_ITEMS = 5000  # a List document with more objects than any operator's manifests have

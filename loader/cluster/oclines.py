@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from loader.bundle.manifest import AUTO, Document, Target
 from loader.cluster.failures import printable
 from loader.cluster.mirrorsets import DIGEST_KINDS, ITMS
-from loader.cluster.objects import Key
+from loader.cluster.objects import POKE, Key
 from loader.cluster.rookauto import is_open, of_cluster
-from loader.cluster.rookdrivers import POKE
 from loader.cluster.rookrange import in_range
 from loader.cluster.wishes import phase_number, target_key
 

@@ -12,12 +12,11 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 
-from loader.cluster.objects import JsonObject, Key, field, text
+from loader.cluster.objects import POKE, JsonObject, Key, field, text
 from loader.cluster.plan import Change, Plan, decide
 from loader.cluster.survey import Survey
 from loader.cluster.wishes import Pair, Wish
 
-POKE = "airgap/images"
 DRIVERS_PLACE = ("csi.ceph.io", "drivers")
 DRIVERS = ".".join(reversed(DRIVERS_PLACE))
 GROUP_VERSIONS = ("csi.ceph.io/v1", "csi.ceph.io/v1alpha1")

@@ -10,9 +10,8 @@ from typing import Any, Optional
 from loader.bundle.errors import FormatError, TrustError
 from loader.cluster.csiwait import IMAGE_SET, ROLES
 from loader.cluster.mirrorsets import MIRROR_LISTS
-from loader.cluster.objects import MANAGED_BY, JsonObject, Key, field, key_of, labels_of, text
+from loader.cluster.objects import MANAGED_BY, POKE, JsonObject, Key, field, key_of, labels_of, text
 from loader.cluster.revert import changed_paths
-from loader.cluster.rookdrivers import POKE
 
 MIRRORS, ROOK, MANIFESTS = "documents/mirrors/", "documents/rook/", "documents/manifests/"
 # What no document but an option asks for: the registry's CA and login on the nodes.

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from loader.cluster.objects import POKE
 from loader.cluster.plan import Plan
 from loader.cluster.prepare import prepare
-from loader.cluster.rookdrivers import POKE
 from loader.cluster.stages import stages
 from loader.cluster.survey import Resource
 from tests.unit.loader.cluster import makers

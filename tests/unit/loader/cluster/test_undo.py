@@ -7,8 +7,7 @@ import pytest
 
 from loader.bundle.errors import TrustError
 from loader.cluster.mirrorsets import labelled
-from loader.cluster.objects import Key, key_of
-from loader.cluster.rookdrivers import POKE
+from loader.cluster.objects import POKE, Key, key_of
 from loader.cluster.undo import Written, ceph_stays, check_ours, staying, undos
 from tests.unit.loader.cluster import makers
 from tests.unit.loader.cluster.states import ceph, workload
