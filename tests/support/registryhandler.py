@@ -12,27 +12,19 @@ import struct
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 from loader.bundle.digest import digest_of, is_digest
 from loader.bundle.errors import FormatError
 from loader.bundle.ocimanifest import OCI_INDEX
+from tests.support.loopback import QuietHandler
 from tests.support.registryrules import Fault, Seen
 
 CHUNK = 2**20
 _ROUTE = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs/uploads|blobs|tags|referrers)/?(?P<rest>[^/]*)")
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: Any
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        return
-
+class Handler(QuietHandler):
     def _any(self) -> None:
         self.registry = self.server.registry
         self.rules = self.registry.rules
