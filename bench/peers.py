@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,11 @@ Lines = Callable[[Path, str], "list[str]"]
 class Peer:
     """``files`` gives the tool's own config by name, ``build`` and ``load`` the shell lines (output, target registry).
 
-    ``note``: what its archive has less than ours.
+    ``files`` gets the digest of each image by its name. ``note``: what it brings less than ours.
     """
 
     name: str
-    files: Callable[[Sequence[str]], Mapping[str, str]]
+    files: Callable[[Mapping[str, str]], Mapping[str, str]]
     build: Lines
     load: Lines
     note: str = ""
@@ -39,7 +39,7 @@ def archive_size(output: Path) -> int:
     return max((path.stat().st_size for path in output.rglob("*") if path.is_file()), default=0)
 
 
-def _hauler_files(images: Sequence[str]) -> Mapping[str, str]:
+def _hauler_files(images: Mapping[str, str]) -> Mapping[str, str]:
     manifest = {
         "apiVersion": "content.hauler.cattle.io/v1",
         "kind": "Images",
@@ -65,11 +65,13 @@ def _hauler_load(output: Path, target: str) -> list[str]:
     ]
 
 
-def _zarf_files(images: Sequence[str]) -> Mapping[str, str]:
+def _zarf_files(images: Mapping[str, str]) -> Mapping[str, str]:
+    # Of an image named by its tag it takes one platform; named by the digest of its index it takes them all.
+    pinned = [f"{name}@{digest}" for name, digest in images.items()]
     package = {
         "kind": "ZarfPackageConfig",
         "metadata": {"name": "bench", "version": "1", "architecture": "amd64"},
-        "components": [{"name": "images", "required": True, "images": list(images)}],
+        "components": [{"name": "images", "required": True, "images": pinned}],
     }
     return {"zarf.yaml": json.dumps(package)}
 
@@ -83,11 +85,12 @@ def _zarf_load(output: Path, target: str) -> list[str]:
     package = shlex.quote(str(output / "zarf-package-bench-amd64-1.tar.zst"))
     # It takes no registry without a login; this one does not ask.
     login = "--registry-push-username bench --registry-push-password bench"
-    options = f"--images --registry-url {target} {login} --confirm --plain-http --no-color"
+    # Without --no-img-checksum it pushes each image once more, under a tag for its own agent.
+    options = f"--images --no-img-checksum --registry-url {target} {login} --confirm --plain-http --no-color"
     return [f"zarf package mirror-resources {package} {options}"]
 
 
-def _mirror_files(images: Sequence[str]) -> Mapping[str, str]:
+def _mirror_files(images: Mapping[str, str]) -> Mapping[str, str]:
     config = {
         "kind": "ImageSetConfiguration",
         "apiVersion": "mirror.openshift.io/v2alpha1",
@@ -111,6 +114,6 @@ def _mirror_load(output: Path, target: str) -> list[str]:
 
 PEERS = (
     Peer("hauler", _hauler_files, _hauler_build, _hauler_load),
-    Peer("zarf", _zarf_files, _zarf_build, _zarf_load, "one platform of each image"),
+    Peer("zarf", _zarf_files, _zarf_build, _zarf_load, "images without tags"),
     Peer("oc-mirror", _mirror_files, _mirror_build, _mirror_load),
 )

@@ -16,6 +16,7 @@ from bench.corpus import Corpus
 from bench.measure import Sample, disk_usage, measure
 from bench.peers import Peer
 from bench.programs import clean_environment
+from loader.bundle.digest import digest_of
 
 NAME = "bench-1"
 ARCHIVE = f"{NAME}.tar.zst"
@@ -83,7 +84,10 @@ def peer_ways(peer: Peer) -> tuple[Way, Way]:
 
 
 def _write(peer: Peer, setting: Setting, folder: Path) -> None:
-    images = [f"{setting.source}/bench/{name}:1" for name in setting.corpus.layouts]
+    images = {
+        f"{setting.source}/bench/{name}:1": digest_of((layout / "manifest.json").read_bytes())
+        for name, layout in setting.corpus.layouts.items()
+    }
     for name, text in peer.files(images).items():
         (folder / name).write_text(text)
 

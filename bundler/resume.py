@@ -117,8 +117,8 @@ class _Beginning(Archive):
             return _Place(span.member, span.first, begun=0)
         return _Place(span.member + 1, span.stop, bytes(padding(self.layout.members[span.member].size)))
 
-    def _decoded(self, stored: memoryview, size: int) -> memoryview:
-        content = super()._decoded(stored, size)
+    def _decoded(self, stored: memoryview, room: memoryview) -> memoryview:
+        content = super()._decoded(stored, room)
         # The same content can be stored in many ways; that of this build is the one it would make again.
         if self._engine.compress(content) != stored:
             raise FormatError("a zstd frame was compressed by something else")

@@ -15,6 +15,7 @@ from loader.media.onedrive import OneDrive
 from loader.media.places import bundle_groups
 from loader.opening import DriveOptions, Say, Sources, open_told
 from loader.sidecar import Sidecar
+from loader.tie import find_tie
 from loader.units import counted
 
 
@@ -43,9 +44,10 @@ def open_filled(
     What is taken of a further bundle is its blobs, each by its digest. ``ConfigError`` where it is not plain which
     of them is meant. With ``drive`` the set of the bundle asked for may come disc by disc.
     """
+    tie = find_tie()
     with contextlib.ExitStack() as stack:
         opened = [
-            stack.enter_context(open_told(group, trust, signatures=signatures, say=say, drive=drive))
+            stack.enter_context(open_told(group, trust, signatures=signatures, say=say, drive=drive, tie=tie))
             for group in bundle_groups([sources] if isinstance(sources, Path) else sources)
         ]
         bundles = [one.bundle for one in opened]

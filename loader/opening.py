@@ -12,6 +12,7 @@ from typing import Optional, Union
 from loader.bundle.discs import DiscSet, bundle_head, read_common
 from loader.bundle.errors import MissingVolume, TrustError
 from loader.bundle.listed import Nowhere
+from loader.bundle.pieces import Tie
 from loader.bundle.verify import Trust, VerifiedBundle, verify_head, verify_listed
 from loader.bundle.volumes import FileSource
 from loader.media.drive import DrivePorts
@@ -75,13 +76,15 @@ def open_told(
     signatures: Sequence[Path] = (),
     say: Optional[Say] = None,
     drive: Optional[DriveOptions] = None,
+    tie: Optional[Tie] = None,
 ) -> Iterator[Opened]:
     """Do steps 1 to 5 and keep the bundle open: its blobs are read while the context lasts.
 
     ``sources`` are one archive, or discs of one media set in any order; ``say`` is told of wrong and damaged discs.
+    ``tie`` is for whoever reads blobs twice.
     Raises ``MissingVolume`` when the discs are too few and there is no ``drive`` to ask for more.
     """
-    with open_source(sources, trust, signatures=signatures, drive=drive) as opened:
+    with open_source(sources, trust, signatures=signatures, drive=drive, tie=tie) as opened:
         _tell(say, media_notes(opened.media))
         yield opened
         _tell(say, damage_lines(opened.media))
@@ -95,14 +98,19 @@ def _tell(say: Optional[Say], lines: Iterator[tuple[str, str]]) -> None:
 
 @contextlib.contextmanager
 def open_source(
-    sources: Sources, trust: Trust, *, signatures: Sequence[Path] = (), drive: Optional[DriveOptions] = None
+    sources: Sources,
+    trust: Trust,
+    *,
+    signatures: Sequence[Path] = (),
+    drive: Optional[DriveOptions] = None,
+    tie: Optional[Tie] = None,
 ) -> Iterator[Opened]:
     """Do steps 1 to 5 on an archive or a media set; with too few discs at hand, as a set in one ``drive``."""
     archive = find_archive(_listed(sources))
     if archive is not None:
         with FileSource(str(archive)) as source:
             beside = signatures_beside(archive, signatures)
-            bundle = verify_head(source, trust, find_decoder(), beside=beside)
+            bundle = verify_head(source, trust, find_decoder(), beside=beside, tie=tie)
             yield Opened(bundle, sidecar=read_sidecar(archive, trust, signatures))
         return
     if drive is not None and drive.any_disc and not is_enough(_listed(sources), trust):
@@ -118,7 +126,7 @@ def open_source(
         media.source.require_enough()
         beside = all_signatures(media.discs, sources, signatures)
         try:
-            bundle = verify_head(media.source, trust, find_decoder(), beside=beside)
+            bundle = verify_head(media.source, trust, find_decoder(), beside=beside, tie=tie)
         except MissingVolume:
             media.source.tell_all()
             raise

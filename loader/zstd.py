@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from loader.bundle.errors import AirgapError, FormatError, StorageError
 from loader.bundle.frames import FrameDecoder
-from loader.memory import anonymous_file
+from loader.memory import anonymous_file, place
 
 _CLI_TIMEOUT = 60.0
 _MAX_WORDS = 400
@@ -24,6 +24,9 @@ _MAX_WORDS = 400
 
 # As for openssl: a hostile PATH must not choose what runs here.
 PROGRAM_PLACES = "/usr/bin:/bin"
+
+
+_Decode = Callable[[memoryview, memoryview], memoryview]
 
 
 def find_decoder(path: str = PROGRAM_PLACES) -> FrameDecoder:
@@ -43,18 +46,18 @@ def find_decoder(path: str = PROGRAM_PLACES) -> FrameDecoder:
 class _Decoder:
     """Requires exactly the declared size from a backend, and maps its errors."""
 
-    def __init__(self, decode: Callable[[memoryview, int], bytes], errors: tuple[type[Exception], ...] = ()) -> None:
+    def __init__(self, decode: _Decode, errors: tuple[type[Exception], ...] = ()) -> None:
         self._decode = decode
         self._errors = errors
 
-    def decode(self, frame: memoryview, size: int) -> bytes:
-        """Return exactly ``size`` bytes, or raise ``FormatError``."""
+    def decode(self, frame: memoryview, room: memoryview) -> memoryview:
+        """Return exactly as many bytes as ``room`` has, or raise ``FormatError``."""
         try:
-            data = self._decode(frame, size)
+            data = self._decode(frame, room)
         except self._errors as error:
             raise FormatError("a zstd frame does not decode", why=str(error)) from error
-        if len(data) != size:
-            raise FormatError("a zstd frame does not decode", why=f"{len(data)} bytes; {size} are declared")
+        if len(data) != len(room):
+            raise FormatError("a zstd frame does not decode", why=f"{len(data)} bytes; {len(room)} are declared")
         return data
 
 
@@ -64,11 +67,14 @@ def _zstandard() -> Optional[FrameDecoder]:
     except ImportError:
         return None
 
-    def decode(frame: memoryview, size: int) -> bytes:
-        # A decompressor is not safe across threads, and cheap to make. One shot: the buffer is the declared size,
-        # where a streaming decoder would go on for as long as there are blocks.
-        data: bytes = module.ZstdDecompressor().decompress(frame, max_output_size=size, allow_extra_data=False)
-        return data
+    def decode(frame: memoryview, room: memoryview) -> memoryview:
+        # A decompressor is not safe across threads, and cheap to make. A whole frame into room for all of it is
+        # decoded in one step, with no memory of the library's; the second read is where anything else would show.
+        with module.ZstdDecompressor().stream_reader(frame) as reader:
+            got = reader.readinto(room)
+            if reader.read(1):
+                raise FormatError("a zstd frame does not decode", why=f"more than {len(room)} bytes are in it")
+            return room[:got]
 
     return _Decoder(decode, (module.ZstdError,))
 
@@ -79,12 +85,12 @@ def _stdlib() -> Optional[FrameDecoder]:
     except ImportError:
         return None
 
-    def decode(frame: memoryview, size: int) -> bytes:
+    def decode(frame: memoryview, room: memoryview) -> memoryview:
         engine = module.ZstdDecompressor()
-        data = engine.decompress(frame, size + 1)
+        data = engine.decompress(frame, len(room) + 1)
         if not engine.eof or engine.unused_data:
             raise FormatError("a zstd frame does not decode", why="it is cut off or something follows it")
-        return bytes(data)
+        return memoryview(data)
 
     return _Decoder(decode, (module.ZstdError,))
 
@@ -96,26 +102,25 @@ def _libzstd() -> Optional[FrameDecoder]:
     except (OSError, AttributeError):
         return None
     run.restype = ctypes.c_size_t
-    run.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
+    run.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t)
     is_error = library.ZSTD_isError
     is_error.restype = ctypes.c_uint
     is_error.argtypes = (ctypes.c_size_t,)
 
-    def decode(frame: memoryview, size: int) -> bytes:
-        buffer = ctypes.create_string_buffer(size)
+    def decode(frame: memoryview, room: memoryview) -> memoryview:
         # ZSTD_decompress reads all of the input as whole frames: anything cut off or trailing is an error.
-        got = run(buffer, size, bytes(frame), len(frame))
+        got = run(place(room), len(room), place(frame), len(frame))
         if is_error(got):
             raise FormatError("a zstd frame does not decode", why="libzstd refused it")
-        return buffer.raw[:got]
+        return room[:got]
 
     return _Decoder(decode)
 
 
-def _cli(program: str) -> Callable[[memoryview, int], bytes]:
-    def decode(frame: memoryview, size: int) -> bytes:
+def _cli(program: str) -> _Decode:
+    def decode(frame: memoryview, room: memoryview) -> memoryview:
         try:
-            return _run(program, frame, size)
+            return memoryview(_run(program, frame, len(room)))
         except OSError as error:
             raise StorageError(f"cannot run {program}", why=error.strerror or str(error)) from error
 
@@ -143,7 +148,7 @@ def _run(program: str, frame: memoryview, size: int) -> bytes:
     return data
 
 
-def _nothing(frame: memoryview, size: int) -> bytes:
+def _nothing(frame: memoryview, room: memoryview) -> memoryview:
     raise AirgapError(
         "this bundle has compressed frames and this host has no zstd",
         why="none of zstandard, compression.zstd, libzstd.so.1 and the zstd program is here",

@@ -1,9 +1,9 @@
 """Read an archive by member through its predicted layout; every byte handed out was checked.
 
 The content of a member is checked against the SHA-256 of the signed manifest. A second read of a
-big member is tied to the first, piece by piece (1 MiB, or a zstd frame), by the running hashes kept
-from the first (docs/decisions/0002): a medium that changes between the two reads is caught before the
-bytes of the changed piece are used.
+big member is tied to the first, piece by piece (1 MiB, or a zstd frame), by secret tags kept from the
+first (docs/decisions/0022): a medium that changes between the two reads is caught before the bytes of
+the changed piece are used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loader.bundle import frames
 from loader.bundle.errors import BundleError, FormatError, TrustError
 from loader.bundle.frames import FrameDecoder
 from loader.bundle.limits import FRAME
-from loader.bundle.pieces import BlockStream, Buffers, Kept, parts
+from loader.bundle.pieces import BlockStream, Buffers, Kept, RunningDigests, Tags, Tie, parts
 from loader.bundle.tarlayout import END, Layout, Span, padding
 
 Counting = Callable[[int], None]
@@ -77,9 +77,11 @@ class Archive:
         decoder: FrameDecoder,
         *,
         told: Optional[dict[int, int]] = None,
+        tie: Optional[Tie] = None,
     ) -> None:
         self.source = source
         self._decoder = decoder
+        self._tie = tie
         self._lock = threading.Lock()
         self._kept: dict[int, Kept] = {}
         self.layout = layout
@@ -87,6 +89,7 @@ class Archive:
         self.told = {} if told is None else told
         self._offsets = self._place_frames() if told is None else [0]
         self._buffers = Buffers(self._largest_read())
+        self._rooms = Buffers(FRAME)
 
     @property
     def size(self) -> int:
@@ -191,14 +194,15 @@ class Archive:
                     yield blocks
                 continue
             data = self._stored(number, buffer)
-            with naming(self.source, where):
-                content = self._decoded(data, frame.size)
-            yield [content]
+            with self._rooms.taken() as room:
+                with naming(self.source, where):
+                    content = self._decoded(data, room[: frame.size])
+                yield [content]
 
-    def _decoded(self, stored: memoryview, size: int) -> memoryview:
-        """The content of a zstd frame of ``size`` bytes."""
-        frames.check_zstd_frame(stored, size)
-        return memoryview(self._decoder.decode(stored, size))
+    def _decoded(self, stored: memoryview, room: memoryview) -> memoryview:
+        """The content of a zstd frame that is as long as ``room``."""
+        frames.check_zstd_frame(stored, len(room))
+        return self._decoder.decode(stored, room)
 
     def read_small(self, index: int) -> bytes:
         """Return the whole content of a member that stands in glue, checked against its SHA-256."""
@@ -251,32 +255,38 @@ class Archive:
         first, last = start // FRAME, (stop - 1) // FRAME
         with self._buffers.taken() as buffer:
             pieces = self._pieces(span.first + first, span.first + last + 1, buffer)
-            yield from parts(self._tied(index, pieces, first), start - first * FRAME, stop - first * FRAME)
+            proven = self._again(index, pieces, first) if index in self._kept else self._hashed(index, pieces)
+            yield from parts(proven, start - first * FRAME, stop - first * FRAME)
 
-    def _tied(self, index: int, pieces: Iterator[list[memoryview]], first: int) -> Iterator[list[memoryview]]:
-        """Pass ``pieces`` on from a member's frame ``first``, each once it is proven; keep what ties a later read."""
+    def _hashed(self, index: int, pieces: Iterator[list[memoryview]]) -> Iterator[list[memoryview]]:
+        """Pass the ``pieces`` of a member on, the last once all have its SHA-256; keep what ties a later reading."""
         member = self.layout.members[index]
-        kept = self._kept.get(index)
-        noted = kept or Kept(frames.PIECE if member.stored == "raw" else FRAME)
-        running, position = noted.state(first), first * FRAME
+        step = frames.PIECE if member.stored == "raw" else FRAME
+        kept = RunningDigests(step) if self._tie is None else Tags(self._tie, index, step)
+        running, position = hashlib.sha256(), 0
         for blocks in pieces:
             for block in blocks:
                 running.update(block)
                 position += len(block)
+            kept.note(position, blocks, running)
             if position == member.size:
                 self.check_hash(index, running)
-            elif kept is None:
-                noted.note(position, running)
-            elif not kept.agrees(position, running):
+            yield blocks
+        with self._lock:
+            self._kept[index] = kept
+
+    def _again(self, index: int, pieces: Iterator[list[memoryview]], first: int) -> Iterator[list[memoryview]]:
+        """Pass the ``pieces`` of a member on, from frame ``first``, each once it is proven what it was before."""
+        is_same, position = self._kept[index].again(first), first * FRAME
+        for blocks in pieces:
+            position += sum(map(len, blocks))
+            if not is_same(position, blocks):
                 raise TrustError(
                     f"{self.source.name} changed while it was read",
-                    why=f"what ends at byte {position} of {member.path} is not what was verified",
+                    why=f"what ends at byte {position} of {self.layout.members[index].path} is not what was verified",
                     hint="copy the bundle to a disk you trust and start again",
                 )
             yield blocks
-        if kept is None:
-            with self._lock:
-                self._kept[index] = noted
 
     def check_hash(self, index: int, running: hashlib._Hash) -> None:
         """Raise ``TrustError`` naming the member unless ``running`` is its signed SHA-256."""

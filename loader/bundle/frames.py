@@ -32,10 +32,10 @@ Buffer = Union[bytes, bytearray, memoryview]
 
 
 class FrameDecoder(Protocol):
-    """Decodes one whole zstd frame whose header was already checked."""
+    """Decodes a zstd frame that :func:`check_zstd_frame` let pass: one, whole, and nothing behind it."""
 
-    def decode(self, frame: memoryview, size: int) -> bytes:
-        """Return exactly ``size`` bytes, or raise ``FormatError``."""
+    def decode(self, frame: memoryview, room: memoryview) -> memoryview:
+        """Return content as long as ``room``, there or in memory of its own, or raise ``FormatError``."""
         ...
 
 

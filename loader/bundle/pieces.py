@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from loader.bundle.limits import FRAME
 
@@ -65,25 +66,74 @@ def parts(pieces: Iterator[list[memoryview]], start: int, stop: int) -> Iterator
             stop -= len(block)
 
 
-class Kept:
-    """The running hash of a member after each piece of ``step`` bytes; its state, to go on from, after each frame."""
+class Tie(Protocol):
+    """Tags what is read, cheaper than a hash, under a secret that no medium can know: made anew by each process."""
+
+    def tag(self, member: int, number: int, blocks: Sequence[memoryview]) -> bytes:
+        """Return the tag of piece ``number`` of a member; equal for equal content alone."""
+        ...
+
+
+class Kept(Protocol):
+    """What is kept of a member's first reading, piece by piece, to tie every later one to it."""
+
+    def note(self, position: int, blocks: Sequence[memoryview], running: hashlib._Hash) -> None:
+        """Keep what proves ``blocks``, the next piece, which ends at ``position``; ``running`` has hashed it."""
+        ...
+
+    def again(self, first: int) -> Callable[[int, Sequence[memoryview]], bool]:
+        """Begin a reading at frame ``first``: tells of each (position, blocks) in order whether it is the same."""
+        ...
+
+
+class Tags:
+    """A tag for each piece of ``step`` bytes."""
+
+    def __init__(self, tie: Tie, member: int, step: int) -> None:
+        self._tie = tie
+        self._member = member
+        self._step = step
+        self._tags = bytearray()
+
+    def note(self, position: int, blocks: Sequence[memoryview], running: hashlib._Hash) -> None:
+        """See :class:`Kept`."""
+        self._tags += self._tie.tag(self._member, self._number(position), blocks)
+
+    def again(self, first: int) -> Callable[[int, Sequence[memoryview]], bool]:
+        """See :class:`Kept`; each piece stands for itself."""
+        return self._is_same
+
+    def _is_same(self, position: int, blocks: Sequence[memoryview]) -> bool:
+        number = self._number(position)
+        tag = self._tie.tag(self._member, number, blocks)
+        return self._tags.startswith(tag, number * len(tag))
+
+    def _number(self, position: int) -> int:
+        return (position - 1) // self._step
+
+
+class RunningDigests:
+    """The member's hash after each piece of ``step`` bytes; its state, to go on from, after each frame."""
 
     def __init__(self, step: int) -> None:
         self._step = step
         self._digests = bytearray()
-        self._states: list[hashlib._Hash] = []
+        self._states = [hashlib.sha256()]
 
-    def note(self, position: int, running: hashlib._Hash) -> None:
-        """Keep ``running`` as it is at ``position``, the end of the next piece."""
+    def note(self, position: int, blocks: Sequence[memoryview], running: hashlib._Hash) -> None:
+        """See :class:`Kept`."""
         self._digests += running.digest()
         if position % FRAME == 0:
             self._states.append(running.copy())
 
-    def agrees(self, position: int, running: hashlib._Hash) -> bool:
-        """Tell whether ``running`` is what was kept at ``position``."""
-        digest = running.digest()
-        return self._digests.startswith(digest, (position // self._step - 1) * len(digest))
+    def again(self, first: int) -> Callable[[int, Sequence[memoryview]], bool]:
+        """See :class:`Kept`; a piece is proven by all in front of it."""
+        running = self._states[first].copy()
 
-    def state(self, first: int) -> hashlib._Hash:
-        """The hash of everything before frame ``first``."""
-        return self._states[first - 1].copy() if first else hashlib.sha256()
+        def is_same(position: int, blocks: Sequence[memoryview]) -> bool:
+            for block in blocks:
+                running.update(block)
+            digest = running.digest()
+            return self._digests.startswith(digest, (position - 1) // self._step * len(digest))
+
+        return is_same

@@ -15,6 +15,7 @@ from loader.bundle.graph import ImageGraph, check_graph
 from loader.bundle.head import Head
 from loader.bundle.limits import BIG_MEMBER, MAX_MANIFEST
 from loader.bundle.manifest import BundleManifest, File
+from loader.bundle.pieces import Tie
 from loader.bundle.rules import check_manifest
 from loader.bundle.sums import is_sums, manifest_line
 from loader.bundle.tarlayout import Layout, Member, payload_size
@@ -43,7 +44,9 @@ def open_archive(
     head: Head,
     manifest: BundleManifest,
     decoder: FrameDecoder,
+    *,
     told: Optional[dict[int, int]] = None,
+    tie: Optional[Tie] = None,
 ) -> Archive:
     """Predict the layout from the manifest and require the seek table and length that follow from it."""
     _check_length(source, manifest)
@@ -51,7 +54,7 @@ def open_archive(
     members += [Member(file.path, file.size, file.stored or "raw", file.link_to) for file in manifest.files]
     layout = Layout(members)
     expected = [sha256 for _, sha256 in head.members] + [file.sha256 for file in manifest.files]
-    return Archive(source, layout, expected, decoder, told=told)
+    return Archive(source, layout, expected, decoder, told=told, tie=tie)
 
 
 def _check_length(source: ByteSource, manifest: BundleManifest) -> None:

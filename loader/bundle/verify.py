@@ -23,6 +23,7 @@ from loader.bundle.keys import PublicKey, SignatureCheck
 from loader.bundle.limits import MAX_MANIFEST
 from loader.bundle.listed import ListedFiles, Nowhere, listed_graphs
 from loader.bundle.manifest import BundleManifest, File
+from loader.bundle.pieces import Tie
 from loader.bundle.policy import TrustPolicy
 from loader.bundle.prediction import decode_manifest, open_archive, walk_graph
 
@@ -152,16 +153,18 @@ def verify_head(
     *,
     beside: Sequence[tuple[str, bytes]] = (),
     told: Optional[dict[int, int]] = None,
+    tie: Optional[Tie] = None,
 ) -> VerifiedBundle:
     """Do steps 1 to 5 on ``source``; ``beside`` are further (label, signature) from outside the archive.
 
-    With ``told`` (see :class:`Archive`) its end is not read, and :class:`OnePass` does the rest.
+    With ``told`` (see :class:`Archive`) its end is not read, and :class:`OnePass` does the rest. ``tie`` makes a
+    second reading cheap; without it that costs a hash.
     Raises ``TrustError`` or ``FormatError``; nothing of the bundle is used before its signatures hold.
     """
     head = read_head(source)  # steps 1 and 2
     signers = verify_signatures(head, trust, beside)  # step 3
     manifest, files = decode_manifest(head)  # step 4
-    archive = open_archive(source, head, manifest, decoder, told)
+    archive = open_archive(source, head, manifest, decoder, told=told, tie=tie)
     graphs = walk_graph(archive, manifest, files)  # step 4b
     return _judged(head, manifest, trust, files=files, archive=archive, graphs=graphs, signers=signers)  # step 5
 

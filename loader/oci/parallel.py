@@ -23,6 +23,36 @@ def _set_on_error(stop: threading.Event) -> Iterator[None]:
         armed.pop_all()
 
 
+class Lanes:
+    """So many may send at once; whoever has to wait can do something useful before."""
+
+    def __init__(self, count: int) -> None:
+        self._free = threading.Semaphore(count)
+
+    def lane(self) -> Lane:
+        """One to enter when its turn comes."""
+        return Lane(self._free)
+
+
+class Lane:
+    """One thread's place among those who send."""
+
+    def __init__(self, free: threading.Semaphore) -> None:
+        self._free = free
+        self._inside = False
+
+    def enter(self, timeout: Optional[float] = None) -> bool:
+        """Wait for a free lane, at most ``timeout`` seconds; tell whether there was one."""
+        self._inside = self._free.acquire(timeout=timeout)
+        return self._inside
+
+    def leave(self) -> None:
+        """Make room for another; more than once does no harm."""
+        if self._inside:
+            self._inside = False
+            self._free.release()
+
+
 def in_parallel(
     action: Callable[[T], None], items: Iterable[T], jobs: int, stop: Optional[threading.Event] = None
 ) -> None:

@@ -250,6 +250,15 @@ class Registry:
         opened = reply.status == 202 and reply.header("Location")
         return MountAnswer(reply.status == 201, reply if opened else None)
 
+    def open_upload(self, repository: str) -> Optional[Reply]:
+        """Open a session for an upload to come; ``None`` where that did not work at once: the upload tries again."""
+        session = self._session(repository, "", None)
+        try:
+            reply = session.start()
+        except RegistryError:
+            return None
+        return reply if reply.status == 202 and reply.header("Location") else None
+
     def drop(self, repository: str, opened: Optional[Reply]) -> None:
         """End a session that is not needed, if there is one."""
         if opened is not None:

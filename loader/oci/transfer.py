@@ -12,10 +12,11 @@ from functools import partial
 from typing import Callable, Optional
 
 from loader.bundle.errors import AirgapError, RegistryError
+from loader.bundle.limits import BIG_MEMBER
 from loader.oci.copying import copied_blob
 from loader.oci.exchange import Reply
 from loader.oci.manifestpush import ManifestPush
-from loader.oci.parallel import Stopped, in_parallel
+from loader.oci.parallel import Lanes, Stopped, in_parallel
 from loader.oci.pushplan import (
     BlobBodies,
     BlobDone,
@@ -35,6 +36,10 @@ from loader.oci.retry import AWAY_STATUSES
 
 DEFAULT_JOBS = 3
 _TELL_EVERY = 2**20
+_AHEAD = 2
+"""Threads more than send at once: they open the next upload, wait for an answer, or put manifests meanwhile."""
+_KEPT_OPEN = 10.0
+"""Seconds that an upload session waits for its turn; one of another age may be gone when its bytes come."""
 _DEAD_AFTER = 3
 """Failures in a row for want of an answer, each after all its retries, that mean the registry is gone."""
 
@@ -152,6 +157,7 @@ class BlobPush:
         self._registry = registry
         self._on_event = on_event
         self._stop = threading.Event()
+        self._lanes: Optional[Lanes] = None
         self.needed: dict[str, dict[str, None]] = {}
         for image in images:
             for digest in image.blobs:
@@ -167,7 +173,9 @@ class BlobPush:
             self.bring(blob)
             on_done(blob.digest)
 
-        in_parallel(work, [blob for blob in blobs if blob.digest in self.needed], jobs, self._stop)
+        wanted = [blob for blob in blobs if blob.digest in self.needed]
+        self._lanes = Lanes(jobs) if jobs > 1 else None
+        in_parallel(work, wanted, jobs + _AHEAD if self._lanes is not None else 1, self._stop)
 
     @property
     def gone(self) -> Optional[RegistryError]:
@@ -207,12 +215,28 @@ class BlobPush:
         # What came from several discs is had from the registry itself: nobody is to insert them again.
         if not blob.at_hand or (blob.parts and holders):
             return self._copy(blob, repository, holders, opened)
-        body = partial(self._counted, blob, repository)
         if blob.parts:
+            body = partial(self._counted, blob, repository)
             registry.upload_parts(repository, blob.digest, blob.parts, body, opened)
         else:
-            registry.upload_blob(repository, blob.digest, blob.size, body, opened)
+            self._upload(blob, repository, opened)
         return "sent"
+
+    def _upload(self, blob: PushBlob, repository: str, opened: Optional[Reply]) -> None:
+        """Send a blob when its turn comes; the session for a large one is opened while others are sent."""
+        registry = self._registry
+        lane = (self._lanes or Lanes(1)).lane()
+        if blob.size >= BIG_MEMBER and not lane.enter(0):
+            opened = opened or registry.open_upload(repository)
+            if not lane.enter(_KEPT_OPEN):
+                registry.drop(repository, opened)
+                opened = None
+                lane.enter()
+        try:
+            body = partial(self._counted, blob, repository, lane.leave)
+            registry.upload_blob(repository, blob.digest, blob.size, body, opened)
+        finally:
+            lane.leave()
 
     def _copy(self, blob: PushBlob, repository: str, holders: Sequence[str], opened: Optional[Reply]) -> str:
         """Bring a blob through here from a repository that has it, where the registry did not mount it."""
@@ -252,11 +276,15 @@ class BlobPush:
             self._gone = error
 
     @contextmanager
-    def _counted(self, blob: PushBlob, repository: str) -> Iterator[Iterator[memoryview]]:
+    def _counted(
+        self, blob: PushBlob, repository: str, on_end: Callable[[], None] = lambda: None
+    ) -> Iterator[Iterator[memoryview]]:
         with self._bodies.open(blob.digest) as chunks:
-            yield self._count(chunks, blob, repository)
+            yield self._count(chunks, blob, repository, on_end)
 
-    def _count(self, chunks: Iterator[memoryview], blob: PushBlob, repository: str) -> Iterator[memoryview]:
+    def _count(
+        self, chunks: Iterator[memoryview], blob: PushBlob, repository: str, on_end: Callable[[], None]
+    ) -> Iterator[memoryview]:
         done = told = 0
         for chunk in chunks:
             if self._stop.is_set():
@@ -266,3 +294,4 @@ class BlobPush:
             if done >= told + _TELL_EVERY or done == blob.size:
                 told = done
                 self._on_event(BlobProgress(repository, blob.digest, done, blob.size))
+        on_end()

@@ -165,13 +165,13 @@ def test_skopeo_copies_a_directory_of_the_tree(directory: str, unpacked: Path, t
 def test_the_zstd_program_decodes_for_a_loader_that_has_no_library() -> None:
     decoder = zstd._Decoder(zstd._cli(program("zstd")))
     frame = zstd_frame(PLAIN)
-    assert decoder.decode(memoryview(frame), len(PLAIN)) == PLAIN
+    assert decoder.decode(memoryview(frame), memoryview(bytearray(len(PLAIN)))) == PLAIN
     for damaged in (frame[:-1], frame[:-1] + bytes([frame[-1] ^ 1]), b"", b"no frame"):
         with refused(FormatError, "does not decode"):
-            decoder.decode(memoryview(damaged), len(PLAIN))
+            decoder.decode(memoryview(damaged), memoryview(bytearray(len(PLAIN))))
     bomb = zstd_frame(bytes(2**30 // 16)) * 16
     with refused(FormatError, "does not decode"):
-        decoder.decode(memoryview(bomb), 1000)
+        decoder.decode(memoryview(bomb), memoryview(bytearray(1000)))
 
 
 def size_of(folder: Path) -> int:

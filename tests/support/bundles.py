@@ -27,6 +27,7 @@ from loader.bundle.head import Head, signature_name
 from loader.bundle.keys import SignatureCheck
 from loader.bundle.limits import BIG_MEMBER, FRAME
 from loader.bundle.ocimanifest import parse_manifest
+from loader.bundle.pieces import Tie
 from loader.bundle.policy import TrustPolicy
 from loader.bundle.sums import render_sums
 from loader.bundle.verify import Complete, Trust, VerifiedBundle, verify_content, verify_head
@@ -312,10 +313,11 @@ def open_head(
     *,
     beside: Sequence[tuple[str, bytes]] = (),
     decoder: FrameDecoder | None = None,
+    tie: Tie | None = None,
 ) -> VerifiedBundle:
     """Do steps 1 to 5."""
     source = data if isinstance(data, MemorySource) else MemorySource(data)
-    return verify_head(source, trust or make_trust(), decoder or find_decoder(), beside=beside)
+    return verify_head(source, trust or make_trust(), decoder or find_decoder(), beside=beside, tie=tie)
 
 
 def verify(
@@ -324,6 +326,7 @@ def verify(
     *,
     beside: Sequence[tuple[str, bytes]] = (),
     decoder: FrameDecoder | None = None,
+    tie: Tie | None = None,
 ) -> Complete:
     """Do all steps."""
-    return verify_content(open_head(data, trust, beside=beside, decoder=decoder))
+    return verify_content(open_head(data, trust, beside=beside, decoder=decoder, tie=tie))

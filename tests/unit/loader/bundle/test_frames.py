@@ -148,7 +148,7 @@ def test_frames_of_the_compressor_are_of_the_allowed_form(content: bytes) -> Non
 
 def verdict(decoder: FrameDecoder, frame: memoryview, size: int) -> bytes:
     try:
-        return decoder.decode(frame, size)
+        return bytes(decoder.decode(frame, memoryview(bytearray(size))))
     except FormatError:
         return b"refused"
 

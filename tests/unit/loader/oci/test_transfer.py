@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
 
 from loader.bundle.errors import RegistryError, TrustError
+from loader.oci import transfer
 from loader.oci.parallel import in_parallel
 from loader.oci.pushplan import BlobDone, BlobProgress, Event, ManifestDone, PushBlob, PushImage, PushReport
 from loader.oci.registry import Registry
@@ -281,6 +283,89 @@ def test_a_push_asks_with_the_right_to_push(server: RegistryServer, client: Clie
     assert report.failed == ()
     # One for each repository, and one to mount from the first into the second.
     assert len(server.seen("GET", "^/token")) == 3
+
+
+LARGE = [make_image(name=f"large-{number}", layers=[make_layer(f"l{number}", 2**20 + 5)]) for number in range(6)]
+
+
+class HeldUp(Bodies):
+    """The first bodies wait until two uploads more have been opened; ``most`` bodies were read at once."""
+
+    def __init__(self, server: RegistryServer, *images: MadeImage, ahead: int) -> None:
+        super().__init__(*images)
+        self._server = server
+        self._ahead = ahead
+        self._lock = threading.Lock()
+        self._reading = 0
+        self.most = 0
+        self.threads: set[int] = set()
+
+    def ahead(self) -> int:
+        """Uploads that are opened and not begun."""
+        return len(self._server.seen("POST")) - len(self._server.seen("PUT", "/uploads/"))
+
+    def _chunks(self, digest: str) -> Iterator[memoryview]:
+        data = memoryview(self.blobs[digest])
+        self.threads.add(threading.get_ident())
+        if len(data) < 2**20:
+            yield data
+            return
+        with self._lock:
+            self._reading += 1
+            self.most = max(self.most, self._reading)
+        until = time.monotonic() + 20
+        while self.ahead() < self._ahead and len(self._server.seen("PUT", "/uploads/")) < len(self.blobs) - 2:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        # Not the last one: once it is handed on, the next may begin.
+        yield data[:-1]
+        with self._lock:
+            self._reading -= 1
+        yield data[-1:]
+
+
+def push_large(client: Client, server: RegistryServer, jobs: int, ahead: int) -> HeldUp:
+    bodies = HeldUp(server, *LARGE, ahead=ahead)
+    with client.to(server) as registry:
+        images = [image.push_image(f"team/{number}", "1") for number, image in enumerate(LARGE)]
+        report, _ = push(registry, bodies, *images, jobs=jobs)
+    assert report.failed == ()
+    assert report.blobs.count("sent") == len(bodies.blobs)
+    assert sorted(bodies.opened) == sorted(bodies.blobs)
+    return bodies
+
+
+def test_uploads_are_opened_ahead_of_their_turn(server: RegistryServer, client: Client) -> None:
+    bodies = push_large(client, server, jobs=2, ahead=2)
+    assert bodies.most == 2
+    assert len(bodies.threads) <= 4
+    assert len(server.seen("POST")) == len(bodies.blobs)
+
+
+def test_a_session_that_waited_too_long_is_opened_anew(
+    server: RegistryServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "_KEPT_OPEN", 0.0)
+    bodies = push_large(client, server, jobs=2, ahead=0)
+    dropped = len(server.seen("DELETE", "/uploads/"))
+    assert len(server.seen("POST")) == len(bodies.blobs) + dropped
+
+
+@pytest.mark.parametrize("kind", ["status", "reset"])
+def test_an_upload_that_could_not_be_opened_ahead_is_opened_in_its_turn(
+    server: RegistryServer, registry: Registry, kind: str
+) -> None:
+    server.fail(kind, method="POST")
+    assert registry.open_upload("team/0") is None
+    opened = registry.open_upload("team/0")
+    assert opened is not None
+    registry.drop("team/0", opened)
+    assert len(server.seen("DELETE", "/uploads/")) == 1
+
+
+def test_one_job_is_one_thread(server: RegistryServer, client: Client) -> None:
+    bodies = push_large(client, server, jobs=1, ahead=0)
+    assert (bodies.most, len(bodies.threads)) == (1, 1)
 
 
 def test_in_parallel_raises_the_first_error_and_stops() -> None:
