@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Optional
 
@@ -129,9 +129,12 @@ class Registries:
 
     def _exchange(self, host: str, insecure: bool, find: Callable[[str], Optional[Credential]]) -> Exchange:
         options, lax = self._options, self._lax(insecure)
-        context = make_context(find_tls_files(host, options, self._environment), self._environment, verify=not lax)
+        files = find_tls_files(host, options, self._environment)
+        context = cache(partial(make_context, files, self._environment, verify=not lax))
         transport = Transport(context, partial(proxy_for, environment=self._environment), timeout=options.timeout)
         schemes = ("http",) if options.plain_http else ("https", "http") if lax else ("https",)
+        if "https" in schemes:
+            context()  # a file that is no certificate is told before anybody is asked
         return Exchange(
             host,
             [(scheme, transport) for scheme in schemes],

@@ -131,18 +131,20 @@ class Answer:
 class Transport:
     """Keep-alive connections to one registry and whatever it redirects to; thread-safe.
 
-    ``timeout``: seconds in which a byte must move. ``proxy_for`` gives a proxy's URL for a URL, or ``None``.
+    ``context`` is asked for once there is TLS to speak. ``timeout``: seconds in which a byte must move. ``proxy_for``
+    gives a proxy's URL for a URL, or ``None``.
     """
 
     def __init__(
-        self, context: ssl.SSLContext, proxy_for: Callable[[str], Optional[str]], *, timeout: float = 60.0
+        self,
+        context: Callable[[], ssl.SSLContext],
+        proxy_for: Callable[[str], Optional[str]],
+        *,
+        timeout: float = 60.0,
     ) -> None:
-        self._context = context
+        self._make_context = context
         self._proxy_for = proxy_for
         self._timeout = urllib3.Timeout(connect=min(timeout, 30.0), read=timeout)
-        if context.verify_mode is ssl.CERT_NONE:
-            # Asked for by --tls-verify=false or insecure = true: no need to warn on every connection.
-            urllib3.disable_warnings(foreign.InsecureRequestWarning)
         self._lock = threading.Lock()
         self._ways: dict[tuple[str, str], _Way] = {}
 
@@ -205,22 +207,29 @@ class Transport:
 
     def _make_pool(self, scheme: str, url: str) -> urllib3.HTTPConnectionPool:
         if scheme == "https":
-            return urllib3.connection_from_url(url, maxsize=_POOL_SIZE, ssl_context=self._context)
+            return urllib3.connection_from_url(url, maxsize=_POOL_SIZE, ssl_context=self._context())
         if scheme != "http":
             raise foreign.URLSchemeUnknown(scheme)
         return urllib3.connection_from_url(url, maxsize=_POOL_SIZE)
 
     def _make_manager(self, proxy: str) -> urllib3.ProxyManager:
-        login = urllib3.util.parse_url(proxy).auth
+        context, login = self._context(), urllib3.util.parse_url(proxy).auth
         headers = urllib3.make_headers(proxy_basic_auth=urllib.parse.unquote(login)) if login else None
         return urllib3.ProxyManager(
             proxy,
             4,
             proxy_headers=headers,
-            proxy_ssl_context=self._context,
+            proxy_ssl_context=context,
             maxsize=_POOL_SIZE,
-            ssl_context=self._context,
+            ssl_context=context,
         )
+
+    def _context(self) -> ssl.SSLContext:
+        context = self._make_context()
+        if context.verify_mode is ssl.CERT_NONE:
+            # Asked for by --tls-verify=false or insecure = true: no need to warn on every connection.
+            urllib3.disable_warnings(foreign.InsecureRequestWarning)
+        return context
 
 
 def _exactly(chunks: Iterator[memoryview], size: int, where: str) -> Iterator[memoryview]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from loader.bundle.errors import ConfigError, FormatError, RegistryError
+from loader.oci import connect
 from loader.oci.dirlayout import DirLayout
 from loader.oci.environment import AccessOptions
 from loader.oci.model import ImageRef
@@ -104,3 +105,17 @@ def test_a_child_of_another_type_than_told_is_refused(server: RegistryServer, cl
     server.store.tags["app", "v1"] = inner.digest
     with client.to(server) as registry, pytest.raises(FormatError, match="two things"):
         read_image(RegistryImage(registry, "app", "v1"), "app")
+
+
+def test_plain_http_reads_no_authorities(
+    tmp_path: Path, server: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwanted(*_: object, **__: object) -> None:
+        raise AssertionError("a context was made")
+
+    monkeypatch.setattr(connect, "make_context", unwanted)
+    with Client(tmp_path).to(server) as registry:
+        assert registry.ping().scheme == "http"
+    client = Client(tmp_path, AccessOptions(timeout=5))
+    with pytest.raises(AssertionError, match="a context was made"), client.to(server):
+        pass

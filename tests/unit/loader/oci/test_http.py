@@ -90,7 +90,7 @@ def test_what_is_not_the_librarys_passes(error: BaseException) -> None:
 
 
 def test_any_number_of_hosts_is_talked_to_with_connections_kept_to_a_few(server: RegistryServer) -> None:
-    transport = Transport(ssl.create_default_context(), lambda _: None, timeout=5)
+    transport = Transport(ssl.create_default_context, lambda _: None, timeout=5)
     port = server.host.rpartition(":")[2]
     names = ["".join(c.upper() if n >> i & 1 else c for i, c in enumerate("local")) + "host" for n in range(20)]
     for name in (*names, *names):
@@ -101,7 +101,7 @@ def test_any_number_of_hosts_is_talked_to_with_connections_kept_to_a_few(server:
 
 
 def test_one_connection_serves_many_requests(server: RegistryServer) -> None:
-    transport = Transport(ssl.create_default_context(), lambda _: None, timeout=5)
+    transport = Transport(ssl.create_default_context, lambda _: None, timeout=5)
     for _ in range(10):
         transport.send(Request("GET", f"http://{server.host}/v2/")).close()
     assert server.connections == 1
@@ -109,6 +109,6 @@ def test_one_connection_serves_many_requests(server: RegistryServer) -> None:
 
 
 def test_a_scheme_that_is_no_web_address_is_not_sent_to() -> None:
-    transport = Transport(ssl.create_default_context(), lambda _: None, timeout=5)
+    transport = Transport(ssl.create_default_context, lambda _: None, timeout=5)
     with pytest.raises(RegistryError):
         transport.send(Request("GET", "ftp://reg.local/v2/"))

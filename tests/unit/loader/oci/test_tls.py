@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from loader.bundle.errors import ConfigError
+from loader.oci import tls
 from loader.oci.environment import AccessOptions, Environment
 from loader.oci.tls import TlsFiles, find_tls_files, make_context
 from tests.support.certificates import PrivateAuthority
@@ -98,3 +99,19 @@ def test_a_file_that_is_no_certificate_is_named(tmp_path: Path, broken: str) -> 
     files = TlsFiles((), (junk, junk), ()) if broken == "client" else TlsFiles((junk,), None, ())
     with pytest.raises(ConfigError, match=r"junk\.pem"):
         make_context(files, environment(tmp_path), verify=True)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_one_bundle_of_the_system_under_two_names_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    one, two = PrivateAuthority(tmp_path / "one"), PrivateAuthority(tmp_path / "two")
+    known = tmp_path / "etc/pki/tls/certs/ca-bundle.crt"
+    known.parent.mkdir(parents=True)
+    known.symlink_to(one.certificate if same else two.certificate)
+    loaded: list[Path] = []
+    monkeypatch.setattr(tls, "_load", lambda _, path: loaded.append(path))
+    places = ssl.get_default_verify_paths()._replace(openssl_cafile=str(one.certificate), openssl_capath="/nowhere")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: places)
+    make_context(TlsFiles((), None, ()), environment(tmp_path), verify=True)
+    assert loaded == [one.certificate, *([] if same else [known])]
