@@ -233,6 +233,8 @@ class BlobPush:
                 opened = None
                 lane.enter()
         try:
+            if self._stop.is_set():
+                raise _stopped()
             body = partial(self._counted, blob, repository, lane.leave)
             registry.upload_blob(repository, blob.digest, blob.size, body, opened)
         finally:
@@ -288,10 +290,14 @@ class BlobPush:
         done = told = 0
         for chunk in chunks:
             if self._stop.is_set():
-                raise Stopped("stopped because another transfer failed")
+                raise _stopped()
             yield chunk
             done += len(chunk)
             if done >= told + _TELL_EVERY or done == blob.size:
                 told = done
                 self._on_event(BlobProgress(repository, blob.digest, done, blob.size))
         on_end()
+
+
+def _stopped() -> Stopped:
+    return Stopped("stopped because another transfer failed")

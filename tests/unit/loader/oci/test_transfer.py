@@ -289,20 +289,25 @@ LARGE = [make_image(name=f"large-{number}", layers=[make_layer(f"l{number}", 2**
 
 
 class HeldUp(Bodies):
-    """The first bodies wait until two uploads more have been opened; ``most`` bodies were read at once."""
+    """The first two large bodies wait until ``ahead`` more uploads are open; ``most`` bodies were read at once."""
 
     def __init__(self, server: RegistryServer, *images: MadeImage, ahead: int) -> None:
         super().__init__(*images)
         self._server = server
         self._ahead = ahead
         self._lock = threading.Lock()
-        self._reading = 0
+        self._both = threading.Barrier(2, timeout=20)
+        self._begun = self._reading = 0
         self.most = 0
         self.threads: set[int] = set()
 
-    def ahead(self) -> int:
-        """Uploads that are opened and not begun."""
-        return len(self._server.seen("POST")) - len(self._server.seen("PUT", "/uploads/"))
+    def _hold(self) -> None:
+        self._both.wait()
+        until = time.monotonic() + 20
+        while len(self._server.seen("POST")) - len(self._server.seen("PUT", "/uploads/")) < self._ahead:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        self._both.wait()
 
     def _chunks(self, digest: str) -> Iterator[memoryview]:
         data = memoryview(self.blobs[digest])
@@ -311,13 +316,15 @@ class HeldUp(Bodies):
             yield data
             return
         with self._lock:
+            self._begun += 1
+            held = self._ahead and self._begun <= 2
             self._reading += 1
             self.most = max(self.most, self._reading)
-        until = time.monotonic() + 20
-        while self.ahead() < self._ahead and len(self._server.seen("PUT", "/uploads/")) < len(self.blobs) - 2:
-            assert time.monotonic() < until
-            time.sleep(0.005)
-        # Not the last one: once it is handed on, the next may begin.
+        if held:
+            self._hold()
+        if digest in self.errors:
+            raise self.errors[digest]
+        # Not the last byte: once it is handed on, the next may begin.
         yield data[:-1]
         with self._lock:
             self._reading -= 1
@@ -361,6 +368,17 @@ def test_an_upload_that_could_not_be_opened_ahead_is_opened_in_its_turn(
     assert opened is not None
     registry.drop("team/0", opened)
     assert len(server.seen("DELETE", "/uploads/")) == 1
+
+
+def test_an_error_ends_the_uploads_that_wait_for_their_turn(server: RegistryServer, client: Client) -> None:
+    bodies = HeldUp(server, *LARGE, ahead=2)
+    blobs = [blob for blob in bodies.listed() if blob.size > 2**20]
+    images = [PushImage(f"team/{number}", None, (), (blob.digest,)) for number, blob in enumerate(blobs)]
+    bodies.errors = {blob.digest: TrustError("a wrong byte") for blob in blobs[:2]}
+    with client.to(server) as registry, pytest.raises(TrustError, match="a wrong byte"):
+        push_images(images, blobs, bodies, registry, jobs=2)
+    # Two failed, two waited; the rest was never begun.
+    assert set(bodies.opened) <= {blob.digest for blob in blobs[:4]}
 
 
 def test_one_job_is_one_thread(server: RegistryServer, client: Client) -> None:
