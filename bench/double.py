@@ -24,6 +24,8 @@ _MIB = 2**20
 _NOISE = random.Random("double").randbytes(_MIB)
 _RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<rest>[^?]*)(?:\?(?P<query>.*))?")
+_TLS = b"\x16"
+"""What a client that wants TLS begins with."""
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -127,10 +129,12 @@ class _Connection:
 
     def serve(self) -> None:
         with self._connection, self._reading:
+            if self._reading.peek(1)[:1] == _TLS:
+                # As servers in Go say it: clients that try TLS first go on without it only then.
+                self._send(400, {"Connection": "close"}, b"plain http is spoken here\n")
+                return
             while request := self._reading.readline():
                 words = request.decode("latin-1").split(" ")
-                if len(words) != 3:
-                    return  # a greeting of TLS, tried first
                 self._answer(words[0], words[1], dict(self._headers()))
 
     def _headers(self) -> Iterator[tuple[str, str]]:

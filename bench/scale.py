@@ -2,24 +2,27 @@
 
 Source and target are the double of :mod:`bench.double`, in processes of their own: what is measured is our programs.
 ``--gigabytes`` builds and loads one image after another of these sizes (the archive is on this disk), ``--images``
-bundles with this many images of ten small blobs each, with skopeo beside it up to ``--peer-up-to`` images.
+bundles with this many images of ten small blobs each. Up to ``--peer-up-to`` images skopeo, to folders and back, and
+those of hauler, zarf and oc-mirror that are on PATH are measured beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import peers
 from bench.double import Shape, as_argument
-from bench.measure import Sample, measure
+from bench.measure import CommandFailed, Sample, measure
 from bench.programs import clean_environment
 from bench.run import README, write_table
 from bench.ways import ARCHIVE, make_keys, program
@@ -32,14 +35,14 @@ _LAYERS = 9
 
 @dataclass(frozen=True)
 class Row:
-    """One size measured: ``again`` is a second load of the same bundle, ``peer`` is skopeo to folders and back."""
+    """One size measured: ``again`` is a second load of the same bundle; ``peers``: others' build and load."""
 
     title: str
     items: int
     build: Sample
     load: Sample
     again: Sample
-    peer: tuple[Sample, Sample] | None = None
+    peers: Mapping[str, tuple[Sample, Sample]] = field(default_factory=dict)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--gigabytes", type=float, nargs="*", default=[], metavar="N")
     parser.add_argument("--images", type=int, nargs="*", default=[], metavar="N")
-    parser.add_argument("--peer-up-to", type=int, default=0, metavar="N", help="images that skopeo copies too (none)")
+    parser.add_argument("--peer-up-to", type=int, default=0, metavar="N", help="images that others carry too (none)")
     parser.add_argument("--write", action="store_true", help="put the tables into bench/README.md")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where the runs work (the system's temporary folder)")
     options = parser.parse_args(arguments)
@@ -81,8 +84,8 @@ def _row(title: str, shape: Shape, *, peer: bool, work: Path | None) -> Row:
             command = _load(folder, target)
             load, again = (_measured(title, what, command, folder) for what in ("load", "load again"))
         shutil.rmtree(folder / "out")
-        pair = _peer(title, shape, source, folder) if peer else None
-    return Row(title, shape.images * (shape.layers + 1), build, load, again, pair)
+        others = _others(title, shape, source, folder) if peer else {}
+    return Row(title, shape.images * (shape.layers + 1), build, load, again, others)
 
 
 def _build(folder: Path, shape: Shape, source: str) -> list[str]:
@@ -97,7 +100,41 @@ def _load(folder: Path, target: str) -> list[str]:
     return [program("airgap-loader"), "load", str(folder / "out" / ARCHIVE), *options]
 
 
-def _peer(title: str, shape: Shape, source: str, folder: Path) -> tuple[Sample, Sample]:
+def _others(title: str, shape: Shape, source: str, folder: Path) -> dict[str, tuple[Sample, Sample]]:
+    """Build and load of everybody else; one that fails is named and left out."""
+    found = {"skopeo": _skopeo(title, shape, source, folder)}
+    images = {f"{source}/{name}:1": _digest(source, name) for name in shape.names()}
+    for peer in peers.found():
+        place = folder / peer.name
+        output = place / "out"
+        try:
+            samples = []
+            for what, run in (("build", place / "there"), ("load", place / "here")):
+                run.mkdir(parents=True)
+                output.mkdir(exist_ok=True)
+                for name, text in peer.files(images).items():
+                    (run / name).write_text(text)
+                with double(Shape(0, 0, 0)) as target:
+                    lines = peer.build(output, "") if what == "build" else peer.load(output, target)
+                    command = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+                    samples.append(_measured(title, f"{peer.name}, {what}", command, run))
+            found[peer.name] = (samples[0], samples[1])
+        except CommandFailed as error:
+            print(f"{peer.name} is left out: {error}", file=sys.stderr)
+        shutil.rmtree(place)
+    return found
+
+
+def _digest(source: str, name: str) -> str:
+    connection = http.client.HTTPConnection(source)
+    connection.request("HEAD", f"/v2/{name}/manifests/1")
+    with connection.getresponse() as answer:
+        digest = answer.headers["Docker-Content-Digest"]
+    connection.close()
+    return digest
+
+
+def _skopeo(title: str, shape: Shape, source: str, folder: Path) -> tuple[Sample, Sample]:
     """``skopeo copy`` of each image to a folder of its own, and back into a registry."""
     copy = "skopeo --insecure-policy copy -q --all --preserve-digests"
     names = list(enumerate(shape.names()))
@@ -139,15 +176,22 @@ def size_table(rows: Sequence[Row]) -> str:
 
 
 def count_table(rows: Sequence[Row]) -> str:
-    """Processor time per blob and image, memory, and skopeo's beside it, as Markdown."""
+    """Processor time per blob, and memory; then the others' beside ours; as Markdown."""
     titles = ["", "blobs", "build, ms each", "load, ms each", "load again, ms each", "build, peak MB", "load, peak MB"]
-    titles += ["skopeo pull, ms each", "skopeo push, ms each"]
     lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
     for row in rows:
         each = [f"{1000 * sample.cpu / row.items:.2f}" for sample in (row.build, row.load, row.again)]
         memory = [f"{sample.rss / _MB:.0f}" for sample in (row.build, row.load)]
-        peer = [f"{1000 * sample.cpu / row.items:.2f}" for sample in row.peer] if row.peer else ["", ""]
-        lines.append(f"| {' | '.join([row.title, str(row.items), *each, *memory, *peer])} |")
+        lines.append(f"| {' | '.join([row.title, str(row.items), *each, *memory])} |")
+    names = list(dict.fromkeys(name for row in rows for name in row.peers))
+    if names:
+        lines += ["", f"| processor, ms each | ours | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for row in rows:
+        for number, what in enumerate(("build", "load") if row.peers else ()):
+            ours = (row.build, row.load)[number]
+            samples = [ours, *(row.peers[name][number] if name in row.peers else None for name in names)]
+            each = [f"{1000 * sample.cpu / row.items:.2f}" if sample else "" for sample in samples]
+            lines.append(f"| {row.title}, {what} | {' | '.join(each)} |")
     return "\n".join(lines)
 
 
