@@ -16,6 +16,7 @@ from loader.bundle.limits import BIG_MEMBER
 from loader.oci.copying import copied_blob
 from loader.oci.exchange import Reply
 from loader.oci.manifestpush import ManifestPush
+from loader.oci.messages import OpenBody
 from loader.oci.parallel import Lanes, Stopped, in_parallel
 from loader.oci.pushplan import (
     BlobBodies,
@@ -222,8 +223,10 @@ class BlobPush:
             self._upload(blob, repository, opened)
         return "sent"
 
-    def _upload(self, blob: PushBlob, repository: str, opened: Optional[Reply]) -> None:
-        """Send a blob when its turn comes; the session for a large one is opened while others are sent."""
+    def _upload(
+        self, blob: PushBlob, repository: str, opened: Optional[Reply], copy: Optional[OpenBody] = None
+    ) -> None:
+        """Send a blob, or its ``copy``, when its turn comes; a large one's session is opened while others are sent."""
         registry = self._registry
         lane = (self._lanes or Lanes(1)).lane()
         if blob.size >= BIG_MEMBER and not lane.enter(0):
@@ -236,7 +239,7 @@ class BlobPush:
             if self._stop.is_set():
                 raise _stopped()
             body = partial(self._counted, blob, repository, lane.leave)
-            registry.upload_blob(repository, blob.digest, blob.size, body, opened)
+            registry.upload_blob(repository, blob.digest, blob.size, copy or body, opened)
         finally:
             lane.leave()
 
@@ -246,7 +249,7 @@ class BlobPush:
         for holder in dict.fromkeys((*holders, *blob.elsewhere)):
             if holder != repository and (holder in holders or registry.head_blob(holder, blob.digest, blob.size)):
                 body = partial(copied_blob, registry, holder, blob.digest, blob.size, stopped=self._stop.is_set)
-                registry.upload_blob(repository, blob.digest, blob.size, body, opened)
+                self._upload(blob, repository, opened, body)
                 return "copied"
         registry.drop(repository, opened)
         raise RegistryError(
