@@ -38,7 +38,7 @@ from loader.oci.retry import AWAY_STATUSES
 DEFAULT_JOBS = 3
 _TELL_EVERY = 2**20
 _AHEAD = 2
-"""Threads more than send at once: they open the next upload, wait for an answer, or put manifests meanwhile."""
+"""Threads more than send at once, if large blobs wait: they open their uploads, or put manifests meanwhile."""
 _KEPT_OPEN = 10.0
 """Seconds that an upload session waits for its turn; one of another age may be gone when its bytes come."""
 _DEAD_AFTER = 3
@@ -158,7 +158,7 @@ class BlobPush:
         self._registry = registry
         self._on_event = on_event
         self._stop = threading.Event()
-        self._lanes: Optional[Lanes] = None
+        self._lanes = Lanes(1)
         self.needed: dict[str, dict[str, None]] = {}
         for image in images:
             for digest in image.blobs:
@@ -175,8 +175,9 @@ class BlobPush:
             on_done(blob.digest)
 
         wanted = [blob for blob in blobs if blob.digest in self.needed]
-        self._lanes = Lanes(jobs) if jobs > 1 else None
-        in_parallel(work, wanted, jobs + _AHEAD if self._lanes is not None else 1, self._stop)
+        self._lanes = Lanes(jobs)
+        waiting = max(0, sum(blob.size >= BIG_MEMBER for blob in wanted) - jobs)
+        in_parallel(work, wanted, jobs + min(_AHEAD, waiting) if jobs > 1 else 1, self._stop)
 
     @property
     def gone(self) -> Optional[RegistryError]:
@@ -228,7 +229,7 @@ class BlobPush:
     ) -> None:
         """Send a blob, or its ``copy``, when its turn comes; a large one's session is opened while others are sent."""
         registry = self._registry
-        lane = (self._lanes or Lanes(1)).lane()
+        lane = self._lanes.lane()
         if blob.size >= BIG_MEMBER and not lane.enter(0):
             opened = opened or registry.open_upload(repository)
             if not lane.enter(_KEPT_OPEN):

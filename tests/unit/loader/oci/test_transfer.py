@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -289,23 +289,22 @@ LARGE = [make_image(name=f"large-{number}", layers=[make_layer(f"l{number}", 2**
 
 
 class HeldUp(Bodies):
-    """The first two large bodies wait until ``ahead`` more uploads are open; ``most`` bodies were read at once."""
+    """The first two large bodies wait ``until`` something is so, if given; ``most`` bodies were read at once."""
 
-    def __init__(self, server: RegistryServer, *images: MadeImage, ahead: int) -> None:
+    def __init__(self, *images: MadeImage, until: Callable[[], bool] | None) -> None:
         super().__init__(*images)
-        self._server = server
-        self._ahead = ahead
+        self._until = until
         self._lock = threading.Lock()
         self._both = threading.Barrier(2, timeout=20)
         self._begun = self._reading = 0
         self.most = 0
         self.threads: set[int] = set()
 
-    def _hold(self) -> None:
+    def _hold(self, until: Callable[[], bool]) -> None:
         self._both.wait()
-        until = time.monotonic() + 20
-        while len(self._server.seen("POST")) - len(self._server.seen("PUT", "/uploads/")) < self._ahead:
-            assert time.monotonic() < until
+        latest = time.monotonic() + 20
+        while not until():
+            assert time.monotonic() < latest
             time.sleep(0.005)
         self._both.wait()
 
@@ -317,11 +316,11 @@ class HeldUp(Bodies):
             return
         with self._lock:
             self._begun += 1
-            held = self._ahead and self._begun <= 2
+            held = self._begun <= 2
             self._reading += 1
             self.most = max(self.most, self._reading)
-        if held:
-            self._hold()
+        if held and self._until is not None:
+            self._hold(self._until)
         if digest in self.errors:
             raise self.errors[digest]
         # Not the last byte: once it is handed on, the next may begin.
@@ -331,8 +330,13 @@ class HeldUp(Bodies):
         yield data[-1:]
 
 
-def push_large(client: Client, server: RegistryServer, jobs: int, ahead: int) -> HeldUp:
-    bodies = HeldUp(server, *LARGE, ahead=ahead)
+def two_opened(server: RegistryServer) -> bool:
+    """Two uploads are open whose bytes have not come."""
+    return len(server.seen("POST")) - len(server.seen("PUT", "/uploads/")) >= 2
+
+
+def push_large(client: Client, server: RegistryServer, jobs: int, until: Callable[[], bool] | None = None) -> HeldUp:
+    bodies = HeldUp(*LARGE, until=until)
     with client.to(server) as registry:
         images = [image.push_image(f"team/{number}", "1") for number, image in enumerate(LARGE)]
         report, _ = push(registry, bodies, *images, jobs=jobs)
@@ -343,7 +347,7 @@ def push_large(client: Client, server: RegistryServer, jobs: int, ahead: int) ->
 
 
 def test_uploads_are_opened_ahead_of_their_turn(server: RegistryServer, client: Client) -> None:
-    bodies = push_large(client, server, jobs=2, ahead=2)
+    bodies = push_large(client, server, jobs=2, until=lambda: two_opened(server))
     assert bodies.most == 2
     assert len(bodies.threads) <= 4
     assert len(server.seen("POST")) == len(bodies.blobs)
@@ -353,7 +357,7 @@ def test_a_session_that_waited_too_long_is_opened_anew(
     server: RegistryServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "_KEPT_OPEN", 0.0)
-    bodies = push_large(client, server, jobs=2, ahead=0)
+    bodies = push_large(client, server, jobs=2, until=lambda: len(server.seen("DELETE", "/uploads/")) >= 2)
     dropped = len(server.seen("DELETE", "/uploads/"))
     assert len(server.seen("POST")) == len(bodies.blobs) + dropped
 
@@ -371,7 +375,7 @@ def test_an_upload_that_could_not_be_opened_ahead_is_opened_in_its_turn(
 
 
 def test_an_error_ends_the_uploads_that_wait_for_their_turn(server: RegistryServer, client: Client) -> None:
-    bodies = HeldUp(server, *LARGE, ahead=2)
+    bodies = HeldUp(*LARGE, until=lambda: two_opened(server))
     blobs = [blob for blob in bodies.listed() if blob.size > 2**20]
     images = [PushImage(f"team/{number}", None, (), (blob.digest,)) for number, blob in enumerate(blobs)]
     bodies.errors = {blob.digest: TrustError("a wrong byte") for blob in blobs[:2]}
@@ -382,7 +386,7 @@ def test_an_error_ends_the_uploads_that_wait_for_their_turn(server: RegistryServ
 
 
 def test_one_job_is_one_thread(server: RegistryServer, client: Client) -> None:
-    bodies = push_large(client, server, jobs=1, ahead=0)
+    bodies = push_large(client, server, jobs=1)
     assert (bodies.most, len(bodies.threads)) == (1, 1)
 
 
