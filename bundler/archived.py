@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundler.plan import Subject
+from loader.bundle.filesource import FileSource
 from loader.bundle.head import read_head
 from loader.bundle.prediction import decode_manifest, open_archive
-from loader.bundle.volumes import FileSource
 from loader.zstd import find_decoder
 
 

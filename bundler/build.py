@@ -22,10 +22,10 @@ from bundler.selfcheck import own_trust
 from bundler.signed import signed_lines
 from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from loader.bundle.errors import BundleError, ConfigError, StorageError
+from loader.bundle.filesource import FileSource
 from loader.bundle.head import Head, read_head
 from loader.bundle.manifest import decode
 from loader.bundle.verify import verify_content, verify_head
-from loader.bundle.volumes import FileSource
 from loader.meter import Progress
 from loader.nodefiles import render_node_files
 from loader.signing import Signer

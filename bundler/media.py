@@ -20,11 +20,11 @@ from loader import __version__
 from loader.bundle import mediaset
 from loader.bundle.digest import is_hex, sha256_hex
 from loader.bundle.errors import StorageError, TrustError
+from loader.bundle.filesource import FileSource
 from loader.bundle.head import MANIFEST, SUMS, Head, read_head
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.mediaset import MediaSet, SetArchive, SetBundle, SetFile
 from loader.bundle.prediction import decode_manifest, open_archive
-from loader.bundle.volumes import FileSource
 from loader.signaturefiles import signatures_beside
 from loader.signing import Signer, read_small_file
 from loader.space import require_space

@@ -19,11 +19,11 @@ from bundler.output import Partial
 from bundler.pack import layout_members
 from loader.bundle.archive import Archive
 from loader.bundle.errors import BundleError, FormatError
+from loader.bundle.filesource import FileSource
 from loader.bundle.head import Head, read_head
 from loader.bundle.limits import FRAME
 from loader.bundle.manifest import File
 from loader.bundle.tarlayout import Layout, Span, padding
-from loader.bundle.volumes import FileSource
 from loader.zstd import find_decoder
 
 

@@ -14,12 +14,12 @@ from typing import Optional
 
 from loader.bundle import frames
 from loader.bundle.errors import AirgapError, TrustError
+from loader.bundle.filesource import FileSource
 from loader.bundle.head import Head
 from loader.bundle.keys import parse_public_key
 from loader.bundle.policy import TrustPolicy
 from loader.bundle.tarlayout import Layout
 from loader.bundle.verify import Complete, OnePass, Trust, verify_head
-from loader.bundle.volumes import FileSource
 from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair
 from loader.zstd import find_decoder
 

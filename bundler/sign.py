@@ -12,9 +12,9 @@ from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from bundler.token import AskSecret, open_token
 from loader.attach import check_label
 from loader.bundle.errors import ConfigError, StorageError
+from loader.bundle.filesource import FileSource
 from loader.bundle.head import Head, read_head
 from loader.bundle.keys import PublicKey, parse_public_key
-from loader.bundle.volumes import FileSource
 from loader.guarded import require_private
 from loader.signing import Signer, load_signer, new_key_pair, read_small_file
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -19,16 +18,15 @@ from bundler.medium import Geometry
 from loader.bundle import mediaset, parity
 from loader.bundle.archive import read_exact
 from loader.bundle.errors import StorageError, TrustError
+from loader.bundle.filesource import FileSource
 from loader.bundle.mediaset import CHUNK, Segment, Volume
-from loader.bundle.volumes import FileSource
+from loader.interpreter import quick_turns
 from loader.writeback import WriteBack
 
 _LANES = 2  # threads that hash chunks and segments; each volume keeps to one
 _AHEAD = 2  # stripes in memory: one is hashed while parity of the next is made
 _FEW_DISCS = 48  # of more, one stripe at a time: memory stays below 1 MiB a disc and 100 MB
 _BLOCK = 4 * CHUNK
-_SWITCH = 0.0005
-"""Seconds until a thread that has hashed gets the interpreter's lock from parity; with the usual 5 ms hashing waits."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def read_archive(
         }
         source = stack.enter_context(FileSource(str(archive)))
         # hashlib lets go of the interpreter's lock, which leaves it to parity.
-        stack.enter_context(_switching(_SWITCH))
+        stack.enter_context(quick_turns())
         lanes = [stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="hash")) for _ in range(_LANES)]
         columns = {
             name: _Column(geometry.segments(name), writers.get(name), lane)
@@ -151,16 +149,6 @@ def _take_stripe(
 def _wait(work: Sequence[Future[None]]) -> None:
     for done in work:
         done.result()
-
-
-@contextlib.contextmanager
-def _switching(interval: float) -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(interval)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def _read_stripe(source: FileSource, geometry: Geometry, chunk: int, buffers: list[bytearray]) -> list[memoryview]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Optional
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
 
-from loader.bundle.archive import ByteSource
 from loader.bundle.errors import AirgapError
-from loader.bundle.volumes import FileSource
+from loader.bundle.filesource import FileSource
+from loader.bundle.frames import MAGIC
+
+if TYPE_CHECKING:  # it begins while these are still being imported
+    from loader.bundle.archive import ByteSource
 
 _CHUNK = 2**20
 
@@ -24,6 +28,11 @@ class ArchiveHash:
         self._stop = threading.Event()
         self._digest: Optional[str] = None
         self._thread = threading.Thread(target=self._run, name="archive hash", daemon=True)
+
+    def is_of(self, source: ByteSource) -> bool:
+        """Tell whether it is the file of ``source`` that is hashed."""
+        mine = self._source
+        return mine is not None and isinstance(source, FileSource) and mine.is_same(source)
 
     def start(self) -> None:
         """Begin."""
@@ -62,11 +71,34 @@ class ArchiveHash:
 
 
 @contextmanager
-def hashed(source: ByteSource) -> Iterator[ArchiveHash]:
-    """Hash ``source`` while the context lasts."""
-    found = ArchiveHash(source)
-    found.start()
+def hashed(source: ByteSource, begun: Optional[ArchiveHash] = None) -> Iterator[ArchiveHash]:
+    """Hash ``source`` while the context lasts; go on with what was ``begun``, if it is the hash of the same file."""
+    found = begun
+    if found is None or not found.is_of(source):
+        if found is not None:
+            found.stop()
+        found = ArchiveHash(source)
+        found.start()
     try:
         yield found
     finally:
         found.stop()
+
+
+@contextmanager
+def hashed_ahead(paths: Sequence[Path]) -> Iterator[Optional[ArchiveHash]]:
+    """Begin with the hash before it is known what ``paths`` are, if they look like one archive; None otherwise.
+
+    Whatever is wrong with the file is told by whoever opens it next.
+    """
+    with ExitStack() as stack:
+        found = None
+        with suppress(AirgapError):
+            if len(paths) == 1:
+                source = stack.enter_context(FileSource(str(paths[0])))
+                start = memoryview(bytearray(len(MAGIC)))
+                if source.read_into(0, start) == len(start) and start == MAGIC:
+                    found = ArchiveHash(source)
+                    found.start()
+                    stack.callback(found.stop)
+        yield found

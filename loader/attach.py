@@ -9,10 +9,10 @@ from typing import Optional
 
 from loader.bundle.discs import bundle_head
 from loader.bundle.errors import ConfigError, StorageError, TrustError
+from loader.bundle.filesource import FileSource
 from loader.bundle.head import LABEL, SUMS, read_head
 from loader.bundle.keys import HASHES, PublicKey, SignatureCheck, parse_public_key
 from loader.bundle.limits import MAX_SIGNATURE
-from loader.bundle.volumes import FileSource
 from loader.durable import write_whole
 from loader.media.opened import open_media
 from loader.media.places import disc_paths, find_archive

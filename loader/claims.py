@@ -11,6 +11,7 @@ from loader.bundle import manifest as manifests
 from loader.bundle.digest import sha256_hex
 from loader.bundle.discs import bundle_head, read_common
 from loader.bundle.errors import FormatError, TrustError
+from loader.bundle.filesource import FileSource
 from loader.bundle.head import Head, read_head, read_head_tar
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.mediaset import SetFile
@@ -18,7 +19,6 @@ from loader.bundle.prediction import decode_manifest
 from loader.bundle.rules import check_manifest
 from loader.bundle.sums import is_sums
 from loader.bundle.verify import Signer, Trust, verify_list, verify_signatures
-from loader.bundle.volumes import FileSource
 from loader.media.opened import open_media
 from loader.media.places import find_archive
 from loader.opening import Sources, all_signatures, open_bundle

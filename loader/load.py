@@ -38,12 +38,19 @@ _PAST = {"create": "created", "patch": "patched", "unchanged": "unchanged", "ski
 
 
 def load(
-    sources: Sources, trust: Trust, options: LoadOptions, ports: LoadPorts, *, signatures: Sequence[Path] = ()
+    sources: Sources,
+    trust: Trust,
+    options: LoadOptions,
+    ports: LoadPorts,
+    *,
+    signatures: Sequence[Path] = (),
+    begun: Optional[ArchiveHash] = None,
 ) -> State:
     """Bring the bundle to its registry and its cluster; a second run changes nothing.
 
     Returns what the run found and did. Raises the error of the first step that fails; ``ports.report``
-    says what was done until then. With ``dry_run`` nothing is written anywhere.
+    says what was done until then. With ``dry_run`` nothing is written anywhere. ``begun``: a hash that may be the
+    archive's.
     """
     drive = ports.drive
     if drive is not None and (options.dry_run or not options.push):
@@ -55,7 +62,7 @@ def load(
             _rehearse(state)
             return state
         # Beside the verification, whose reads it shares: a slow medium is not read once more for it.
-        with hashed(filled.bundle.stored) as archive:
+        with hashed(filled.bundle.stored, begun) as archive:
             state = _verified(filled, options, ports)
             try:
                 _preflight(state, options, ports)

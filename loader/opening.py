@@ -11,10 +11,10 @@ from typing import Optional, Union
 
 from loader.bundle.discs import DiscSet, bundle_head, read_common
 from loader.bundle.errors import MissingVolume, TrustError
+from loader.bundle.filesource import FileSource
 from loader.bundle.listed import Nowhere
 from loader.bundle.pieces import Tie
 from loader.bundle.verify import Trust, VerifiedBundle, verify_head, verify_listed
-from loader.bundle.volumes import FileSource
 from loader.media.drive import DrivePorts
 from loader.media.onedrive import OneDrive
 from loader.media.opendrive import is_enough, open_drive

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from loader.bundle.archive import read_exact
 from loader.bundle.errors import FormatError, StorageError
+from loader.bundle.filesource import FileSource
 from loader.bundle.head import LABEL
 from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
-from loader.bundle.volumes import FileSource
 from loader.media.places import disc_paths
 
 _MAX_BESIDE = 4 * MAX_SIGNATURES  # counted before the first is read

@@ -19,8 +19,8 @@ from bundler.cli.opening import PlatformFlags, opened_sources, tell_names
 from bundler.cli.options import LockFlags, source_date
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
-from loader.cli.main import nothing_to_collect
 from loader.cli.options import AccessFlags, Jobs, OutputFlags
+from loader.interpreter import nothing_to_collect
 
 if TYPE_CHECKING:
     from bundler.config import BuildConfig

@@ -1,6 +1,6 @@
-"""Where an archive's bytes are: one regular file, or the volumes of a media set, read at any offset by any thread.
+"""An archive's bytes in the volumes of a media set, read at any offset by any thread.
 
-Of a media set a chunk is used only after its hash in the signed index matched. A read error and a wrong hash
+A chunk is used only after its hash in the signed index matched. A read error and a wrong hash
 are the same: a known erasure, healed from parity where enough of the stripe is left.
 """
 
@@ -8,79 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import stat
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
-from types import TracebackType
 from typing import Optional, Union
 
 from loader.bundle import mediaset, parity
 from loader.bundle.archive import ByteSource
 from loader.bundle.discs import Disc, DiscSet
-from loader.bundle.errors import BundleError, FormatError, MissingVolume, StorageError, TrustError
+from loader.bundle.errors import BundleError, MissingVolume, StorageError, TrustError
 from loader.bundle.mediaset import CHUNK, HASH, MediaSet, Volume
 from loader.bundle.pieces import Buffers
-
-
-class FileSource:
-    """Bytes in a regular file. Raises ``StorageError`` if it can't be opened, ``FormatError`` if not regular.
-
-    With ``folder``, an open directory, the file is found below it and is not reached through a link.
-    """
-
-    def __init__(self, path: str, *, folder: Optional[int] = None) -> None:
-        self.name = os.path.basename(path)  # noqa: PTH119 - the error messages want the name as given
-        links = 0 if folder is None else os.O_NOFOLLOW
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | links, dir_fd=folder)
-        except OSError as error:
-            raise StorageError(f"cannot open {path}", why=error.strerror or str(error)) from error
-        try:
-            self.size = self.measure(os.fstat(self._fd), path)
-        except FormatError:
-            os.close(self._fd)
-            raise
-
-    def measure(self, info: os.stat_result, path: str) -> int:
-        """Return the size of what was opened, or refuse it."""
-        if not stat.S_ISREG(info.st_mode):
-            raise FormatError(f"{path} is not a regular file", why="it is a folder, a pipe or a device")
-        return info.st_size
-
-    def read_into(self, offset: int, view: memoryview) -> int:
-        """Fill ``view`` from ``offset``; a read error is a ``StorageError``."""
-        done = 0
-        try:
-            while done < len(view):
-                got = os.preadv(self._fd, [view[done:]], offset + done)
-                if got == 0:
-                    break
-                done += got
-        except OSError as error:
-            raise StorageError(
-                f"cannot read {self.name} at {offset + done}", why=error.strerror or str(error)
-            ) from error
-        return done
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
-
-    def __enter__(self) -> FileSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
-
 
 MISSING = "missing"
 Buffer = Union[bytes, bytearray]

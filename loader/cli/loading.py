@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from loader.archivehash import ArchiveHash, hashed_ahead
 from loader.bundle.errors import ConfigError
 from loader.cli.app import app
 from loader.cli.clusteroptions import ClusterFlags, scratch_folder
@@ -35,6 +36,7 @@ from loader.cli.prompt import NoPrompt, drive_options
 from loader.cli.staging import DriveFlags, staged
 from loader.cli.storing import Place, ToOption, push_to_storage
 from loader.cli.timeouts import Timeout, seconds
+from loader.interpreter import quick_turns
 
 if TYPE_CHECKING:
     from loader.loadstate import LoadOptions, State
@@ -202,6 +204,13 @@ def _typed_again(cluster: ClusterFlags, imports: ImportFlags) -> str:
 
 
 def _carry_out(given: _Run) -> None:
+    # Importing keeps one core busy for a while: the archive is hashed meanwhile.
+    early = given.source if not given.options.dry_run and given.drive.stage is None else ()
+    with hashed_ahead(early) as begun, quick_turns():
+        _load(given, begun)
+
+
+def _load(given: _Run, begun: Optional[ArchiveHash]) -> None:
     from loader.cluster.waits import Clock
     from loader.history import History
     from loader.imports import ImportLog
@@ -235,7 +244,7 @@ def _carry_out(given: _Run) -> None:
         )
         trust = given.trust.read()
         source = staged(console, given.source, trust, given.drive.stage, no_prompt=given.drive.no_prompt)
-        state = load(source, trust, options, ports, signatures=given.trust.signatures)
+        state = load(source, trust, options, ports, signatures=given.trust.signatures, begun=begun)
     _conclude(given, state, report.record)
 
 

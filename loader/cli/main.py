@@ -6,7 +6,7 @@ import contextlib
 import gc
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -14,6 +14,7 @@ import typer
 from loader.bundle.errors import ConfigError, Interrupted
 from loader.cli.console import Console
 from loader.cli.options import spread_flags
+from loader.interpreter import nothing_to_collect
 
 _M_MMAP_THRESHOLD = -3  # malloc.h of glibc
 _LARGE = 2**20
@@ -60,20 +61,6 @@ def _status(app: typer.Typer, arguments: list[str]) -> int:
 def _sentence(error: Any) -> str:
     said = str(error.format_message()).rstrip(".")
     return said[:1].lower() + said[1:]
-
-
-@contextlib.contextmanager
-def nothing_to_collect() -> Iterator[None]:
-    """Keep the collector from looking for garbage in what is made meanwhile, then and later.
-
-    For what lives as long as the process: imports (a sixth of the start-up), a plan (an eighth of it).
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _give_large_blocks_back() -> None:

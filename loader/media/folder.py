@@ -11,8 +11,8 @@ from typing import Optional
 
 from loader.bundle.discs import FILE
 from loader.bundle.errors import FormatError, StorageError
+from loader.bundle.filesource import FileSource
 from loader.bundle.limits import MAX_MEMBERS
-from loader.bundle.volumes import FileSource
 
 _KINDS = {
     stat.S_IFREG: FILE,

@@ -14,9 +14,10 @@ from loader.bundle import mediaset
 from loader.bundle.archive import ByteSource, read_exact
 from loader.bundle.discs import FILE
 from loader.bundle.errors import ConfigError, MissingVolume, StorageError, TrustError
+from loader.bundle.filesource import FileSource
 from loader.bundle.mediaset import CHUNK, MediaSet
 from loader.bundle.pieces import Buffers
-from loader.bundle.volumes import MISSING, FileSource, MediaSource, VolumeReader
+from loader.bundle.volumes import MISSING, MediaSource, VolumeReader
 from loader.media.drive import Drive, NotInserted, insert_line
 from loader.media.healing import told
 from loader.media.iso9660 import Extent

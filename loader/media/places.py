@@ -11,8 +11,8 @@ from typing import Optional
 
 from loader.bundle.discs import Disc
 from loader.bundle.errors import ConfigError, FormatError, StorageError
+from loader.bundle.filesource import FileSource
 from loader.bundle.mediaset import SET
-from loader.bundle.volumes import FileSource
 from loader.media.folder import FolderDisc
 from loader.media.iso9660 import BLOCK, MAGIC, MAGIC_OFFSET, IsoDisc
 

@@ -8,8 +8,8 @@ import pytest
 
 from bundler.pack import head_tar
 from loader.bundle.errors import FormatError
+from loader.bundle.filesource import FileSource
 from loader.bundle.head import Head, read_head_tar
-from loader.bundle.volumes import FileSource
 
 HEAD = Head(b"a" * 64 + b"  bundle.json\n", (("approver", b"1" * 70), ("builder", b"2" * 70)), b'{"x":1}\n' * 200_000)
 

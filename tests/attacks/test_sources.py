@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from loader.bundle.errors import BundleError, FormatError, StorageError, TrustError
+from loader.bundle.filesource import FileSource
 from loader.bundle.frames import MAX_HEADER
 from loader.bundle.limits import BLOCK, FRAME
 from loader.bundle.pieces import Tie
 from loader.bundle.verify import Complete, VerifiedBundle, verify_content
-from loader.bundle.volumes import FileSource
 from loader.claims import read_claim
 from loader.opening import open_bundle
 from loader.tie import find_tie

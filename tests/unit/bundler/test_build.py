@@ -14,9 +14,9 @@ import zstandard
 from bundler.build import Built
 from bundler.lock import Lock
 from loader.bundle.errors import BundleError, ConfigError, RegistryError, StorageError, TrustError
+from loader.bundle.filesource import FileSource
 from loader.bundle.limits import FRAME
 from loader.bundle.verify import Complete
-from loader.bundle.volumes import FileSource
 from loader.signing import Signer
 from tests.support.builds import START, MemoryImage, Outside, Told, make_config, make_ports, run_build
 from tests.support.bundles import make_policy, make_signer, make_trust, verify

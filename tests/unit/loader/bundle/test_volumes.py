@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from loader.bundle.discs import open_set
 from loader.bundle.errors import FormatError, MissingVolume, StorageError, TrustError
+from loader.bundle.filesource import FileSource
 from loader.bundle.mediaset import CHUNK
 from loader.bundle.verify import verify_content, verify_head
-from loader.bundle.volumes import FileSource, MediaSource
+from loader.bundle.volumes import MediaSource
 from loader.zstd import find_decoder
 from tests.support.bundles import full_recipe, make_trust
 from tests.support.discs import MadeSet, MemoryDisc, bundle_set, joined, make_set, opened
