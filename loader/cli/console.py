@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 def printable(text: str) -> str:
     """``text`` safe for a terminal and a log line: control characters escaped, nothing else changed."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 

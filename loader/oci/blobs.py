@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Callable, Optional
 
 from loader.bundle.errors import RegistryError
-from loader.oci.http import Answer
+from loader.oci.answer import Answer
 from loader.oci.messages import Request, printable, shown_url
 from loader.oci.retry import Backoff
 

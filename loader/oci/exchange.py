@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
 from loader.bundle.errors import RegistryError
+from loader.oci.answer import Answer
 from loader.oci.auth import Authorizer
 from loader.oci.challenge import Challenge
 from loader.oci.credentials import Credential
+from loader.oci.faults import Unreachable
 from loader.oci.hints import request_hint
-from loader.oci.http import Answer, Transport, Unreachable
+from loader.oci.http import Transport
 from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, error_codes, origin, registry_words, shown_url
 from loader.oci.model import api_host
 from loader.oci.rate import RateLimit

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Callable
 
 from loader.bundle.errors import ConfigError
+from loader.oci.answer import Answer
 from loader.oci.blobs import BlobReader
-from loader.oci.http import Answer
 from loader.oci.messages import Upload
 from loader.oci.retry import Backoff
 

@@ -16,10 +16,10 @@ from loader.bundle.digest import digest_of, is_digest, require_digest
 from loader.bundle.errors import RegistryError, TrustError
 from loader.bundle.ocimanifest import INDEX_TYPES, KNOWN_TYPES, MAX_MANIFEST, SCHEMA1_TYPES, bare_type, parse_manifest
 from loader.oci import listing, upload
+from loader.oci.answer import Answer
 from loader.oci.blobs import BlobReader, position, range_request
 from loader.oci.exchange import Exchange, Reply
 from loader.oci.hints import manifest_hint
-from loader.oci.http import Answer
 from loader.oci.kinds import kind_of
 from loader.oci.messages import OpenBody, Request, Upload, registry_words
 from loader.oci.parts import send_parts

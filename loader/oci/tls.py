@@ -62,6 +62,7 @@ def make_context(files: TlsFiles, environment: Environment, *, verify: bool) -> 
     # PROTOCOL_TLS_CLIENT, not create_default_context(): the latter reads the environment by itself.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

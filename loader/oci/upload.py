@@ -18,7 +18,7 @@ from typing import Optional
 
 from loader.bundle.errors import RegistryError
 from loader.oci.exchange import Exchange, Reply, finished
-from loader.oci.http import TIMED_OUT
+from loader.oci.faults import TIMED_OUT
 from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, origin, shown_url
 
 PIECES = (8 * 2**20, 2**19)

@@ -1,0 +1,197 @@
+"""Keep-alive connections to one host, without a proxy in between (docs/decisions/0023).
+
+http.client speaks the protocol; here is only what it leaves open: which connection is taken, and when it is kept.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import re
+import select
+import socket
+import ssl
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Callable, Optional, Union
+
+from loader.oci.answer import Received
+from loader.oci.faults import NoConnection, NotSendable
+
+_MOST_KEPT = 16
+_TARGET_MARKS = "!#$%&'()*+,/:;=?@[]"
+_PLAIN_TARGET = re.compile(r"[A-Za-z0-9._~!$%&'()*+,/:;=?@-]+")
+_HUNG_UP = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE})
+Body = Union[None, bytes, Iterator[memoryview]]
+
+
+class Direct:
+    """Connections to one host and port; thread-safe.
+
+    ``connect`` and ``timeout``: seconds to make a connection in, and those in which a byte must move. ``context`` is
+    there where TLS is spoken.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: Optional[int],
+        context: Optional[Callable[[], ssl.SSLContext]],
+        *,
+        connect: float,
+        timeout: float,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._context = context
+        self._connect = connect
+        self._timeout = timeout
+        self._idle: list[http.client.HTTPConnection] = []
+        self._closed = False
+
+    def send(self, method: str, target: str, headers: Mapping[str, str], body: Body) -> Received:
+        """Send one request and read the head of its answer; raises what http.client, ssl and socket raise."""
+        connection = self._taken()
+        try:
+            whole = _send(connection, method, target, headers, body)
+            response = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+        return _Response(self, connection, response, reusable=whole)
+
+    def close(self) -> None:
+        """Close what is idle; what is in use is closed when it comes back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def give_back(self, connection: http.client.HTTPConnection) -> None:
+        """Keep a connection on which nothing is left to read."""
+        if self._closed or len(self._idle) >= _MOST_KEPT:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _taken(self) -> http.client.HTTPConnection:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return self._made()
+            if not _has_ended(connection):
+                return connection
+            connection.close()
+
+    def _made(self) -> http.client.HTTPConnection:
+        connection = (
+            http.client.HTTPConnection(self._host, self._port, timeout=self._connect)
+            if self._context is None
+            else http.client.HTTPSConnection(self._host, self._port, timeout=self._connect, context=self._context())
+        )
+        try:
+            connection.connect()
+        except ssl.SSLError:
+            connection.close()
+            raise
+        except OSError as error:
+            connection.close()
+            raise NoConnection(str(error)) from error
+        except UnicodeError as error:
+            raise NotSendable(f"{self._host[:80]!a} is no host name") from error
+        connection.sock.settimeout(self._timeout)
+        return connection
+
+
+def _has_ended(connection: http.client.HTTPConnection) -> bool:
+    """Tell whether the other side hung up, or said something that nobody asked for."""
+    found = select.poll()
+    found.register(connection.sock, select.POLLIN)
+    return bool(found.poll(0))
+
+
+def _send(
+    connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Body
+) -> bool:
+    """Send a request, and tell whether all of it went: whoever hangs up while it is sent may have said why."""
+    try:
+        connection.putrequest(method, _safe(target), skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+    except ValueError as error:
+        raise NotSendable("a header has characters that none can have") from error
+    if isinstance(body, bytes) and "Content-Length" not in headers:
+        connection.putheader("Content-Length", str(len(body)))
+    try:
+        connection.endheaders(body if isinstance(body, bytes) and body else None)
+        if body is not None and not isinstance(body, bytes):
+            send = connection.sock.sendall
+            for chunk in body:
+                send(chunk)
+    except OSError as error:
+        if isinstance(error, socket.timeout) or error.errno not in _HUNG_UP:
+            raise
+        return False
+    return True
+
+
+def _safe(target: str) -> str:
+    """Return ``target`` with what may not stand in a request line in per cent."""
+    return target if _PLAIN_TARGET.fullmatch(target) else urllib.parse.quote(target, safe=_TARGET_MARKS)
+
+
+class _Response:
+    """See :class:`Received`."""
+
+    def __init__(
+        self,
+        host: Direct,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+        *,
+        reusable: bool,
+    ) -> None:
+        self.status = response.status
+        headers: dict[str, list[str]] = {}
+        for name, value in response.headers.items():
+            headers.setdefault(name.lower(), []).append(value)
+        self.headers: Mapping[str, Sequence[str]] = headers
+        self._host = host
+        self._connection: Optional[http.client.HTTPConnection] = connection
+        self._response = response
+        self._reusable = reusable
+
+    def read(self, size: int) -> bytes:
+        response = self._response
+        if response.length is not None:
+            size = min(size, response.length)
+        data = response.read(size)
+        if len(data) < size and response.length:
+            raise http.client.IncompleteRead(data, response.length)
+        return data
+
+    def readinto(self, view: memoryview) -> int:
+        return self._response.readinto(view)
+
+    def release(self, most: int) -> None:
+        response = self._response
+        if self._connection is None:
+            return
+        if not response.isclosed() and self._reusable:
+            try:
+                # One more read than there are bytes: the end of a body in chunks is a line of its own.
+                read = response.read(most)
+                self._reusable = len(read) < most
+            except (http.client.HTTPException, OSError):
+                self._reusable = False
+        if self._reusable and response.isclosed() and not response.length and self._connection.sock is not None:
+            connection, self._connection = self._connection, None
+            self._host.give_back(connection)
+        else:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._response.close()
+            connection.close()
