@@ -20,15 +20,16 @@ from bench.table import Results, render
 
 README = Path(__file__).with_name("README.md")
 _WARM_UP = 1
-_EMPTY_EACH_TIME = {"load", "article_load", "curl"}
+_EMPTY_EACH_TIME = {"load", "article_load", "curl", "curl_whole"}
 _WAYS: dict[str, ways.Way] = {
     "build": ways.build,
     "article_build": ways.article_build,
     "load": ways.load,
     "article_load": ways.article_load,
     "curl": ways.curl_push,
+    "curl_whole": ways.curl_whole_push,
 }
-_OURS = ("build", "load", "curl")
+_OURS = ("build", "load", "curl", "curl_whole")
 
 
 def all_ways() -> dict[str, ways.Way]:

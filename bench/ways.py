@@ -116,18 +116,50 @@ def curl_push(setting: Setting, folder: Path) -> Sample:
     connection = http.client.HTTPConnection(setting.target)
     requests = []
     for blob in setting.corpus.blobs:
-        connection.request("POST", "/v2/bench/curl/blobs/uploads/", headers={"Content-Length": "0"})
+        connection.request("POST", _UPLOADS, headers={"Content-Length": "0"})
         with connection.getresponse() as answer:
             answer.read()
             location = urllib.parse.urljoin(f"http://{setting.target}/", answer.headers["Location"])
-        lines = [f'url = "{location}&digest=sha256:{blob.name}"', f'upload-file = "{blob}"']
-        lines += ['header = "Expect:"', 'header = "Content-Type: application/octet-stream"', 'output = "/dev/null"']
-        requests.append("\n".join([*lines, "fail", "silent", "show-error"]))
+        lines = [f'url = "{location}&digest=sha256:{blob.name}"', f'upload-file = "{blob}"', *_PUT]
+        requests.append("\n".join(lines))
     connection.close()
     config = folder / "requests"
     config.write_text("\nnext\n".join(requests) + "\n")
-    command = ["curl", "--parallel", "--parallel-immediate", "--parallel-max", str(JOBS), "--config", str(config)]
-    return measure(command, folder=folder, environment=clean_environment(folder))
+    return measure([*_CURL, str(config)], folder=folder, environment=clean_environment(folder))
+
+
+def curl_whole_push(setting: Setting, folder: Path) -> Sample:
+    """The same with the uploads opened within the time, by ``curl --parallel`` too: what no client is spared."""
+    blobs = setting.corpus.blobs
+    post = [f'url = "http://{setting.target}{_UPLOADS}"', 'request = "POST"', 'data = ""', *_QUIET]
+    opens = [[*post, f'dump-header = "head-{number}"'] for number in range(len(blobs))]
+    (folder / "opens").write_text("\nnext\n".join("\n".join(one) for one in opens) + "\n")
+    names = "".join(f"head-{number} {blob.name} {blob}\n" for number, blob in enumerate(blobs))
+    (folder / "blobs").write_text(names)
+    (folder / "put").write_text("\n".join(_PUT) + "\n")
+    lines = [
+        shlex.join([*_CURL, "opens"]),
+        f"awk {shlex.quote(_PUTS)} blobs head-* > requests",
+        shlex.join([*_CURL, "requests"]),
+    ]
+    return _script(folder, None, lines)
+
+
+_CURL = ["curl", "--parallel", "--parallel-immediate", "--parallel-max", str(JOBS), "--config"]
+_UPLOADS = "/v2/bench/curl/blobs/uploads/"
+_QUIET = ['output = "/dev/null"', "fail", "silent", "show-error"]
+_PUT = ['header = "Expect:"', 'header = "Content-Type: application/octet-stream"', *_QUIET]
+# From the answers to POST, and the digest and the file that each upload is for, the configuration of the PUTs.
+_PUTS = r"""
+FILENAME == "blobs" { digest[$1] = $2; file[$1] = $3; next }
+tolower($1) == "location:" {
+  sub(/\r$/, "", $2)
+  if (n++) print "next"
+  printf "url = \"%s&digest=sha256:%s\"\nupload-file = \"%s\"\n", $2, digest[FILENAME], file[FILENAME]
+  while ((getline line < "put") > 0) print line
+  close("put")
+}
+"""
 
 
 # --preserve-digests keeps skopeo from compressing uncompressed layers on the way in, which would change the

@@ -93,7 +93,7 @@ class ImagePush:
 
     def finish(self, jobs: int) -> PushReport:
         """Put what is left of the manifests, then move the tags, then link what refers to another manifest."""
-        pushes = self.manifests
+        pushes, jobs = self.manifests, max(jobs, self.blobs.threads)
         in_parallel(lambda push: push.attempt(push.place), pushes, jobs)
         in_parallel(lambda push: push.attempt(push.move_tag), pushes, jobs)
         in_parallel(partial(_link, self._registry), list(_by_subject(pushes).items()), jobs)
@@ -143,7 +143,10 @@ class _Waiting:
 
 
 class BlobPush:
-    """All blobs; ``needed``: repositories by digest, ``settled``: what became of them, by (repository, digest)."""
+    """All blobs; ``needed``: repositories by digest, ``settled``: what became of them, by (repository, digest).
+
+    ``threads``: how many brought them.
+    """
 
     def __init__(
         self,
@@ -164,6 +167,7 @@ class BlobPush:
             for digest in image.blobs:
                 self.needed.setdefault(digest, {})[image.repository] = None
         self.settled: dict[tuple[str, str], Settled] = {}
+        self.threads = 1
         self._failures_in_a_row = 0
         self._gone: Optional[RegistryError] = None
 
@@ -177,7 +181,8 @@ class BlobPush:
         wanted = [blob for blob in blobs if blob.digest in self.needed]
         self._lanes = Lanes(jobs)
         waiting = max(0, sum(blob.size >= BIG_MEMBER for blob in wanted) - jobs)
-        in_parallel(work, wanted, jobs + min(_AHEAD, waiting) if jobs > 1 else 1, self._stop)
+        self.threads = jobs + min(_AHEAD, waiting) if jobs > 1 else 1
+        in_parallel(work, wanted, self.threads, self._stop)
 
     @property
     def gone(self) -> Optional[RegistryError]:
