@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from loader.archivehash import ArchiveHash, hashed_ahead
+from loader.archivehash import hashed_ahead
 from loader.bundle.errors import ConfigError
 from loader.cli.app import app
 from loader.cli.clusteroptions import ClusterFlags, scratch_folder
@@ -39,7 +39,7 @@ from loader.cli.timeouts import Timeout, seconds
 from loader.interpreter import quick_turns
 
 if TYPE_CHECKING:
-    from loader.loadstate import LoadOptions, State
+    from loader.loadstate import LoadOptions, LoadPorts, State
     from loader.systemlog import Audit
 
 
@@ -204,17 +204,24 @@ def _typed_again(cluster: ClusterFlags, imports: ImportFlags) -> str:
 
 
 def _carry_out(given: _Run) -> None:
-    # Importing keeps one core busy for a while: the archive is hashed meanwhile.
     early = given.source if not given.options.dry_run and given.drive.stage is None else ()
-    with hashed_ahead(early) as begun, quick_turns():
-        _load(given, begun)
+    with hashed_ahead(early) as begun, contextlib.ExitStack() as stack:
+        # What is imported here keeps one core busy for a while: the archive is hashed meanwhile.
+        with quick_turns():
+            from loader.load import load
+
+            ports = _ports(given, stack)
+            trust, drive = given.trust.read(), given.drive
+            source = staged(given.console, given.source, trust, drive.stage, no_prompt=drive.no_prompt)
+        state = load(source, trust, given.options, ports, signatures=given.trust.signatures, begun=begun)
+    _conclude(given, state, ports.report.record)
 
 
-def _load(given: _Run, begun: Optional[ArchiveHash]) -> None:
+def _ports(given: _Run, stack: contextlib.ExitStack) -> "LoadPorts":
+    """What the load needs from outside; ``stack`` closes it."""
     from loader.cluster.waits import Clock
     from loader.history import History
     from loader.imports import ImportLog
-    from loader.load import load
     from loader.loadstate import LoadPorts
     from loader.report import Report
     from loader.vault import Vault
@@ -223,29 +230,24 @@ def _load(given: _Run, begun: Optional[ArchiveHash]) -> None:
     folder = given.imports.folder()
     if not options.dry_run:
         console.open_log(log_file(folder))
-    registries = open_registries(given.access, console.detail)
-    report = Report(given.report, who(), Vault(folder))
     instead = "--no-apply only pushes" if options.push else ""
-    with contextlib.closing(registries), scratch_folder() as scratch:
-        ports = LoadPorts(
-            registries=registries,
-            kubectl=lambda: given.cluster.kubectl(console, scratch),
-            history=History(folder),
-            say=console.result,
-            note=console.note,
-            progress=console.progress,
-            confirm=(lambda _: None) if given.cluster.yes else functools.partial(console.confirm, instead=instead),
-            now=utc_now,
-            report=report,
-            imports=ImportLog(folder),
-            verified=given.audit.verified,
-            clock=Clock(),
-            drive=drive_options(console, no_prompt=given.drive.no_prompt, folder=folder),
-        )
-        trust = given.trust.read()
-        source = staged(console, given.source, trust, given.drive.stage, no_prompt=given.drive.no_prompt)
-        state = load(source, trust, options, ports, signatures=given.trust.signatures, begun=begun)
-    _conclude(given, state, report.record)
+    registries = stack.enter_context(contextlib.closing(open_registries(given.access, console.detail)))
+    scratch = stack.enter_context(scratch_folder())
+    return LoadPorts(
+        registries=registries,
+        kubectl=lambda: given.cluster.kubectl(console, scratch),
+        history=History(folder),
+        say=console.result,
+        note=console.note,
+        progress=console.progress,
+        confirm=(lambda _: None) if given.cluster.yes else functools.partial(console.confirm, instead=instead),
+        now=utc_now,
+        report=Report(given.report, who(), Vault(folder)),
+        imports=ImportLog(folder),
+        verified=given.audit.verified,
+        clock=Clock(),
+        drive=drive_options(console, no_prompt=given.drive.no_prompt, folder=folder),
+    )
 
 
 def _conclude(given: _Run, state: "State", record: dict[str, Any]) -> None:
