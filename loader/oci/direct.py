@@ -13,6 +13,7 @@ import socket
 import ssl
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Callable, Optional, Union
 
 from loader.oci.answer import Received
@@ -52,12 +53,11 @@ class Direct:
     def send(self, method: str, target: str, headers: Mapping[str, str], body: Body) -> Received:
         """Send one request and read the head of its answer; raises what http.client, ssl and socket raise."""
         connection = self._taken()
-        try:
+        with ExitStack() as failed:
+            failed.callback(connection.close)
             whole = _send(connection, method, target, headers, body)
             response = connection.getresponse()
-        except BaseException:
-            connection.close()
-            raise
+            failed.pop_all()
         return _Response(self, connection, response, reusable=whole)
 
     def close(self) -> None:
@@ -89,17 +89,18 @@ class Direct:
             if self._context is None
             else http.client.HTTPSConnection(self._host, self._port, timeout=self._connect, context=self._context())
         )
-        try:
-            connection.connect()
-        except ssl.SSLError:
-            connection.close()
-            raise
-        except OSError as error:
-            connection.close()
-            raise NoConnection(str(error)) from error
-        except UnicodeError as error:
-            raise NotSendable(f"{self._host[:80]!a} is no host name") from error
-        connection.sock.settimeout(self._timeout)
+        with ExitStack() as failed:
+            failed.callback(connection.close)
+            try:
+                connection.connect()
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                raise NoConnection(str(error)) from error
+            except UnicodeError as error:
+                raise NotSendable(f"{self._host[:80]!a} is no host name") from error
+            connection.sock.settimeout(self._timeout)
+            failed.pop_all()
         return connection
 
 
