@@ -22,6 +22,7 @@ from loader.oci.faults import NoConnection, NotSendable
 _MOST_KEPT = 16
 _TARGET_MARKS = "!#$%&'()*+,/:;=?@[]"
 _PLAIN_TARGET = re.compile(r"[A-Za-z0-9._~!$%&'()*+,/:;=?@-]+")
+_SWITCHING, _MOST_INTERIM = 101, 100
 _HUNG_UP = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE})
 Body = Union[None, bytes, Iterator[memoryview]]
 
@@ -56,7 +57,7 @@ class Direct:
         with ExitStack() as failed:
             failed.callback(connection.close)
             whole = _send(connection, method, target, headers, body)
-            response = connection.getresponse()
+            response = _answer(connection, small=body is None or isinstance(body, bytes))
             failed.pop_all()
         return _Response(self, connection, response, reusable=whole)
 
@@ -102,6 +103,38 @@ class Direct:
             connection.sock.settimeout(self._timeout)
             failed.pop_all()
         return connection
+
+
+class _FinalResponse(http.client.HTTPResponse):
+    """Passes over every answer that is not the final one (RFC 9110 section 15.2); http.client does so for 100 alone."""
+
+    _interim = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc] # typeshed leaves it out
+            if not 100 <= found[1] < 200:
+                return found
+            self._interim += 1
+            if found[1] == _SWITCHING or self._interim > _MOST_INTERIM:
+                raise http.client.HTTPException(f"HTTP {found[1]} instead of an answer")
+            if found[1] == http.client.CONTINUE:
+                return found  # whose head is read there
+            http.client.parse_headers(self.fp)
+
+
+def _answer(connection: http.client.HTTPConnection, *, small: bool) -> http.client.HTTPResponse:
+    connection.response_class = _FinalResponse
+    try:
+        response = connection.getresponse()
+    except ConnectionResetError as error:
+        # Who hangs up on a small request without a word is not there: a proxy's end, or one that was kept too long.
+        if small:
+            raise NoConnection(str(error)) from error
+        raise
+    if response.status < 200:
+        raise http.client.HTTPException(f"HTTP {response.status} instead of an answer")
+    return response
 
 
 def _has_ended(connection: http.client.HTTPConnection) -> bool:

@@ -17,11 +17,11 @@ _BY_PROXY = "the proxy of HTTP_PROXY or HTTPS_PROXY answered; NO_PROXY names hos
 
 
 class Unreachable(RegistryError):
-    """No connection could be made: nothing listens there, or there is no way to it."""
+    """No connection could be made, or it ended before a word was said: nothing listens, or there is no way to it."""
 
 
 class NoConnection(OSError):
-    """Raised from whatever kept a connection from being made."""
+    """Raised from whatever kept a connection from being made, or ended it before an answer began."""
 
 
 class ProxyRefused(OSError):

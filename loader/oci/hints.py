@@ -37,6 +37,10 @@ def request_hint(method: str, status: int, codes: Collection[str]) -> str:
             # OpenShift's registry: exactly <project>/<name>; Harbor: no name without a project.
             "this registry limits paths: give it a project, --registry HOST/PROJECT (OpenShift: PROJECT/NAME alone)",
         ),
+        (
+            any(code.startswith("BLOB_UPLOAD_") for code in codes),
+            "the registry forgot an upload it had begun: several instances of distribution need one http.secret",
+        ),
         (status == 404 and writes, "the project or repository may have to be created first"),
         (status == 405 and writes, "the registry may be read-only just now: for garbage collection, or as a mirror"),
         (status == 429, "the registry limits requests: try later, or with a login"),

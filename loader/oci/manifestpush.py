@@ -5,15 +5,12 @@ An image that fails leaves its tag where it was; its error is kept for the repor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Callable, Optional
 
 from loader.bundle.errors import AirgapError, RegistryError
 from loader.bundle.ocimanifest import INDEX_TYPES
 from loader.oci.pushplan import (
-    BlobBodies,
-    BlobDone,
     ImageReport,
     Known,
     ManifestDone,
@@ -26,7 +23,10 @@ from loader.oci.registry import LostParts, Registry
 
 
 class ManifestPush:
-    """One image's second step. ``settled`` says what became of its blobs, all of them once :meth:`place` is called."""
+    """One image's second step. ``settled`` says what became of its blobs, all of them once :meth:`place` is called.
+
+    ``send_anyway`` sends a blob that the registry only said it has, and returns whether it is there now for that.
+    """
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class ManifestPush:
         registry: Registry,
         on_event: OnEvent,
         *,
-        bodies: Optional[BlobBodies] = None,
+        send_anyway: Callable[[str, str], bool] = lambda repository, digest: False,
         known: Optional[Known] = None,
     ) -> None:
         self.image = image
         self.error: Optional[AirgapError] = None
         self._registry = registry
         self._on_event = on_event
-        self._bodies = bodies
+        self._send_anyway = send_anyway
         self._settled = settled
         self._known = known
         self._placed = False
@@ -69,10 +69,12 @@ class ManifestPush:
         if failed is not None:
             self.error = failed.error
             return
+        # As it is now: another image may be sending the same blobs meanwhile.
+        doubtful = [digest for digest, one in zip(self.image.blobs, self._blobs()) if one.outcome != "sent"]
         try:
             self._place_all()
         except LostParts:
-            if not self._resend():
+            if not self._resend(doubtful):
                 raise
             self._place_all()
 
@@ -122,20 +124,10 @@ class ManifestPush:
             attached=self.image.attached,
         )
 
-    def _resend(self) -> bool:
+    def _resend(self, digests: Sequence[str]) -> bool:
         """Send what the registry only said it has; ``False`` when there is no such blob with its bytes at hand."""
-        bodies, repository = self._bodies, self.image.repository
-        doubtful = [
-            (digest, self._settled[repository, digest].size)
-            for digest in self.image.blobs
-            if self._settled[repository, digest].outcome != "sent" and bodies is not None and bodies.has(digest)
-        ]
-        if bodies is None or not doubtful:
-            return False
-        for digest, size in doubtful:
-            self._registry.upload_blob(repository, digest, size, partial(bodies.open, digest))
-            self._on_event(BlobDone(repository, digest, size, "sent"))
-        return True
+        sent = [self._send_anyway(self.image.repository, digest) for digest in dict.fromkeys(digests)]
+        return any(sent)
 
     def _put(self, manifest: PushManifest, reference: str, *, ask: bool) -> bool:
         repository = self.image.repository

@@ -7,11 +7,11 @@ asked how far it is; one that forgot gets the blob from its beginning (distribut
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from loader.bundle.errors import RegistryError
 from loader.oci.exchange import Exchange, Reply
-from loader.oci.messages import OpenBody, Request, Upload
+from loader.oci.messages import OpenBody, Request
+from loader.oci.rest import Rest
 from loader.oci.upload import OCTETS, PIECES, Session, held, location
 
 _PROBE = 2**20
@@ -57,7 +57,7 @@ class _PartSession:
         """Send everything in one session, in requests of at most ``limit`` bytes."""
         self.forgotten = False
         with open_body() as chunks:
-            rest = _Rest(chunks)
+            rest = Rest(chunks)
             rest.wait()
             reply = self._session.start()
             if not 200 <= reply.status < 300:
@@ -91,42 +91,3 @@ def _cut(part: int, limit: int, *, sure: bool) -> Iterator[int]:
         part -= min(_PROBE, limit, part)
     for start in range(0, part, limit):
         yield min(limit, part - start)
-
-
-class _Rest:
-    """What is left of a body; taken in pieces that can't be taken twice."""
-
-    def __init__(self, chunks: Iterator[memoryview]) -> None:
-        self._chunks = chunks
-        self._waiting = memoryview(b"")
-
-    def wait(self) -> None:
-        """Have the next bytes at hand: this is where the source may pause."""
-        if not self._waiting:
-            self._waiting = next(self._chunks, self._waiting)
-
-    def take(self, size: int) -> Upload:
-        """The next ``size`` bytes as a request's body."""
-        taken = iter([self._take(size)])
-
-        @contextmanager
-        def opened() -> Iterator[Iterator[memoryview]]:
-            body = next(taken, None)
-            if body is None:
-                raise RegistryError("a part of a blob had to be sent again", why="the login ran out", retryable=True)
-            yield body
-
-        return Upload(size, opened)
-
-    def _take(self, size: int) -> Iterator[memoryview]:
-        while size:
-            self.wait()
-            chunk, self._waiting = self._waiting[:size], self._waiting[size:]
-            size -= len(chunk)
-            if not chunk:
-                return
-            yield chunk
-
-    def end(self) -> None:
-        """Read past the last byte: there the source checks the whole."""
-        self.wait()

@@ -57,6 +57,10 @@ class Proxied:
                 preload_content=False,
                 decode_content=False,
             )
+        if response.status < 200:
+            # http.client passes over 100 alone; what follows another one would be taken for the next answer.
+            response.close()
+            raise http.client.HTTPException(f"HTTP {response.status} instead of an answer")
         return _Response(response)
 
     def close(self) -> None:

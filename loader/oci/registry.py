@@ -247,8 +247,8 @@ class Registry:
             if 400 <= error.status < 500:
                 return MountAnswer(mounted=False)
             raise
-        opened = reply.status == 202 and reply.header("Location")
-        return MountAnswer(reply.status == 201, reply if opened else None)
+        told = reply.header("Docker-Content-Digest")
+        return MountAnswer(reply.status == 201 and told in {"", digest}, self._opened(reply))
 
     def open_upload(self, repository: str) -> Optional[Reply]:
         """Open a session for an upload to come; ``None`` where that did not work at once: the upload tries again."""
@@ -257,7 +257,17 @@ class Registry:
             reply = session.start()
         except RegistryError:
             return None
-        return reply if reply.status == 202 and reply.header("Location") else None
+        return self._opened(reply)
+
+    def _opened(self, reply: Reply) -> Optional[Reply]:
+        """Return ``reply`` if it opened a session that can be used."""
+        if reply.status != 202:
+            return None
+        try:
+            upload.location(self._exchange, reply)
+        except RegistryError:
+            return None
+        return reply
 
     def drop(self, repository: str, opened: Optional[Reply]) -> None:
         """End a session that is not needed, if there is one."""

@@ -88,8 +88,10 @@ class ImagePush:
         tell = serial(on_event)
         self._registry = registry
         self.blobs = BlobPush(images, bodies, registry, tell, known)
-        settled = self.blobs.settled
-        self.manifests = [ManifestPush(image, settled, registry, tell, bodies=bodies, known=known) for image in images]
+        settled, again = self.blobs.settled, self.blobs.send_anyway
+        self.manifests = [
+            ManifestPush(image, settled, registry, tell, send_anyway=again, known=known) for image in images
+        ]
 
     def finish(self, jobs: int) -> PushReport:
         """Put what is left of the manifests, then move the tags, then link what refers to another manifest."""
@@ -168,6 +170,7 @@ class BlobPush:
                 self.needed.setdefault(digest, {})[image.repository] = None
         self.settled: dict[tuple[str, str], Settled] = {}
         self.threads = 1
+        self._doubted = threading.Lock()
         self._failures_in_a_row = 0
         self._gone: Optional[RegistryError] = None
 
@@ -203,6 +206,22 @@ class BlobPush:
             outcome = self._settle(blob, repository, lambda name: self._provide(blob, name, holders))
             if outcome != "failed":
                 holders.append(repository)
+
+    def send_anyway(self, repository: str, digest: str) -> bool:
+        """Send a blob that the registry said it has and then did not know, once for all images that need it.
+
+        ``False`` where its bytes are not at hand.
+        """
+        with self._doubted:
+            before = self.settled[repository, digest]
+            if before.outcome != "sent":
+                if not self._bodies.has(digest):
+                    return False
+                blob = PushBlob(digest, before.size)
+                self._upload(blob, repository, None)
+                self.settled[repository, digest] = Settled("sent", blob.size)
+                self._on_event(BlobDone(repository, digest, blob.size, "sent"))
+            return True
 
     def _look(self, blob: PushBlob, repository: str) -> str:
         if self._known is not None:

@@ -1,7 +1,7 @@
 """Sending one blob: an upload session, then its bytes in one PUT, or in PATCHes where a proxy limits size.
 
-A PUT that broke goes on where the registry says it stopped: its session is asked for the offset, the rest is
-sent by PATCH and closed. A session that is gone, or whose result is refused, starts again from nothing.
+What broke goes on where the registry says it stopped: its session is asked for the offset, the rest is sent by PATCH
+and closed. A session that is gone, or whose result is refused, starts again from nothing, once.
 
 Rules: distribution spec, "Pushing blobs". Quirks: Location may be relative, absolute, carry a query,
 or name another host (then no login goes along) or the wrong scheme (a TLS proxy in front).
@@ -20,11 +20,13 @@ from loader.bundle.errors import RegistryError
 from loader.oci.exchange import Exchange, Reply, finished
 from loader.oci.faults import TIMED_OUT
 from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, origin, shown_url
+from loader.oci.rest import Rest
 
 PIECES = (8 * 2**20, 2**19)
 """Sizes of PATCH bodies to try after a 413: below the common 10 MB, then below nginx's default of 1 MiB."""
 OCTETS = {"Content-Type": "application/octet-stream"}
 STORED = frozenset({200, 201, 202, 204})
+_LOST = frozenset({400, 404, 410, 416})
 _NOT_OURS_TO_MEND = frozenset({401, 403, 408, 413, 429})
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 _PROGRESS = 2**20
@@ -56,7 +58,7 @@ def _sent(exchange: Exchange, session: Session, body: Upload, size: int) -> Opti
     try:
         if size == body.size:
             return exchange.retrying(lambda: session.put_whole(body), moved=session.moved)
-        return exchange.retrying(lambda: session.send_pieces(body, size))
+        return exchange.retrying(lambda: session.send_pieces(body, size), moved=session.moved)
     except RegistryError as error:
         small = size <= PIECES[-1] or body.size <= PIECES[-1]
         if error.status or small or session.reached or not session.is_open or TIMED_OUT in error.why:
@@ -93,7 +95,7 @@ def ask_status(exchange: Exchange, reply: Reply, scopes: Sequence[str], reposito
 class Session:
     """Attempts at one blob; the first takes the session that is ``opened``, if there is one.
 
-    ``_url`` is the session that a broken attempt left, ``_reached`` how far it came.
+    ``_url`` is the session that a broken attempt left, ``_reached`` how far it came, ``_least`` bytes of a piece.
     """
 
     def __init__(
@@ -112,6 +114,8 @@ class Session:
         self._url = ""
         self._reached = 0
         self._counted = 0
+        self._least = 0
+        self._renewed = False
 
     @property
     def is_open(self) -> bool:
@@ -143,65 +147,99 @@ class Session:
 
     def put_whole(self, body: Upload) -> Reply:
         """Send ``body`` in one request, or go on with the session that a broken attempt left."""
-        if self._url:
-            status = self.send(Request("GET", self._url))
-            if 400 <= status.status < 500:
-                # Closed, and only the answer got lost? Then there is nothing to send again.
-                there = self._look(body.size)
-                if there is not None:
-                    return there
-            offset = held(status, body.size)
-            if offset:
-                reply = self._go_on(status, body, offset)
-                if not 400 <= reply.status < 500 or reply.status in _NOT_OURS_TO_MEND:
-                    return reply
-        return self._from_nothing(body)
+        offset, there = self._ask(body.size)
+        if there is not None:
+            return there
+        if offset:
+            reply = self._go_on(body, offset)
+            if not 400 <= reply.status < 500 or reply.status in _NOT_OURS_TO_MEND:
+                return reply
+        reply = self._from_nothing(body)
+        return self._from_nothing(body) if self._is_lost(reply) else reply
+
+    def send_pieces(self, body: Upload, size: int) -> Reply:
+        """Send ``body`` in requests of at most ``size`` bytes, or go on with the session that a broken attempt left."""
+        offset, there = self._ask(body.size)
+        if there is not None:
+            return there
+        reply = self._send_pieces(body, size, offset)
+        return self._send_pieces(body, size, 0) if self._is_lost(reply) else reply
+
+    def _ask(self, size: int) -> tuple[int, Optional[Reply]]:
+        """Ask the session that a broken attempt left, if any, what it holds.
+
+        Returns the bytes, and the answer that has the blob where it is there already.
+        """
+        if not self._url:
+            return 0, None
+        status = self.send(Request("GET", self._url))
+        if 400 <= status.status < 500:
+            # Closed, and only the answer got lost? Then there is nothing to send again.
+            return 0, self._look(size)
+        offset = held(status, size)
+        if offset:
+            self._reached = max(self._reached, offset)
+            self._url = location(self._exchange, status) if status.header("Location") else self._url
+        return offset, None
+
+    def _is_lost(self, reply: Reply) -> bool:
+        """Tell, once, whether ``reply`` refuses what was sent into a session, which a new one might take.
+
+        A registry that was started anew, or another one behind the same name, does not know the session; bytes may
+        have been damaged on their way.
+        """
+        lost = bool(self._url) and reply.status in _LOST and not self._renewed
+        self._renewed = self._renewed or lost
+        return lost
 
     def _from_nothing(self, body: Upload) -> Reply:
-        self._url = ""
-        opened = self.start()
-        if not 200 <= opened.status < 300:
+        opened = self._begin()
+        if not self._url:
             return opened
-        self._url = location(self._exchange, opened)
         return self.send(Request("PUT", self._closing(self._url), OCTETS, body))
 
-    def _go_on(self, status: Reply, body: Upload, offset: int) -> Reply:
-        self._reached = max(self._reached, offset)
-        url = location(self._exchange, status) if status.header("Location") else self._url
-        self._url = url
+    def _begin(self) -> Reply:
+        self._url = ""
+        opened = self.start()
+        if 200 <= opened.status < 300:
+            self._url = location(self._exchange, opened)
+        return opened
+
+    def _go_on(self, body: Upload, offset: int) -> Reply:
         if offset < body.size:
             headers = {**OCTETS, "Content-Range": f"{offset}-{body.size - 1}"}
-            reply = self.send(Request("PATCH", url, headers, _rest(body, offset)))
+            reply = self.send(Request("PATCH", self._url, headers, _rest(body, offset)))
             if reply.status not in {202, 204}:
                 return reply
-            url = location(self._exchange, reply)
-            self._url = url
-        return self.close(url)
+            self._url = location(self._exchange, reply)
+        return self.close(self._url)
+
+    def _send_pieces(self, body: Upload, size: int, offset: int) -> Reply:
+        if not offset:
+            reply = self._begin()
+            if not self._url:
+                return reply
+            least = reply.header("OCI-Chunk-Min-Length")
+            self._least = int(least) if least.isdigit() and len(least) < 10 else 0
+        with body.open() as chunks:
+            rest = Rest(_skipping(chunks, offset))
+            while offset < body.size:
+                length = min(max(size, self._least), body.size - offset)
+                # No "bytes" in front and inclusive ends: the spec's own form, not RFC 9110's.
+                headers = {**OCTETS, "Content-Range": f"{offset}-{offset + length - 1}"}
+                reply = self.send(Request("PATCH", self._url, headers, rest.take(length)))
+                if reply.status not in {202, 204}:
+                    return reply
+                self._url = location(self._exchange, reply)
+                offset += length
+                self._reached = max(self._reached, offset)
+            rest.end()
+        return self.close(self._url)
 
     def _look(self, size: int) -> Optional[Reply]:
         url = self._exchange.url(f"/v2/{self._repository}/blobs/{self._digest}")
         reply = self.send(Request("HEAD", url))
         return reply if reply.status == 200 and reply.header("Content-Length") == str(size) else None
-
-    def send_pieces(self, body: Upload, size: int) -> Reply:
-        """Send ``body`` in requests of at most ``size`` bytes."""
-        reply = self.start()
-        if not 200 <= reply.status < 300:
-            return reply
-        least = reply.header("OCI-Chunk-Min-Length")
-        size = max(size, int(least)) if least.isdigit() and len(least) < 10 else size
-        url = location(self._exchange, reply)
-        start = 0
-        with body.open() as chunks:
-            for piece in _pieces(chunks, size):
-                # No "bytes" in front and inclusive ends: the spec's own form, not RFC 9110's.
-                headers = {**OCTETS, "Content-Range": f"{start}-{start + len(piece) - 1}"}
-                reply = self.send(Request("PATCH", url, headers, piece))
-                if reply.status not in {202, 204}:
-                    return reply
-                url = location(self._exchange, reply)
-                start += len(piece)
-        return self.close(url)
 
     def close(self, url: str) -> Reply:
         """End the session: what it got is the blob."""
@@ -281,14 +319,3 @@ def _skipping(chunks: Iterator[memoryview], offset: int) -> Iterator[memoryview]
         if len(chunk) > offset:
             yield chunk[offset:]
         offset = max(0, offset - len(chunk))
-
-
-def _pieces(chunks: Iterator[memoryview], size: int) -> Iterator[bytes]:
-    waiting = bytearray()
-    for chunk in chunks:
-        waiting += chunk
-        while len(waiting) >= size:
-            yield bytes(waiting[:size])
-            del waiting[:size]
-    if waiting:
-        yield bytes(waiting)

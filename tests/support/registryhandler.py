@@ -50,7 +50,9 @@ class Handler(QuietHandler):
     def _take_fault(self) -> Fault | None:
         fault: Fault
         for fault in self.registry.faults:
-            if fault.times > 0 and fault.method == self.command and re.search(fault.path, self.path):
+            part = self.headers.get("Content-Range", "")
+            matches = re.search(fault.path, self.path) and re.search(fault.range, part)
+            if fault.times > 0 and fault.method == self.command and matches:
                 fault.times -= 1
                 return fault
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Fault:
-    """What goes wrong, for the next ``times`` requests that match ``method`` and the regex ``path``.
+    """What goes wrong, for the next ``times`` requests that match ``method`` and the regexes ``path`` and ``range``.
 
     ``kind``: status, reset, hang, truncate, length, corrupt, html, no-range, lie, junk, unsized, endless; of uploads
     cut (keeps ``after`` bytes, then hangs up), forget (the session too) and mute (does it all, then hangs up).
@@ -17,6 +17,7 @@ class Fault:
     kind: str
     method: str = "GET"
     path: str = ".*"
+    range: str = ""
     times: int = 1
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -58,9 +58,10 @@ def test_a_scheme_that_is_no_web_address_is_not_sent_to(transport: Transport) ->
         OK,
         CHUNKED + b"2\r\nok\r\n0\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
+        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK,
         b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
     ],
-    ids=["length", "chunks", "after 100", "1.0 kept"],
+    ids=["length", "chunks", "after 100", "after 102 and 103", "1.0 kept"],
 )
 def test_a_connection_on_which_nothing_is_left_is_used_again(transport: Transport, first: bytes) -> None:
     with Wire([first, OK]) as wire:
@@ -108,6 +109,29 @@ def test_what_is_left_of_an_answer_is_read_off_if_it_is_little(transport: Transp
             return
         # The long one's connection was closed: the script of the first never got to its second answer.
     assert len(wire.heads) == 2
+
+
+@pytest.mark.parametrize(
+    "never",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 200,
+        b"HTTP/1.1 102 Processing\r\n\r\n" * 200,
+    ],
+    ids=["101", "100 without end", "102 without end"],
+)
+def test_what_never_becomes_an_answer_is_an_error(transport: Transport, never: bytes) -> None:
+    with Wire([never], [OK]) as wire:
+        with pytest.raises(RegistryError, match="HTTP 10") as caught:
+            get(transport, wire)
+        assert caught.value.retryable
+        assert get(transport, wire) == b"ok"
+
+
+@pytest.mark.parametrize("body", [None, b"small"])
+def test_who_hangs_up_without_a_word_is_not_there(transport: Transport, body: bytes | None) -> None:
+    with Wire([b""]) as wire, pytest.raises(Unreachable):
+        transport.send(Request("PUT", f"http://{wire.host}/", {}, body))
 
 
 def test_an_answer_that_is_not_wanted_is_not_waited_for(transport: Transport) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ssl
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +9,15 @@ import pytest
 from loader.bundle.errors import RegistryError
 from loader.oci.connect import Registries
 from loader.oci.environment import AccessOptions, Environment
+from loader.oci.http import Transport
+from loader.oci.messages import Request
 from loader.oci.retry import RetryPolicy
 from tests.support.certificates import PrivateAuthority
 from tests.support.clients import FakeTime, no_helper
 from tests.support.images import make_image
 from tests.support.proxy import ForwardProxy
 from tests.support.registry import RegistryServer
+from tests.support.wire import Wire
 
 
 def registries(root: Path, options: AccessOptions, **proxies: str) -> Registries:
@@ -53,6 +57,17 @@ def test_https_goes_through_a_tunnel_and_is_still_verified(tmp_path: Path) -> No
         made.close()
         lax.close()
     assert set(proxy.asked) == {"CONNECT reg.invalid:443"}
+
+
+def test_an_interim_answer_through_a_proxy_is_not_taken_for_the_answer() -> None:
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    with Wire([b"HTTP/1.1 102 Processing\r\n\r\n" + ok], [ok]) as wire:
+        transport = Transport(ssl.create_default_context, lambda _: f"http://{wire.host}", timeout=5)
+        with pytest.raises(RegistryError, match="HTTP 102") as caught:
+            transport.send(Request("GET", "http://reg.invalid/v2/"))
+        assert caught.value.retryable
+        assert transport.send(Request("GET", "http://reg.invalid/v2/")).read_all(10) == b"ok"
+        transport.close()
 
 
 def test_a_proxy_that_refuses_is_named_without_its_login(tmp_path: Path, server: RegistryServer) -> None:

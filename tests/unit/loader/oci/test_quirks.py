@@ -19,7 +19,7 @@ from tests.support.clients import Client
 from tests.support.images import MadeImage, make_image, make_layer
 from tests.support.registry import RegistryServer
 from tests.support.registryrules import Rules
-from tests.unit.loader.oci.test_transfer import Bodies, holds, push
+from tests.unit.loader.oci.test_transfer import ONE, TWO, Bodies, holds, push
 
 BASE = make_layer("base", 5000)
 LIST = make_image(name="list", layers=[BASE])
@@ -137,6 +137,20 @@ def test_a_blob_it_says_it_has_and_has_not(registry: Registry, server: RegistryS
     assert report.failed == ()
     assert holds(server, LIST, "team/app", "v1")
     assert len(server.seen("PUT", "team/app/blobs/uploads")) == len(LIST.blobs)
+
+
+def test_blobs_it_has_not_are_sent_once_for_all_images_and_counted(registry: Registry, server: RegistryServer) -> None:
+    server.rules.ghosts = {*ONE.blobs, *TWO.blobs}
+    images = ONE.push_image("team/app", "v1"), TWO.push_image("team/app", "v2")
+    report, _ = push(registry, Bodies(ONE, TWO), *images)
+    assert report.failed == ()
+    assert holds(server, ONE, "team/app", "v1")
+    assert holds(server, TWO, "team/app", "v2")
+    sent = {**ONE.blobs, **TWO.blobs}
+    assert len(server.seen("PUT", "team/app/blobs/uploads")) == len(sent)
+    assert (report.blobs.count("sent"), report.blobs.count("present")) == (len(sent), 0)
+    assert report.blobs.bytes_sent == sum(map(len, sent.values()))
+    assert [image.bytes_sent for image in report.images] == [sum(map(len, one.blobs.values())) for one in (ONE, TWO)]
 
 
 def test_a_ghost_that_nobody_can_send_is_an_error(registry: Registry, server: RegistryServer) -> None:

@@ -61,7 +61,7 @@ def test_a_token_server_that_broke_is_asked_again(server: RegistryServer, client
     server.rules.auth = "bearer"
     login(client, server)
     image = make_image().put(server.store, "a", "v1")
-    server.fail("reset", path="^/token", times=4)
+    server.fail("reset", path="^/token", times=8)
     with client.to(server) as registry:
         # The error is kept, as a report keeps it: it must not keep the token's lock.
         with pytest.raises(RegistryError) as kept:

@@ -92,7 +92,7 @@ def test_attempts_of_an_upload_end(registry: Registry, server: RegistryServer) -
 
 @pytest.mark.parametrize(
     ("method", "status", "hint"),
-    [("POST", 401, "log in"), ("POST", 403, "right"), ("POST", 404, "created"), ("PUT", 400, "")],
+    [("POST", 401, "log in"), ("POST", 403, "right"), ("POST", 404, "created"), ("PUT", 405, "read-only")],
 )
 def test_a_refusal_is_not_tried_again(
     registry: Registry, server: RegistryServer, method: str, status: int, hint: str
@@ -220,6 +220,12 @@ def test_mount(registry: Registry, server: RegistryServer) -> None:
     assert registry.mount("a/b", DIGEST, "base/x").mounted
     assert server.store.has_blob("a/b", DIGEST)
     assert not server.seen("PUT")
+
+
+def test_a_mount_of_something_else_is_none(registry: Registry, server: RegistryServer) -> None:
+    server.store.add_blob("base/x", DATA)
+    server.fail("status", method="POST", status=201, headers={"Docker-Content-Digest": "sha256:" + "1" * 64})
+    assert not registry.mount("a/b", DIGEST, "base/x").mounted
 
 
 def test_the_session_of_a_declined_mount_is_used_or_ended(registry: Registry, server: RegistryServer) -> None:

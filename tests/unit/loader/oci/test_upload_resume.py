@@ -124,3 +124,80 @@ def test_no_byte_in_the_time_is_a_break_but_a_long_upload_is_not(server: Registr
         registry.upload_blob("slow", DIGEST, len(DATA), Body(pause=0.1))
     assert server.store.has_blob("slow", DIGEST)
     assert len([one for one in server.seen("PUT") if "/slow/" in one.path]) == 1
+
+
+FORGOTTEN = b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"blob upload unknown to registry"}]}'
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 416])
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_session_that_the_registry_does_not_know_any_more_starts_again(
+    registry: Registry, server: RegistryServer, status: int, *, ahead: bool
+) -> None:
+    server.fail("status", method="PUT", status=status, body=FORGOTTEN)
+    opened = registry.open_upload("a/b") if ahead else None
+    registry.upload_blob("a/b", DIGEST, len(DATA), Body(), opened)
+    assert server.store.blob(DIGEST) == DATA
+    assert [one.method for one in server.requests] == ["POST", "PUT", "POST", "PUT"]
+
+
+def test_a_session_that_is_never_known_is_an_error_with_its_cause(registry: Registry, server: RegistryServer) -> None:
+    server.fail("status", method="PUT", status=404, body=FORGOTTEN, times=99)
+    with pytest.raises(RegistryError, match="BLOB_UPLOAD_UNKNOWN") as caught:
+        upload(registry)
+    assert "http.secret" in caught.value.hint
+    assert len(server.seen("PUT")) == 2
+
+
+@pytest.mark.parametrize("location", ["", "http://[", "ftp://x/y"])
+def test_a_session_opened_ahead_that_is_nowhere_is_opened_anew(
+    registry: Registry, server: RegistryServer, location: str
+) -> None:
+    server.store.add_blob("base", DATA)
+    server.rules.mounts = False
+    server.fail("status", method="POST", status=202, headers={"Location": location}, times=2)
+    assert registry.open_upload("a/b") is None
+    assert registry.mount("a/b", DIGEST, "base").opened is None
+
+
+@pytest.fixture
+def limited(server: RegistryServer) -> RegistryServer:
+    server.rules.max_body = 600_000
+    return server
+
+
+LONG = DATA * 6
+
+
+def send_long(registry: Registry) -> Body:
+    body = Body(LONG)
+    registry.upload_blob("a", digest_of(LONG), len(LONG), body)
+    return body
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_pieces_go_on_after_one_that_was_put_off(registry: Registry, limited: RegistryServer, status: int) -> None:
+    for number in range(1, 6):
+        # Every piece behind another quarter is refused once.
+        start = number * len(LONG) // 6 // 2**19 * 2**19
+        limited.fail("status", method="PATCH", status=status, range=f"^{start}-")
+    send_long(registry)
+    assert limited.store.blob(digest_of(LONG)) == LONG
+    stored = [size for size in sizes(limited, "PATCH") if size <= 600_000]
+    assert sum(stored) == len(LONG) + 5 * 2**19
+    assert len(limited.seen("POST")) == 3  # the whole, the pieces of 8 MiB, those of 512 KiB
+
+
+def test_pieces_go_on_in_the_middle_of_one_that_broke(registry: Registry, limited: RegistryServer) -> None:
+    limited.fail("cut", method="PATCH", after=1000, range=f"^{2**20}-")
+    send_long(registry)
+    assert limited.store.blob(digest_of(LONG)) == LONG
+    ranges = [one.headers["content-range"] for one in limited.seen("PATCH")]
+    assert f"{2**20 + 1000}-{2**20 + 1000 + 2**19 - 1}" in ranges
+
+
+def test_pieces_of_a_session_that_is_gone_start_again(registry: Registry, limited: RegistryServer) -> None:
+    limited.fail("status", method="PATCH", status=404, body=FORGOTTEN, range=f"^{2**20}-")
+    send_long(registry)
+    assert limited.store.blob(digest_of(LONG)) == LONG
+    assert [one.headers["content-range"].split("-")[0] for one in limited.seen("PATCH")].count("0") == 3
