@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import mmap
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -30,6 +31,7 @@ WINDOW = 40 * MIB // FRAME
 SMALL = MIB // 4
 SMALL_WINDOW = 4 * MIB
 LEVEL = 3
+_LEAVE = 1.0  # seconds that threads get to end once nobody needs what they fetch
 
 
 class _Buffers:
@@ -149,8 +151,10 @@ class Fetcher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        # One that waits for a server that does not go on is left: nobody needs what it waits for.
+        until = time.monotonic() + _LEAVE
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, until - time.monotonic()))
 
     def blobs(self) -> Iterator[tuple[BlobRequest, Iterator[Chunk]]]:
         """Yield each request with its chunks, which must be taken before the next request.

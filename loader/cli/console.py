@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Optional, TextIO
 
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, Interrupted, StorageError, TrustError
+from loader.interruption import heard
 from loader.meter import Meter
 
 if TYPE_CHECKING:
@@ -315,7 +316,8 @@ def _outcome(console: Console, verb: Callable[[], None]) -> Optional[AirgapError
     """Run one verb and return the error it ended with, which the user has seen."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        verb()
+        with heard():
+            verb()
     except AirgapError as error:
         console.failure(error)
         return error

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from loader import __version__
+from loader import __version__, interruption
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console
 
@@ -280,17 +280,19 @@ def open_registries(
     environment = Environment.from_mapping(os.environ, home=home(), uid=os.getuid())
     if not kept_logins:
         environment = dataclasses.replace(environment, registry_auth_file=None)
-    retry = RetryPolicy(sleep=time.sleep, random=random.random, now=time.time)
+    retry = RetryPolicy(sleep=interruption.sleep, random=random.random, now=time.time)
     rate = parse_rate(flags.rate) if flags.rate is not None else None
-    return Registries(
+    registries = Registries(
         options,
         environment,
         retry=retry,
         clock=time.monotonic,
         run_helper=run_helper,
         trace=trace,
-        limit=RateLimit(rate, clock=time.monotonic, sleep=time.sleep) if rate is not None else None,
+        limit=RateLimit(rate, clock=time.monotonic, sleep=interruption.sleep) if rate is not None else None,
     )
+    interruption.tell(registries.hang_up)
+    return registries
 
 
 def spread_flags(argv: Sequence[str]) -> list[str]:

@@ -13,6 +13,10 @@ from loader.oci.retry import Backoff
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 _SKIP = 2**20
+_STEP = 2**18
+"""Bytes asked of a connection at once: http.client drops what came of them where it breaks before the last."""
+OpenAt = Callable[[int, int, Backoff], Answer]
+"""Opens bytes from an offset to an end (exclusive); ``RegistryError`` once the back-off allows no more attempts."""
 
 
 def range_request(url: str, start: int, end: int, size: int) -> Request:
@@ -50,31 +54,35 @@ def position(answer: Answer, start: int, end: int, size: int, what: str) -> None
 class BlobReader:
     """``read`` and ``readinto`` over bytes ``start`` to ``end`` of a blob; a context manager.
 
-    ``open_at`` gives an answer standing at an offset. When the connection breaks it is asked again, as often as
-    ``backoff`` allows without progress. The bytes are not hashed here: the reader's user knows the digest.
+    When the connection breaks ``open_at`` is asked again, as often as ``backoff`` allows without progress. The bytes
+    are not hashed here: the reader's user knows the digest.
     """
 
-    def __init__(
-        self, open_at: Callable[[int], Answer], *, start: int, end: int, size: int, backoff: Backoff, what: str
-    ) -> None:
+    def __init__(self, open_at: OpenAt, *, start: int, end: int, size: int, backoff: Backoff, what: str) -> None:
         self._open_at = open_at
         self._position = start
         self._end = end
         self._size = size
         self._backoff = backoff
         self._what = what
-        self._answer: Optional[Answer] = open_at(start)
+        self._answer: Optional[Answer] = open_at(start, end, backoff)
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to ``size`` bytes, ``b""`` at the end; ``RegistryError`` for too few or too many bytes."""
         # At the end there is room for one byte, which shows that nothing follows.
         limit = max(self._end - self._position, 1)
         buffer = bytearray(limit if size < 0 else min(size, limit))
-        return bytes(buffer[: self.readinto(memoryview(buffer))])
+        view, done = memoryview(buffer), 0
+        while done < len(buffer):
+            got = self.readinto(view[done:])
+            if not got:
+                break
+            done += got
+        return bytes(view[:done])
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill ``buffer`` as far as bytes come; 0 at the end. ``RegistryError`` for too few or too many bytes."""
-        wanted = buffer[: self._end - self._position]
+        wanted = buffer[: min(self._end - self._position, _STEP)]
         if not wanted:
             if buffer:
                 self._finish()
@@ -125,7 +133,7 @@ class BlobReader:
 
     def _standing(self) -> Answer:
         if self._answer is None:
-            self._answer = self._open_at(self._position)
+            self._answer = self._open_at(self._position, self._end, self._backoff)
         return self._answer
 
     def _finish(self) -> None:

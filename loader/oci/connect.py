@@ -103,6 +103,13 @@ class Registries:
         with self._lock:
             return {host: registry.date for (host, _), registry in self._made.items() if registry.date}
 
+    def hang_up(self) -> None:
+        """End every request that is under way, and all that follow: nobody waits for them any more."""
+        with self._lock:
+            made = tuple(self._made.values())
+        for registry in made:
+            registry.hang_up()
+
     def close(self) -> None:
         """Close all idle connections."""
         with self._lock:

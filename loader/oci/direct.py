@@ -13,11 +13,11 @@ import socket
 import ssl
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Callable, Optional, Union
 
 from loader.oci.answer import Received
-from loader.oci.faults import NoConnection, NotSendable
+from loader.oci.faults import HUNG_UP, NoConnection, NotSendable
 
 _MOST_KEPT = 16
 _TARGET_MARKS = "!#$%&'()*+,/:;=?@[]"
@@ -49,17 +49,33 @@ class Direct:
         self._connect = connect
         self._timeout = timeout
         self._idle: list[http.client.HTTPConnection] = []
+        self._busy: set[http.client.HTTPConnection] = set()
         self._closed = False
+        self._ended = False
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: Body) -> Received:
         """Send one request and read the head of its answer; raises what http.client, ssl and socket raise."""
         connection = self._taken()
         with ExitStack() as failed:
-            failed.callback(connection.close)
+            failed.callback(self.let_go, connection)
+            # In this order: either hang_up finds the connection, or it is found here.
+            self._busy.add(connection)
+            if self._ended:
+                raise NoConnection(HUNG_UP)
             whole = _send(connection, method, target, headers, body)
             response = _answer(connection, small=body is None or isinstance(body, bytes))
             failed.pop_all()
         return _Response(self, connection, response, reusable=whole)
+
+    def hang_up(self) -> None:
+        """End every request that is under way, in whatever thread, and let none begin any more."""
+        self._ended = True
+        for connection in tuple(self._busy):
+            line = connection.sock
+            if line is not None:
+                with suppress(OSError):
+                    # The socket's own: that of TLS would change what the other thread works with.
+                    socket.socket.shutdown(line, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back."""
@@ -69,10 +85,16 @@ class Direct:
 
     def give_back(self, connection: http.client.HTTPConnection) -> None:
         """Keep a connection on which nothing is left to read."""
+        self._busy.discard(connection)
         if self._closed or len(self._idle) >= _MOST_KEPT:
             connection.close()
         else:
             self._idle.append(connection)
+
+    def let_go(self, connection: http.client.HTTPConnection) -> None:
+        """Close a connection that is of no more use."""
+        self._busy.discard(connection)
+        connection.close()
 
     def _taken(self) -> http.client.HTTPConnection:
         while True:
@@ -228,4 +250,4 @@ class _Response:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._response.close()
-            connection.close()
+            self._host.let_go(connection)

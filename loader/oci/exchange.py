@@ -110,12 +110,11 @@ class Exchange:
         """Tell whether ``url`` is at this registry itself, where its credentials may go."""
         return origin(url) == origin(self.url("/v2/"))
 
-    def open(self, request: Request, scopes: Sequence[str], repository: str, what: str) -> Answer:
-        """Send ``request`` with login and redirects; retry what can be retried; the answer is 2xx.
+    def open(self, request: Request, scopes: Sequence[str], repository: str, what: str, backoff: Backoff) -> Answer:
+        """Send ``request`` with login and redirects; retry as ``backoff`` allows; the answer is 2xx.
 
         ``RegistryError`` naming ``what`` for everything else.
         """
-        backoff = self.retry.start()
         while True:
             try:
                 answer = self.once(request, scopes, repository)
@@ -210,6 +209,11 @@ class Exchange:
     def send_bare(self, request: Request) -> Answer:
         """Send ``request`` without any login: it goes to another host."""
         return self._send(request)
+
+    def hang_up(self) -> None:
+        """End every request that is under way, and all that follow."""
+        for _, transport in self._transports:
+            transport.hang_up()
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -13,6 +13,7 @@ from loader.oci.clock import TIME_CODES, clock_error
 from loader.oci.messages import printable, shown_url
 
 TIMED_OUT = "timed out: no byte moved"
+HUNG_UP = "stopped"
 _BY_PROXY = "the proxy of HTTP_PROXY or HTTPS_PROXY answered; NO_PROXY names hosts that need none"
 
 

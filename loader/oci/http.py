@@ -50,6 +50,7 @@ class Transport:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._ways: dict[tuple[str, str], _Way] = {}
+        self._ended = False
 
     def send(self, request: Request) -> Answer:
         """Send ``request`` once; ``RegistryError`` with ``retryable`` when the connection fails."""
@@ -60,6 +61,14 @@ class Transport:
             headers["Content-Length"] = str(request.body.size)
             with request.body.open() as chunks:
                 return self._send(request, headers, _exactly(chunks, request.body.size, shown_url(request.url)))
+
+    def hang_up(self) -> None:
+        """End every request that is under way, and all that follow: they fail as on a line that broke."""
+        self._ended = True
+        with self._lock:
+            ways = tuple(self._ways.values())
+        for way in ways:
+            way.hang_up()
 
     def close(self) -> None:
         """Close every idle connection."""
@@ -86,6 +95,8 @@ class Transport:
                     # A connection in use is closed once it comes back.
                     self._ways.pop(next(iter(self._ways))).close()
                 way = self._way(parts, proxy)
+                if self._ended:
+                    way.hang_up()
                 self._ways[parts.scheme, parts.netloc] = way
             return way
 

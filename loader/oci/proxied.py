@@ -17,7 +17,7 @@ from urllib3 import exceptions as foreign
 
 from loader.oci.answer import Received
 from loader.oci.direct import Body
-from loader.oci.faults import NoConnection, NotSendable, ProxyRefused
+from loader.oci.faults import HUNG_UP, NoConnection, NotSendable, ProxyRefused
 
 _NO_RETRIES = urllib3.Retry.from_int(False)
 _POOL_SIZE = 16
@@ -31,6 +31,7 @@ class Proxied:
         if context.verify_mode is ssl.CERT_NONE:
             # Asked for by --tls-verify=false or insecure = true: no need to warn on every connection.
             urllib3.disable_warnings(foreign.InsecureRequestWarning)
+        self._ended = False
         login = urllib3.util.parse_url(proxy).auth
         self._timeout = urllib3.Timeout(connect=connect, read=timeout)
         self._manager = urllib3.ProxyManager(
@@ -44,6 +45,8 @@ class Proxied:
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Received:
         """Send one request and read the head of its answer; raises what :mod:`loader.oci.faults` knows."""
+        if self._ended:
+            raise NoConnection(HUNG_UP)
         with plain_errors():
             response = self._manager.urlopen(
                 method,
@@ -62,6 +65,10 @@ class Proxied:
             response.close()
             raise http.client.HTTPException(f"HTTP {response.status} instead of an answer")
         return _Response(response)
+
+    def hang_up(self) -> None:
+        """Let no request begin any more; one that is under way ends by its time limit, its socket being urllib3's."""
+        self._ended = True
 
     def close(self) -> None:
         """Close what is idle."""

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from typing import Callable
 
 from loader.bundle.errors import ConfigError
-from loader.oci.answer import Answer
-from loader.oci.blobs import BlobReader
+from loader.oci.blobs import BlobReader, OpenAt
 from loader.oci.messages import Upload
 from loader.oci.retry import Backoff
 
@@ -42,7 +41,7 @@ class RateLimit:
     ``clock`` is monotonic seconds. Each taker reserves its place, then sleeps until it has come.
     """
 
-    def __init__(self, rate: int, *, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    def __init__(self, rate: int, *, clock: Callable[[], float], sleep: Callable[[float], object]) -> None:
         self._rate = rate
         self._clock = clock
         self._sleep = sleep
@@ -82,7 +81,7 @@ class PacedReader(BlobReader):
 
     def __init__(
         self,
-        open_at: Callable[[int], Answer],
+        open_at: OpenAt,
         *,
         start: int,
         end: int,

@@ -24,6 +24,7 @@ from loader.oci.kinds import kind_of
 from loader.oci.messages import OpenBody, Request, Upload, registry_words
 from loader.oci.parts import send_parts
 from loader.oci.rate import PacedReader
+from loader.oci.retry import Backoff
 
 ACCEPT = ", ".join((*sorted(KNOWN_TYPES), *sorted(SCHEMA1_TYPES)))
 """Schema 1 stands last so that an old image is named and refused, not converted or "not found"."""
@@ -221,8 +222,9 @@ class Registry:
         what = f"blob {digest} of {self.host}/{repository}"
         url = self._blob_url(repository, digest)
 
-        def open_at(offset: int) -> Answer:
-            answer = self._exchange.open(range_request(url, offset, end, size), _pull(repository), repository, what)
+        def open_at(offset: int, end: int, backoff: Backoff) -> Answer:
+            request = range_request(url, offset, end, size)
+            answer = self._exchange.open(request, _pull(repository), repository, what, backoff)
             position(answer, offset, end, size, what)
             return answer
 
@@ -327,6 +329,10 @@ class Registry:
         except RegistryError:
             return None
         return reply.body if reply.status == 200 else None
+
+    def hang_up(self) -> None:
+        """End every request that is under way, in whatever thread, and all that follow."""
+        self._exchange.hang_up()
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -20,12 +20,12 @@ _SECONDS = re.compile(r"[0-9]{1,6}")
 class RetryPolicy:
     """Exponential back-off, half of it jitter; the sleeper, the dice and the clock are passed in.
 
-    ``sleep`` takes seconds, ``random`` gives 0 to 1, ``now`` is seconds since the epoch (for dates in Retry-After).
-    ``patience``: attempts while a registry that answered before is away. ``trace`` is told of every pause and its
-    reason.
+    ``sleep`` takes seconds and returns true where there is nothing left to wait for, ``random`` gives 0 to 1, ``now``
+    is seconds since the epoch (for dates in Retry-After). ``patience``: attempts while a registry that answered before
+    is away. ``trace`` is told of every pause and its reason.
     """
 
-    sleep: Callable[[float], None]
+    sleep: Callable[[float], Optional[bool]]
     random: Callable[[], float]
     now: Callable[[], float]
     attempts: int = 4
@@ -58,7 +58,7 @@ class Backoff:
         self._failed = 0
 
     def wait(self, retry_after: str = "", why: str = "", *, patient: bool = False) -> bool:
-        """Count an attempt that failed for ``why`` and sleep before the next; ``False`` when no attempt is left."""
+        """Count an attempt that failed for ``why`` and sleep before the next; ``False`` when there is to be none."""
         self._failed += 1
         policy = self._policy
         attempts = policy.patience if patient else policy.attempts
@@ -69,8 +69,7 @@ class Backoff:
         asked = policy.seconds_asked(retry_after) if retry_after else None
         pause = seconds if asked is None else min(max(asked, seconds), policy.longest_asked)
         policy.trace(f"again in {pause:.1f} s (attempt {self._failed + 1} of {attempts}): {printable(why)}")
-        policy.sleep(pause)
-        return True
+        return not policy.sleep(pause)
 
     def progress(self) -> None:
         """Forget past failures: bytes moved since, so the next failure is a first one again."""

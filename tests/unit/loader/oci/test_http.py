@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -197,6 +199,30 @@ def test_what_cannot_be_sent_is_said_once(transport: Transport, url: str, header
         transport.send(Request("GET", url.replace("127.0.0.1:1", wire.host), headers))
     assert not caught.value.retryable
     assert wire.heads == []
+
+
+def test_a_request_under_way_ends_when_all_hang_up_and_none_follows(transport: Transport) -> None:
+    with Wire([OK, OK]) as wire:
+        get(transport, wire)
+        request = Request("PUT", f"http://{wire.host}/", {"Content-Length": "9"}, b"")
+        failed: list[RegistryError] = []
+
+        def hang() -> None:
+            try:
+                transport.send(request)
+            except RegistryError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=hang)
+        thread.start()
+        while len(wire.heads) < 2:
+            time.sleep(0.01)
+        transport.hang_up()
+        thread.join(4)  # the time limit of the transport is five seconds
+        assert len(failed) == 1
+        for host in (wire.host, wire.host.replace("127.0.0.1", "localhost")):
+            with pytest.raises(Unreachable, match="stopped"):
+                transport.send(Request("GET", f"http://{host}/"))
 
 
 def test_where_nobody_listens_is_unreachable(transport: Transport) -> None:
