@@ -31,7 +31,8 @@ def open_base(path: Path, trust: Trust) -> Base:
     signers = verify_signatures(head, trust, beside)
     manifest, _ = decode_manifest(head)
     trust.policy.judge(manifest.name, [signer.key for signer in signers])
-    return Base(head.id, f"{manifest.name} {manifest.version}", base_blobs(manifest))
+    name = f"{manifest.name} {manifest.version}"
+    return Base(head.id, name, manifest.name, manifest.sequence, base_blobs(manifest))
 
 
 def _read_file(path: Path) -> tuple[Head, list[tuple[str, bytes]]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from bundler.compose import Composition, compose
+from bundler.compose import FOREIGN, Composition, compose
 from bundler.config import BuildConfig
 from bundler.delta import Base
 from bundler.gather import gather
@@ -76,7 +76,8 @@ def build(
     """
     started = ports.clock()
     before, lock = locks
-    jobs = max(ports.jobs, _QUESTIONS)
+    # Whoever wants fewer transfers than usual wants fewer connections.
+    jobs = ports.jobs if ports.jobs < BuildPorts.jobs else max(ports.jobs, _QUESTIONS)
     resolved = gather(config.images, lock, ports.open_source, jobs=jobs)
     path = output / f"{config.name}-{config.version}.tar.zst"
     there = _there(path) or _there(hidden_name(path))
@@ -85,6 +86,7 @@ def build(
     for line in signed_lines(resolved):
         ports.say("signed", line)
     _tell_base(planned, ports)
+    _tell_foreign(planned, ports)
     _tell_changes(changes(before, planned.lock), ports)
     ports.say("rendered", summary(planned.documents))
     for note in render_node_files(planned.manifest.mirrors).left_out:
@@ -122,6 +124,14 @@ def _resolved_line(resolved: Sequence[ResolvedImage], packed: Sequence[PackedIma
         f"{counted(len(resolved), 'image')}, {counted(count, 'manifest')}, {counted(len(blobs), 'blob')}, "
         f"{human(unique)} ({human(uses)} before sharing)"
     )
+
+
+def _tell_foreign(planned: Composition, ports: BuildPorts) -> None:
+    for image in planned.manifest.images:
+        foreign = sum(left.reason == FOREIGN for left in image.omitted)
+        if foreign:
+            layers = f"{foreign} foreign layer{'s' if foreign > 1 else ''}"
+            ports.say("warning", f"{image.source}: {layers} not shipped, the bytes are hosted elsewhere")
 
 
 def _tell_base(planned: Composition, ports: BuildPorts) -> None:

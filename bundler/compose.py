@@ -24,8 +24,10 @@ from bundler.resolve import Attached, ResolvedImage
 from loader import __version__
 from loader.bundle import manifest as manifests
 from loader.bundle.digest import sha256_hex
+from loader.bundle.errors import ConfigError
 from loader.bundle.graph import VERSION_FILE
 from loader.bundle.head import Head
+from loader.bundle.limits import MAX_MEMBER
 from loader.bundle.sums import render_sums
 from loader.bundle.tarlayout import payload_size
 from loader.signatureplaces import SIGNATURE
@@ -73,6 +75,7 @@ def compose(
     it is a delta: what the base has is required, not carried.
     """
     locked = remembered(lock, resolved, utc(now))
+    _require_possible(resolved)
     images, packed = _directories(resolved)
     attachments, beside = _attachments(resolved)
     packed, requires = _delta((*packed, *beside), base)
@@ -101,7 +104,7 @@ def compose(
         payload_size=payload_size(files),
     )
     before = manifests.decode(there.manifest) if there is not None else None
-    head, manifest = _head(manifest, lock, before, (config.sequence, now))
+    head, manifest = _head(manifest, lock, before, (config.sequence, now), _floor(config, base))
     head = _signed_head(head, signers, there)
     last = Last(manifest.sequence, head.id)
     return Composition(head, manifest, documents, packed, replace(locked, last=last))
@@ -206,10 +209,27 @@ def _merged(resolved: Sequence[ResolvedImage]) -> Mapping[str, ResolvedImage]:
     return merged
 
 
+FOREIGN = "foreign layer: its bytes are hosted elsewhere"
+
+
+def _require_possible(resolved: Sequence[ResolvedImage]) -> None:
+    """Raise ``ConfigError`` for a blob of a size that none can have, or of two: a manifest lies."""
+    sizes: dict[str, int] = {}
+    for image in resolved:
+        for parsed in image.all_manifests:
+            for blob in (*([parsed.config] if parsed.config else []), *parsed.layers):
+                if sizes.setdefault(blob.digest, blob.size) != blob.size or not 0 <= blob.size <= MAX_MEMBER:
+                    raise ConfigError(
+                        f"image {image.config.name} names {blob.digest} with a size it can't have",
+                        why=f"{blob.size} bytes; elsewhere it has {sizes[blob.digest]}, and {MAX_MEMBER} is the most",
+                        hint="have that image made anew, or leave it out",
+                    )
+
+
 def _omitted(image: ResolvedImage) -> tuple[manifests.Omitted, ...]:
     """What the manifests name and the bundle does not carry."""
     foreign = {layer.digest for parsed in image.manifests for layer in parsed.layers if layer.foreign}
-    reasons = dict.fromkeys(foreign, "foreign layer: its bytes are hosted elsewhere")
+    reasons = dict.fromkeys(foreign, FOREIGN)
     for child in image.left_out:
         reasons[child.digest] = f"platform {child.platform or 'unknown'} is not asked for"
     return tuple(manifests.Omitted(digest, reason) for digest, reason in sorted(reasons.items()))
@@ -227,15 +247,29 @@ def _packed(directory: str, image: Union[ResolvedImage, Attached]) -> PackedImag
     )
 
 
+def _floor(config: BuildConfig, base: Optional[Base]) -> int:
+    """The least sequence: a bundle of the base's name is loaded after it, and a loader takes none that is older."""
+    if base is None or base.bundle != config.name:
+        return 0
+    if config.sequence is not None and config.sequence <= base.sequence:
+        raise ConfigError(
+            f"sequence {config.sequence} is not larger than that of the base",
+            why=f"{base.name} has {base.sequence}; a loader that took it refuses what is older",
+            hint="leave sequence out, or give a larger one",
+        )
+    return base.sequence + 1
+
+
 def _head(
     manifest: manifests.BundleManifest,
     lock: Lock,
     there: Optional[manifests.BundleManifest],
     wanted: tuple[Optional[int], int],
+    floor: int,
 ) -> tuple[Head, manifests.BundleManifest]:
-    """Choose time and sequence. A rebuild that changes nothing keeps both, hence the bytes."""
-    fixed, now = wanted
-    if there is not None and fixed in {None, there.sequence}:
+    """Choose time and sequence, ``floor`` at least. A rebuild that changes nothing keeps both, hence the bytes."""
+    fixed, now = wanted[0], max(wanted[1], floor)
+    if there is not None and fixed in {None, there.sequence} and there.sequence >= floor:
         same = replace(manifest, created=there.created, sequence=there.sequence)
         if same == there:
             return _unsigned(same, same.sequence)
@@ -244,7 +278,9 @@ def _head(
     if lock.last is None:
         return _unsigned(manifest, now)
     kept = _unsigned(manifest, lock.last.sequence)
-    return kept if kept[0].id == lock.last.id else _unsigned(manifest, max(now, lock.last.sequence + 1))
+    if kept[0].id == lock.last.id and lock.last.sequence >= floor:
+        return kept
+    return _unsigned(manifest, max(now, lock.last.sequence + 1))
 
 
 def _signed_head(head: Head, signers: Sequence[Signer], there: Optional[Head]) -> Head:

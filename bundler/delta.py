@@ -13,10 +13,12 @@ from loader.bundle.manifest import BundleManifest, Require
 
 @dataclass(frozen=True)
 class Base:
-    """A previous bundle: its id, and what a registry has once it was loaded, by digest."""
+    """A previous bundle: its id, ``bundle`` (its name alone), and what a registry has once it was loaded, by digest."""
 
     id: str
     name: str
+    bundle: str
+    sequence: int
     blobs: Mapping[str, Require]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from loader.bundle.errors import RegistryError, StorageError
+from loader.bundle.errors import RegistryError, StorageError, TrustError
 from loader.durable import write_whole
 from loader.units import human
 
@@ -41,7 +42,8 @@ def hidden_name(path: Path) -> Path:
 def partial_file(path: Path) -> Iterator[Partial]:
     """Open ``path``'s hidden ``.part`` file under an exclusive lock; it is removed unless kept.
 
-    It stays after an interruption, and where a registry failed: the same command goes on from it.
+    It stays after an interruption, and where a registry failed or sent something else: the same command goes
+    on from it.
     """
     hidden = hidden_name(path)
     try:
@@ -49,6 +51,9 @@ def partial_file(path: Path) -> Iterator[Partial]:
         fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise StorageError(f"cannot write {hidden}", why=error.strerror or str(error)) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise StorageError(f"{hidden} is no file", why="something else has its name", hint="remove it")
     partial = Partial(hidden, fd)
     try:
         try:
@@ -62,7 +67,8 @@ def partial_file(path: Path) -> Iterator[Partial]:
     except KeyboardInterrupt:
         partial.kept = True
         raise
-    except RegistryError as error:
+    except (RegistryError, TrustError) as error:
+        # What goes on hashes all of it again, so that a blob which arrived wrong is left out.
         size = os.fstat(fd).st_size
         partial.kept = size > 0
         if partial.kept:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Optional, Protocol, Union
+from typing import NoReturn, Optional, Protocol, Union
 
 from bundler.fetch import BlobSource
 from bundler.imagelist import ConfigImage
@@ -16,7 +16,7 @@ from bundler.neighbours import Neighbours
 from bundler.platforms import kept_children, rewritten_index
 from bundler.sidebyside import side_by_side
 from loader.bundle.digest import digest_of, require_digest
-from loader.bundle.errors import AirgapError, ConfigError, FormatError, RegistryError, TrustError
+from loader.bundle.errors import AirgapError, ConfigError, FormatError, RegistryError, StorageError, TrustError
 from loader.bundle.limits import MAX_CONFIG
 from loader.bundle.ocimanifest import Descriptor, ParsedManifest, parse_manifest
 from loader.oci.platforms import matches
@@ -128,7 +128,7 @@ def resolve(
 ) -> tuple[ResolvedImage, ...]:
     """Fetch and check the manifests of ``images``, ``jobs`` at a time; locked ones by their digest.
 
-    Raises the one error there was, or for several a ``RegistryError`` that lists them all.
+    Raises the one error there was, or for several one that lists them all: of the gravest kind among them.
     """
 
     def attempt(image: ConfigImage) -> Union[ResolvedImage, AirgapError]:
@@ -139,15 +139,24 @@ def resolve(
 
     results = side_by_side(attempt, images, jobs=jobs)
     errors = [(image, found) for image, found in zip(images, results) if isinstance(found, AirgapError)]
-    if len(errors) == 1:
-        raise errors[0][1]
     if errors:
-        raise RegistryError(
-            f"{len(errors)} of {len(images)} images can't be had",
-            why="; ".join(f"{image.name}: {error}" for image, error in errors),
-            hint=next((error.hint for _, error in errors if error.hint), ""),
-        )
+        _raise(errors, len(images))
     return tuple(found for found in results if isinstance(found, ResolvedImage))
+
+
+_GRAVEST = (TrustError, ConfigError, StorageError)
+"""Of several errors the first of these kinds is the exit code, else the registry's."""
+
+
+def _raise(errors: Sequence[tuple[ConfigImage, AirgapError]], count: int) -> NoReturn:
+    if len({(type(error), str(error)) for _, error in errors}) == 1:
+        raise errors[0][1]
+    kind = next((kind for kind in _GRAVEST for _, error in errors if isinstance(error, kind)), RegistryError)
+    raise kind(
+        f"{len(errors)} of {count} images can't be had",
+        why="; ".join(f"{image.name}: {error}" for image, error in errors),
+        hint=next((error.hint for _, error in errors if error.hint), ""),
+    )
 
 
 def _resolve(image: ConfigImage, locked: Optional[Locked], open_source: OpenSource) -> ResolvedImage:
@@ -238,9 +247,22 @@ def _one_platform(whole: ResolvedImage, child: Child) -> ResolvedImage:
     )
 
 
+class MissingChild(RegistryError):
+    """An index is there, and what it names is not."""
+
+
 def read_child(source: ManifestSource, descriptor: Descriptor, name: str) -> Child:
     """Return a child manifest; ``TrustError`` or ``FormatError`` when it is not what the index says."""
-    data, _ = source.manifest(descriptor.digest)
+    try:
+        data, _ = source.manifest(descriptor.digest)
+    except RegistryError as error:
+        if error.status != 404:
+            raise
+        raise MissingChild(
+            f"image {name} names {descriptor.digest}, which is not there",
+            why=f"it is its manifest for {descriptor.platform or 'a platform it does not name'}",
+            hint="platforms: [...] takes those that are there, or have the image pushed anew",
+        ) from error
     require_digest(data, descriptor.digest, f"a child manifest of {name}")
     if len(data) != descriptor.size:
         raise FormatError(f"child {descriptor.digest} does not have its size", why=f"{len(data)} bytes")
@@ -249,7 +271,7 @@ def read_child(source: ManifestSource, descriptor: Descriptor, name: str) -> Chi
 
 def _gone(image: ConfigImage, locked: Optional[Locked], error: RegistryError) -> RegistryError:
     """Say of an image that is not there where it stands in the config, and what can be done."""
-    if error.status != 404:
+    if error.status != 404 or isinstance(error, MissingChild):
         return error
     if locked is not None and image.name.digest is None:
         said = f"is locked to {locked.digest} since {locked.resolved}, which is gone"

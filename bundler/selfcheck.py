@@ -135,7 +135,7 @@ class SelfCheck:
             raise TrustError(
                 f"a blob arrived wrong: {self._error.message}",
                 why=self._error.why,
-                hint="the source changed or is damaged; nothing was kept",
+                hint="the source changed or is damaged",
             ) from self._error
         if self._error is not None:
             raise self._error

@@ -18,6 +18,7 @@ from loader.nodefiles import render_node_files
 from loader.oci.model import RegistryTarget, tag_in_airgap
 from loader.oci.pushplan import PushBlob, PushImage, PushManifest
 from loader.signatureplaces import POLICIES, render_signature_places
+from loader.units import counted
 
 _MAX_DEPTH = 64  # a CRD's schema nests deeper than bundle.json ever does
 # ``--only`` names to the phases they mean; files for nodes say the same mirrors where no object does.
@@ -140,7 +141,9 @@ def chosen_images(images: Sequence[Image], globs: Sequence[str]) -> list[Image]:
     ]
     if not chosen:
         raise ConfigError(
-            f"no image matches {', '.join(globs)[:200]}", hint="airgap-loader inspect lists the images of a bundle"
+            f"no image matches {', '.join(globs)[:200]}",
+            why=f"the bundle has {counted(len(images), 'image')} of other names",
+            hint="airgap-loader inspect lists the images of a bundle",
         )
     return chosen
 

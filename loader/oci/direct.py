@@ -50,6 +50,7 @@ class Direct:
         self._timeout = timeout
         self._idle: list[http.client.HTTPConnection] = []
         self._busy: set[http.client.HTTPConnection] = set()
+        self._most_kept = _MOST_KEPT
         self._closed = False
         self._ended = False
 
@@ -63,7 +64,13 @@ class Direct:
             if self._ended:
                 raise NoConnection(HUNG_UP)
             whole = _send(connection, method, target, headers, body)
-            response = _answer(connection, small=body is None or isinstance(body, bytes))
+            try:
+                response = _answer(connection, small=body is None or isinstance(body, bytes))
+            except (TimeoutError, socket.timeout):
+                # It may serve few at a time, and what is kept idle here be what keeps the others waiting.
+                self._most_kept = 1
+                self._close_idle()
+                raise
             failed.pop_all()
         return _Response(self, connection, response, reusable=whole)
 
@@ -80,13 +87,17 @@ class Direct:
     def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def give_back(self, connection: http.client.HTTPConnection) -> None:
         """Keep a connection on which nothing is left to read."""
         self._busy.discard(connection)
-        if self._closed or len(self._idle) >= _MOST_KEPT:
+        if self._closed or len(self._idle) >= self._most_kept:
             connection.close()
         else:
             self._idle.append(connection)

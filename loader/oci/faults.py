@@ -14,7 +14,7 @@ from loader.oci.messages import printable, shown_url
 
 TIMED_OUT = "timed out: no byte moved"
 HUNG_UP = "stopped"
-_BY_PROXY = "the proxy of HTTP_PROXY or HTTPS_PROXY answered; NO_PROXY names hosts that need none"
+BY_PROXY = "the proxy of HTTP_PROXY or HTTPS_PROXY answered; NO_PROXY names hosts that need none"
 
 
 class Unreachable(RegistryError):
@@ -27,6 +27,10 @@ class NoConnection(OSError):
 
 class ProxyRefused(OSError):
     """Raised from what a proxy answered instead of letting us through."""
+
+
+class ProxyAway(NoConnection):
+    """Raised where it is the proxy that there is no connection to."""
 
 
 class NotSendable(ValueError):
@@ -58,10 +62,14 @@ def _mapped(error: Exception, method: str, url: str) -> RegistryError:
     elif late:
         why = TIMED_OUT
     elif any(isinstance(one, ProxyRefused) for one in chain):
-        hint = _BY_PROXY
+        hint = BY_PROXY
+    elif any(isinstance(one, ProxyAway) for one in chain):
+        hint = "it is the proxy of HTTP_PROXY or HTTPS_PROXY that is not there; NO_PROXY names hosts that need none"
     unreachable = not late and any(isinstance(one, NoConnection) for one in chain)
     kind = Unreachable if unreachable else RegistryError
-    retryable = not isinstance(error, (NotSendable, http.client.InvalidURL))
+    # A login that a proxy refuses is not tried again: it may count them.
+    refused = any(isinstance(one, ProxyRefused) and "407" in str(one) for one in chain)
+    retryable = not (refused or isinstance(error, (NotSendable, http.client.InvalidURL)))
     return kind(f"no answer from {host} to {method} {where}", why=why, hint=hint, retryable=retryable)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from loader.bundle.ocimanifest import DOCKER_LIST, DOCKER_MANIFEST, INDEX_TYPES
+from loader.oci.faults import BY_PROXY
+from loader.oci.retry import RETRYABLE_STATUSES
 
 _DOCKER_TYPES = frozenset({DOCKER_LIST, DOCKER_MANIFEST})
 _WRITES = frozenset({"POST", "PUT", "PATCH"})
@@ -26,12 +28,15 @@ NO_DOCKER_TYPES = 'it may take OCI types only: in zot set "http": {"compat": ["d
 def request_hint(method: str, status: int, codes: Collection[str]) -> str:
     """Return what to do about ``status`` of any request, an empty string where nothing better is known."""
     writes = method in _WRITES
+    denied = status == 403 or ("DENIED" in codes and status not in RETRYABLE_STATUSES)
     known = (
         (status == 401, "log in to this registry (login, --authfile)"),
+        (status == 407, BY_PROXY),
         (
-            status == 403 or "DENIED" in codes,
+            denied and writes,
             "the account needs the right to do this; Harbor and Quay also want the project to exist",
         ),
+        (denied, "the account needs the right to read this, or another login (login, --authfile)"),
         (
             "NAME_INVALID" in codes,
             # OpenShift's registry: exactly <project>/<name>; Harbor: no name without a project.

@@ -147,7 +147,7 @@ class ManifestPush:
         return there is not None and there.digest == manifest.digest
 
     def _confirm(self, manifest: PushManifest, reference: str) -> None:
-        found = self._registry.head_manifest(self.image.repository, reference, pushing=True)
+        found = self._registry.head_manifest(self.image.repository, reference, pushing=True, due=True)
         if found is None or found.digest != manifest.digest:
             raise RegistryError(
                 f"{self._registry.host} does not confirm {self.image}",

@@ -5,6 +5,7 @@ Imported only where there is a proxy.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import ssl
 import urllib.parse
@@ -17,7 +18,7 @@ from urllib3 import exceptions as foreign
 
 from loader.oci.answer import Received
 from loader.oci.direct import Body
-from loader.oci.faults import HUNG_UP, NoConnection, NotSendable, ProxyRefused
+from loader.oci.faults import HUNG_UP, NoConnection, NotSendable, ProxyAway, ProxyRefused
 
 _NO_RETRIES = urllib3.Retry.from_int(False)
 _POOL_SIZE = 16
@@ -37,7 +38,8 @@ class Proxied:
         self._manager = urllib3.ProxyManager(
             proxy,
             4,
-            proxy_headers=urllib3.make_headers(proxy_basic_auth=urllib.parse.unquote(login)) if login else None,
+            # The bytes that stand in per cent, whatever letters they are: as curl and Go send them.
+            proxy_headers={"proxy-authorization": f"Basic {_basic(login)}"} if login else None,
             proxy_ssl_context=context,
             maxsize=_POOL_SIZE,
             ssl_context=context,
@@ -114,6 +116,10 @@ class _Response:
         self._response.release_conn()
 
 
+def _basic(login: str) -> str:
+    return base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode("ascii")
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Raise what urllib3 wraps as what it is: the only place that knows its errors."""
@@ -134,7 +140,8 @@ def _unwrapped(error: Exception) -> Exception:
     if has(foreign.ReadTimeoutError, foreign.ConnectTimeoutError) and not has(foreign.NewConnectionError):
         return TimeoutError(str(error))
     if has(foreign.ProxyError):
-        return ProxyRefused(str(chain[-1]))
+        kind = ProxyAway if has(foreign.NewConnectionError) else ProxyRefused
+        return kind(str(chain[-1]))
     if has(foreign.NewConnectionError):
         return NoConnection(str(chain[-1]))
     return http.client.HTTPException(str(chain[-1]) or type(chain[-1]).__name__)

@@ -24,9 +24,15 @@ def proxy_for(url: str, environment: Environment) -> Optional[str]:
         return None
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    if urllib.parse.urlsplit(proxy).scheme not in {"http", "https"}:
+    try:
+        named = urllib.parse.urlsplit(proxy)
+        usable = named.scheme in {"http", "https"} and bool(named.hostname) and named.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
         raise ConfigError(
-            f"the proxy {shown_url(proxy)} cannot be used", why="only http and https proxies are supported"
+            f"the proxy {shown_url(proxy)} cannot be used",
+            why="it is http://HOST:PORT or https://HOST:PORT, with a login before HOST if need be",
         )
     return proxy
 

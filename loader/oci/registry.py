@@ -7,6 +7,7 @@ are for their reader to hash. Every failure is a ``RegistryError`` that names me
 from __future__ import annotations
 
 import contextlib
+import json
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +69,14 @@ class MountAnswer(NamedTuple):
     opened: Optional[Reply] = None
 
 
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 class LostParts(RegistryError):
     """A manifest was refused because the registry does not know parts of it, whatever it said before."""
 
@@ -119,11 +128,13 @@ class Registry:
         if reply.status != 200:
             raise reply.failure(f"cannot get the manifest of {what}")
         content_type = reply.header("Content-Type")
-        if "html" in content_type.lower():
+        page = "html" in content_type.lower()
+        if page or not _is_json(reply.body):
+            words = registry_words(reply.body)
             raise RegistryError(
-                f"{self.host} sent a web page instead of the manifest of {what}",
+                f"{self.host} sent {'a web page' if page else 'no JSON'} instead of the manifest of {what}",
                 status=reply.status,
-                why=registry_words(reply.body),
+                why=words or "nothing that could be read",
                 hint="a proxy or a login page may stand between",
             )
         parsed = parse_manifest(reply.body, f"manifest {what}", content_type)
@@ -137,13 +148,17 @@ class Registry:
             )
         return ManifestBytes(reply.body, parsed.media_type, digest)
 
-    def head_manifest(self, repository: str, reference: str, *, pushing: bool = False) -> Optional[ManifestHead]:
+    def head_manifest(
+        self, repository: str, reference: str, *, pushing: bool = False, due: bool = False
+    ) -> Optional[ManifestHead]:
         """Return what is at a tag or digest now, or ``None`` when nothing is.
 
         ``pushing``: ask with the right to push, without which Quay denies a repository that is yet to be made.
+        ``due``: it was put there just now, and is asked for again where it does not show at once.
         """
         request = Request("HEAD", self._manifest_url(repository, reference), {"Accept": ACCEPT})
-        reply = self._exchange.call(request, _push(repository) if pushing else _pull(repository), repository)
+        scopes = _push(repository) if pushing else _pull(repository)
+        reply = self._exchange.call(request, scopes, repository, again=lambda it: due and it.status == 404)
         if reply.status == 404:
             return None
         digest = reply.header("Docker-Content-Digest")

@@ -192,13 +192,16 @@ def test_a_lost_blob_leaves_nothing_but_what_the_next_build_goes_on_from(tmp_pat
     assert set(names(tmp_path / "out")) <= {".demo-1.tar.zst.part"}
 
 
-def test_a_blob_that_arrives_wrong_leaves_nothing(tmp_path: Path) -> None:
+def test_what_came_before_a_blob_that_arrives_wrong_is_kept(tmp_path: Path) -> None:
     places = outside()
     for image in places.images.values():
         image.spoil = lambda digest, data: data[:-1] + b"x" if len(data) > FRAME else data
     with refused(TrustError, "a blob arrived wrong", hashlib.sha256(SHARED).hexdigest()):
         run_build(places, tmp_path / "out")
-    assert names(tmp_path / "out") == []
+    assert names(tmp_path / "out") == [".demo-1.tar.zst.part"]
+    honest = outside()
+    built = run_build(honest, tmp_path / "out")
+    assert built.path.read_bytes() == run_build(outside(), tmp_path / "again").path.read_bytes()
 
 
 class Usage:

@@ -4,14 +4,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bundler.compose import Composition, compose, utc
+from bundler.delta import Base
 from bundler.lock import Last, Lock
 from bundler.resolve import resolve
 from loader.bundle import manifest as manifests
 from loader.bundle.digest import digest_of, sha256_hex
+from loader.bundle.errors import ConfigError
 from loader.bundle.head import Head
 from loader.bundle.rules import check_manifest
 from loader.bundle.sums import render_sums
@@ -31,12 +34,14 @@ def composed(
     now: int = START,
     there: Head | None = None,
     signed: dict[str, bytes] | None = None,
+    base: Base | None = None,
     **fields: object,
 ) -> Composition:
     config = make_config(list(images), **fields)
     outside = Outside({name: MemoryImage(image, signed or {}) for name, image in images.items()})
     lock = lock or Lock()
-    return compose(config, lock, resolve(config.images, lock, outside.open, jobs=2), signers, now=now, there=there)
+    resolved = resolve(config.images, lock, outside.open, jobs=2)
+    return compose(config, lock, resolved, signers, now=now, there=there, base=base)
 
 
 def test_what_is_composed_is_what_a_loader_takes() -> None:
@@ -136,3 +141,41 @@ def test_a_lost_archive_is_built_again_from_the_lock_and_the_same_time() -> None
     assert composed(images, lock=first.lock).head == first.head
     assert composed(images, lock=first.lock, now=START + 60).manifest.sequence == START + 60
     assert composed(images, lock=first.lock, now=START - 60).manifest.sequence == START + 1
+
+
+def lying(image: MadeImage, digest: str, size: int) -> MadeImage:
+    """``image``, single, whose manifest says that a blob has another size."""
+    (_, media_type, data) = image.manifests[0]
+    plain = json.loads(data)
+    for blob in (plain["config"], *plain["layers"]):
+        blob["size"] = size if blob["digest"] == digest else blob["size"]
+    data = json.dumps(plain).encode()
+    return replace(image, manifests=((digest_of(data), media_type, data),))
+
+
+@pytest.mark.parametrize("size", [2**52, 17])
+def test_a_size_that_no_blob_has_names_its_image(size: int) -> None:
+    digest = next(layer["digest"] for layer in json.loads(TWO.manifests[0][2])["layers"])
+    images = {"docker.io/x/two:1": TWO, "docker.io/x/liar:1": lying(TWO, digest, size)}
+    with pytest.raises(ConfigError, match=r"docker\.io/x/liar:1") as caught:
+        composed(images)
+    assert str(size) in caught.value.why
+
+
+BASE = Base("0" * 64, "demo 0", "demo", START + 1000, {})
+
+
+def test_a_delta_is_newer_than_its_base() -> None:
+    images = {"docker.io/x/one:1": ONE}
+    assert composed(images, base=BASE).manifest.sequence == START + 1001
+    assert composed(images, base=replace(BASE, sequence=5)).manifest.sequence == START
+    assert composed(images, base=replace(BASE, bundle="other")).manifest.sequence == START
+    again = composed(images, base=BASE, there=composed(images, base=BASE).head, now=START + 9)
+    assert (again.manifest.sequence, again.manifest.created) == (START + 1001, utc(START))
+
+
+@pytest.mark.parametrize("sequence", [1, START + 1000])
+def test_a_delta_that_would_be_older_is_refused(sequence: int) -> None:
+    with pytest.raises(ConfigError, match="not larger than that of the base"):
+        composed({"docker.io/x/one:1": ONE}, base=BASE, sequence=sequence)
+    assert composed({"docker.io/x/one:1": ONE}, base=replace(BASE, sequence=0), sequence=1).manifest.sequence == 1

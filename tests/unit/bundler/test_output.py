@@ -108,3 +108,10 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with refused(StorageError, str(tmp_path / "x"), "No space left"):
         write_file(tmp_path / "x", b"content")
     assert names(tmp_path) == []
+
+
+def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".x.part")
+    with refused(StorageError, ".x.part", "no file"), partial_file(tmp_path / "x"):
+        pass
+    assert names(tmp_path) == [".x.part"]

@@ -7,9 +7,9 @@ import pytest
 
 from bundler.imagelist import ConfigImage
 from bundler.lock import Lock, Locked
-from bundler.resolve import ResolvedImage, resolve
+from bundler.resolve import MissingChild, ResolvedImage, resolve
 from loader.bundle.digest import digest_of
-from loader.bundle.errors import AirgapError, ConfigError, RegistryError, TrustError
+from loader.bundle.errors import AirgapError, ConfigError, RegistryError, StorageError, TrustError
 from loader.oci.model import ImageRef
 from tests.support.builds import MemoryImage, Outside, make_config
 from tests.support.images import make_image
@@ -205,3 +205,42 @@ def test_an_index_rewritten_to_one_platform_is_its_manifest() -> None:
     assert (found.upstream, found.digest, found.data) == (APP.digest, arm, APP.manifests[1][2])
     assert (found.children, found.left_out, found.platforms) == ((), (), ("linux/arm64",))
     assert found.signatures == {"signature-1": b"of the child"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "gravest"),
+    [
+        ((RegistryError, RegistryError), RegistryError),
+        ((RegistryError, ConfigError), ConfigError),
+        ((ConfigError, TrustError, RegistryError), TrustError),
+        ((RegistryError, StorageError), StorageError),
+    ],
+)
+def test_several_errors_are_one_of_the_gravest_kind(
+    kinds: tuple[type[AirgapError], ...], gravest: type[AirgapError]
+) -> None:
+    names = [f"docker.io/x/app:{number}" for number in range(len(kinds))]
+
+    def fail(image: ConfigImage, digest: str | None) -> MemoryImage:
+        number = names.index(str(image.name))
+        raise kinds[number](f"number {number}")
+
+    with pytest.raises(gravest, match=f"{len(kinds)} of {len(kinds)} images") as caught:
+        resolve(make_config(names).images, Lock(), fail, jobs=2)
+    assert all(f"{name}: number {number}" in caught.value.why for number, name in enumerate(names))
+
+
+def test_one_cause_of_them_all_is_said_once() -> None:
+    names = [f"docker.io/x/app:{number}" for number in range(3)]
+
+    def fail(image: ConfigImage, digest: str | None) -> MemoryImage:
+        raise ConfigError("cannot use /nope.pem")
+
+    with pytest.raises(ConfigError, match=r"^cannot use /nope.pem$"):
+        resolve(make_config(names).images, Lock(), fail, jobs=2)
+
+
+def test_a_child_that_is_not_there_is_not_the_image() -> None:
+    broken = replace(APP, manifests=APP.manifests[1:])
+    with refused(MissingChild, f"image {NAME} names {APP.manifests[0][0]}", "linux/amd64"):
+        run(Outside({NAME: MemoryImage(broken)}))

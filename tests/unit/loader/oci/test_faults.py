@@ -11,7 +11,7 @@ from urllib3 import exceptions as foreign
 from urllib3.connection import HTTPConnection
 
 from loader.bundle.errors import AirgapError, RegistryError, TrustError
-from loader.oci.faults import NoConnection, NotSendable, ProxyRefused, Unreachable, line_errors
+from loader.oci.faults import NoConnection, NotSendable, ProxyAway, ProxyRefused, Unreachable, line_errors
 from loader.oci.proxied import plain_errors
 
 URL = "https://user:secret@reg.local:5000/v2/a/blobs/x?token=secret"
@@ -60,7 +60,9 @@ def check(caught: pytest.ExceptionInfo[RegistryError], why: str, hint: str, *, r
         (chained(NoConnection("failed"), socket.timeout("timed out")), "no byte moved", "", True),
         (chained(NoConnection("failed"), REFUSED), "Connection refused", "", True),
         (chained(NoConnection("failed"), NO_NAME), "not known", "DNS", True),
-        (ProxyRefused("407 Proxy"), "407", "NO_PROXY", True),
+        (ProxyRefused("403 Forbidden"), "403", "NO_PROXY", True),
+        (ProxyRefused("407 Proxy"), "407", "NO_PROXY", False),
+        (chained(ProxyAway("failed"), REFUSED), "refused", "not there", True),
         (http.client.IncompleteRead(b"12345", 10), "5 bytes read", "", True),
         (http.client.InvalidURL("no"), "no", "", False),
         (NotSendable("no"), "no", "", False),
@@ -98,7 +100,15 @@ def test_line_errors_are_ours_after_the_edge(error: Exception, why: str, hint: s
         ),
         (foreign.IncompleteRead(5, 10), "", "", True),
         (foreign.LocationParseError("x"), "parse", "", False),
-        (foreign.ProxyError("Unable to connect to proxy", OSError("407 Proxy")), "407", "NO_PROXY", True),
+        (foreign.ProxyError("Unable to connect to proxy", OSError("407 Proxy")), "407", "NO_PROXY", False),
+        (
+            foreign.ProxyError(
+                "Unable to connect to proxy", chained(foreign.NewConnectionError(CONNECTION, "failed"), REFUSED)
+            ),
+            "refused",
+            "not there",
+            True,
+        ),
         *((foreign.MaxRetryError(None, URL, foreign.SSLError(one)), *rest) for one, *rest in TLS),  # type: ignore[arg-type]
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",

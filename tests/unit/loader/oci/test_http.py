@@ -142,6 +142,27 @@ def test_an_answer_that_is_not_wanted_is_not_waited_for(transport: Transport) ->
         assert get(transport, wire) == b"ok"
 
 
+def test_a_server_that_lets_some_wait_finds_no_idle_connections_in_their_way(server: RegistryServer) -> None:
+    transport = Transport(ssl.create_default_context, lambda _: None, timeout=0.2)
+    url = f"http://{server.host}/v2/"
+    opened = [transport.send(Request("GET", url)) for _ in range(3)]
+    for one in opened:
+        one.close()
+    server.fail("hang", path="/slow", seconds=2)
+    with pytest.raises(RegistryError, match="no byte moved"):
+        transport.send(Request("GET", f"http://{server.host}/slow"))
+    before = server.connections
+    opened = [transport.send(Request("GET", url)) for _ in range(3)]
+    assert server.connections == before + 3  # none was kept
+    for one in opened:
+        one.close()
+    opened = [transport.send(Request("GET", url)) for _ in range(2)]
+    assert server.connections == before + 4  # one was
+    for one in opened:
+        one.close()
+    transport.close()
+
+
 def test_who_hangs_up_on_an_upload_may_have_said_why(transport: Transport) -> None:
     full = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno!"
     size = 64 * 2**20

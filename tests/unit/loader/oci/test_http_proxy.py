@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ssl
+import urllib.parse
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,16 @@ def test_plain_http_goes_through_the_proxy_with_its_login(tmp_path: Path, server
         assert made.push("reg.invalid:5000").manifest("a", "v1").digest == image.digest
         made.close()
     assert proxy.asked == ["GET http://reg.invalid:5000/v2/a/manifests/v1"]
+
+
+@pytest.mark.parametrize("password", ["p\u00e4ssw\u00f6rd", "p\u20ac"])
+def test_a_login_is_sent_as_its_bytes_in_utf_8(tmp_path: Path, server: RegistryServer, password: str) -> None:
+    make_image().put(server.store, "a", "v1")
+    with ForwardProxy(server.host, login=f"u:{password}") as proxy:
+        url = f"http://u:{urllib.parse.quote(password)}@{proxy.host}"
+        made = registries(tmp_path, AccessOptions(plain_http=True), http_proxy=url)
+        assert made.push("reg.invalid:5000").manifest("a", "v1").data
+        made.close()
 
 
 def test_https_goes_through_a_tunnel_and_is_still_verified(tmp_path: Path) -> None:

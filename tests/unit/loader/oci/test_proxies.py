@@ -76,3 +76,12 @@ def test_a_socks_proxy_is_refused_without_its_password() -> None:
     with pytest.raises(ConfigError) as caught:
         proxy_for("https://reg.example.com/", environment)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://[", "http://u:pw@[::1", "http://", "ftp://proxy", "http://p:99999", "socks5://p:1"]
+)
+def test_a_proxy_that_is_no_url_is_said(proxy: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be used") as caught:
+        proxy_for("https://reg.example.com/", Environment(home=Path("/"), uid=0, https_proxy=proxy))
+    assert "u:pw" not in f"{caught.value} {caught.value.hint}"

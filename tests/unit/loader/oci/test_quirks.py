@@ -131,6 +131,12 @@ def test_children_that_are_unknown_for_a_second(registry: Registry, server: Regi
     assert sum(client.time.slept) > 1
 
 
+def test_a_manifest_that_does_not_show_at_once(registry: Registry, server: RegistryServer, client: Client) -> None:
+    server.fail("status", method="HEAD", path=f"/manifests/{LIST.digest}", status=404, times=2)
+    assert pushed(registry, (LIST, "team/app")).failed == ()
+    assert sum(client.time.slept) > 1
+
+
 def test_a_blob_it_says_it_has_and_has_not(registry: Registry, server: RegistryServer) -> None:
     server.rules.ghosts = set(LIST.blobs)
     report = pushed(registry, (LIST, "team/app"), (OCI, "team/other"))

@@ -83,7 +83,10 @@ def test_a_tag_whose_digest_header_lies_is_not_trusted(registry: Registry, serve
     ("data", "media_type", "error"),
     [
         (b"x" * (ocimanifest.MAX_MANIFEST + 1), ocimanifest.OCI_INDEX, RegistryError),
-        (b"{", ocimanifest.OCI_INDEX, FormatError),
+        (b"{", ocimanifest.OCI_INDEX, RegistryError),
+        (b"\x1f\x8b\x08packed", ocimanifest.OCI_INDEX, RegistryError),
+        (b"<html>", ocimanifest.OCI_INDEX, RegistryError),
+        (b"{}", ocimanifest.OCI_INDEX, FormatError),
         (b'{"schemaVersion":1}', "application/vnd.docker.distribution.manifest.v1+prettyjws", FormatError),
         (b"<html>", "text/html; charset=utf-8", RegistryError),
     ],
