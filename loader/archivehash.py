@@ -16,7 +16,7 @@ from loader.bundle.frames import MAGIC
 if TYPE_CHECKING:  # it begins while these are still being imported
     from loader.bundle.archive import ByteSource
 
-_CHUNK = 2**20
+_CHUNK = 2**22
 
 
 class ArchiveHash:

@@ -5,14 +5,16 @@
 
 import contextlib
 import functools
+import importlib
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from loader.archivehash import hashed_ahead
+from loader.archivehash import ArchiveHash, hashed_ahead
 from loader.bundle.errors import ConfigError
 from loader.cli.app import app
 from loader.cli.clusteroptions import ClusterFlags, scratch_folder
@@ -94,18 +96,20 @@ def load_command(
     audit = open_audit("load", source)
 
     def verb() -> None:
-        options = _options(
-            registry=registry,
-            apply=not no_apply,
-            dry_run=dry_run,
-            jobs=access.jobs,
-            only=_only(only),
-            nodes=nodes.chosen(),
-            override=imports.override(),
-            timeout=seconds(timeout),
-            access=_typed_again(cluster, imports),
-        )
-        _carry_out(_Run(audit, console, source, trust, imports, drive, access, cluster, report, options, no_apply))
+        with _ahead(source, reads=not dry_run and drive.stage is None) as begun:
+            options = _options(
+                registry=registry,
+                apply=not no_apply,
+                dry_run=dry_run,
+                jobs=access.jobs,
+                only=_only(only),
+                nodes=nodes.chosen(),
+                override=imports.override(),
+                timeout=seconds(timeout),
+                access=_typed_again(cluster, imports),
+            )
+            given = _Run(audit, console, source, trust, imports, drive, access, cluster, report, options, no_apply)
+            _carry_out(given, begun)
 
     raise typer.Exit(run(console, verb, audit))
 
@@ -136,8 +140,10 @@ def push_command(
             push_to_storage(console, source, trust.read(), place, imports.folder(), trust.signatures, audit)
             return
         chosen = {"images": images, "override": override, "jobs": access.jobs}
-        options = _options(registry=registry, apply=False, dry_run=dry_run, **chosen)
-        _carry_out(_Run(audit, console, source, trust, imports, drive, access, ClusterFlags(), report, options))
+        with _ahead(source, reads=not dry_run and drive.stage is None) as begun:
+            options = _options(registry=registry, apply=False, dry_run=dry_run, **chosen)
+            given = _Run(audit, console, source, trust, imports, drive, access, ClusterFlags(), report, options)
+            _carry_out(given, begun)
 
     raise typer.Exit(run(console, verb, audit))
 
@@ -164,18 +170,19 @@ def apply_command(
     audit = open_audit("apply", source)
 
     def verb() -> None:
-        options = _options(
-            registry=registry,
-            push=False,
-            dry_run=dry_run,
-            only=_only(only),
-            nodes=nodes.chosen(),
-            override=imports.override(),
-            timeout=seconds(timeout),
-            access=_typed_again(cluster, imports),
-        )
-        drive = DriveFlags(no_prompt)
-        _carry_out(_Run(audit, console, source, trust, imports, drive, access, cluster, report, options))
+        with _ahead(source, reads=not dry_run) as begun:
+            options = _options(
+                registry=registry,
+                push=False,
+                dry_run=dry_run,
+                only=_only(only),
+                nodes=nodes.chosen(),
+                override=imports.override(),
+                timeout=seconds(timeout),
+                access=_typed_again(cluster, imports),
+            )
+            drive = DriveFlags(no_prompt)
+            _carry_out(_Run(audit, console, source, trust, imports, drive, access, cluster, report, options), begun)
 
     raise typer.Exit(run(console, verb, audit))
 
@@ -203,16 +210,23 @@ def _typed_again(cluster: ClusterFlags, imports: ImportFlags) -> str:
     return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value is not None)
 
 
-def _carry_out(given: _Run) -> None:
-    early = given.source if not given.options.dry_run and given.drive.stage is None else ()
-    with hashed_ahead(early) as begun, contextlib.ExitStack() as stack:
-        # What is imported here keeps one core busy for a while: the archive is hashed meanwhile.
+@contextlib.contextmanager
+def _ahead(source: list[Path], *, reads: bool) -> Iterator[Optional[ArchiveHash]]:
+    """Import what a load needs, which takes one core a while; meanwhile hash the archive if it ``reads``."""
+    with hashed_ahead(source if reads else ()) as begun:
         with quick_turns():
-            from loader.load import load
+            importlib.import_module("loader.load")
+            importlib.import_module("loader.oci.connect")
+        yield begun
 
-            ports = _ports(given, stack)
-            trust, drive = given.trust.read(), given.drive
-            source = staged(given.console, given.source, trust, drive.stage, no_prompt=drive.no_prompt)
+
+def _carry_out(given: _Run, begun: Optional[ArchiveHash]) -> None:
+    from loader.load import load
+
+    with contextlib.ExitStack() as stack:
+        ports = _ports(given, stack)
+        trust, drive = given.trust.read(), given.drive
+        source = staged(given.console, given.source, trust, drive.stage, no_prompt=drive.no_prompt)
         state = load(source, trust, given.options, ports, signatures=given.trust.signatures, begun=begun)
     _conclude(given, state, ports.report.record)
 
