@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Optional
 
 from bundler.neighbours import Neighbours
 from bundler.resolve import Attached, ManifestSource, ResolvedImage, read_child
 from bundler.sidebyside import side_by_side
 from loader.bundle.digest import require_digest
-from loader.bundle.errors import ConfigError, FormatError
+from loader.bundle.errors import ConfigError, FormatError, RegistryError
 from loader.bundle.ocimanifest import parse_manifest
 from loader.oci.listing import MAX_REFERRERS, referring
 from loader.oci.referrers import fallback_tag, subject_of
@@ -22,6 +23,7 @@ from loader.signatureplaces import SIGNATURE
 
 # An image, its SBOM, the SBOM's signature, and one more that nobody makes yet.
 _MAX_DEPTH = 4
+_WITHOUT = "attachments: false leaves it out, for the whole config or one image"
 
 REFERRER = "referrer"
 # By what follows the subject's digest in the tag (cosign's layout).
@@ -74,7 +76,7 @@ def _carried(image: ResolvedImage, subject: str, top: bool) -> dict[str, tuple[A
         raise ConfigError(
             f"what belongs to {image.config.name.name}@{subject} can't be carried",
             why=str(error),
-            hint="attachments: false leaves it out, for the whole config or one image",
+            hint=_WITHOUT,
         ) from error
     return {**found, **dict.fromkeys(asked, ())}
 
@@ -106,7 +108,12 @@ def _referrers(near: Neighbours, subject: str, tagged: bool, what: str) -> list[
 
 def _read(source: ManifestSource, digest: str, place: tuple[str, str, Optional[str]], what: str) -> Attached:
     kind, subject, tag = place
-    data, media_type = source.manifest(digest)
+    try:
+        data, media_type = source.manifest(digest)
+    except RegistryError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        raise RegistryError(f"{what} is listed and not there", why=str(error), hint=_WITHOUT) from error
     require_digest(data, digest, what)
     parsed = parse_manifest(data, f"{what} ({digest})", media_type)
     if tag is None and subject_of(data) != subject:

@@ -10,13 +10,11 @@ from bundler.pack import head_tar
 from loader.bundle.archive import read_exact
 from loader.bundle.errors import ConfigError, FormatError, StorageError
 from loader.bundle.filesource import FileSource
-from loader.bundle.head import MANIFEST, SUMS, Head, read_head, read_head_tar, signature_label
+from loader.bundle.head import HEAD_TAR, MANIFEST, SUMS, Head, read_head, read_head_tar, signature_label
 from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES
 from loader.bundle.prediction import decode_manifest
 from loader.bundle.verify import Trust, verify_signatures
 from loader.signaturefiles import signatures_beside
-
-HEAD_TAR = ".head.tar"
 
 
 def open_base(path: Path, trust: Trust) -> Base:

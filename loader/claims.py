@@ -12,7 +12,7 @@ from loader.bundle.digest import sha256_hex
 from loader.bundle.discs import bundle_head, read_common
 from loader.bundle.errors import FormatError, TrustError
 from loader.bundle.filesource import FileSource
-from loader.bundle.head import Head, read_head, read_head_tar
+from loader.bundle.head import HEAD_TAR, Head, read_head, read_head_tar
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.mediaset import SetFile
 from loader.bundle.prediction import decode_manifest
@@ -23,8 +23,6 @@ from loader.media.opened import open_media
 from loader.media.places import find_archive
 from loader.opening import Sources, all_signatures, open_bundle
 from loader.signaturefiles import signatures_beside
-
-_HEAD_TAR = ".head.tar"
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,10 @@ def read_claim(sources: Sources, extra: Sequence[Path] = ()) -> Claim:
         with open_media(listed, None) as media:
             head = bundle_head(media.discs)
             signatures = [*all_signatures(media.discs, listed, extra)]
-    elif archive.name.endswith(_HEAD_TAR):
+    elif archive.name.endswith(HEAD_TAR):
         with FileSource(str(archive)) as source:
             head = read_head_tar(source)
-        whole = archive.with_name(f"{archive.name[: -len(_HEAD_TAR)]}.tar.zst")
+        whole = archive.with_name(f"{archive.name[: -len(HEAD_TAR)]}.tar.zst")
         signatures = [*head.signatures, *signatures_beside(whole, extra)]
     else:
         with FileSource(str(archive)) as source:
@@ -93,7 +91,7 @@ def read_vouched(sources: Sources, trust: Trust, *, signatures: Sequence[Path] =
     """
     listed = [sources] if isinstance(sources, Path) else sources
     archive = find_archive(listed)
-    if archive is not None and archive.name.endswith(_HEAD_TAR):
+    if archive is not None and archive.name.endswith(HEAD_TAR):
         claim = read_claim(listed, signatures)
         signers = verify_list(claim.head.sums, claim.signatures, trust, "bundle")
         _judge(claim.manifest, signers, trust)

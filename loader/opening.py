@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Optional, Union
 
 from loader.bundle.discs import DiscSet, bundle_head, read_common
-from loader.bundle.errors import MissingVolume, TrustError
+from loader.bundle.errors import FormatError, MissingVolume, TrustError
 from loader.bundle.filesource import FileSource
+from loader.bundle.head import HEAD_TAR
 from loader.bundle.listed import Nowhere
 from loader.bundle.pieces import Tie
 from loader.bundle.verify import Trust, VerifiedBundle, verify_head, verify_listed
@@ -108,6 +109,12 @@ def open_source(
     """Do steps 1 to 5 on an archive or a media set; with too few discs at hand, as a set in one ``drive``."""
     archive = find_archive(_listed(sources))
     if archive is not None:
+        if archive.name.endswith(HEAD_TAR):
+            raise FormatError(
+                f"{archive} is a bundle's head alone",
+                why="it has the list and its signatures, and no blobs",
+                hint="give the archive itself; inspect and build --base read a head",
+            )
         with FileSource(str(archive)) as source:
             beside = signatures_beside(archive, signatures)
             bundle = verify_head(source, trust, find_decoder(), beside=beside, tie=tie)

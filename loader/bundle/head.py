@@ -20,6 +20,7 @@ from loader.bundle.tarlayout import RECORD, Member, padding, parse_name_and_size
 
 SUMS = "SHA256SUMS"
 MANIFEST = "bundle.json"
+HEAD_TAR = ".head.tar"
 LABEL = re.compile(r"[a-z0-9-]{1,32}")
 _SIGNATURE = re.compile(rf"SHA256SUMS\.({LABEL.pattern})\.sig")
 

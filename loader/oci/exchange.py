@@ -49,6 +49,8 @@ class Reply:
     def said(self) -> str:
         """Status and the registry's words, to be shown."""
         words = registry_words(self.body) if self.method != "HEAD" else ""
+        if self.status in _REDIRECTS and self.header("Location"):
+            words = f"to {shown_url(self.header('Location'))} {words}"
         return f"HTTP {self.status} {words}".strip()
 
     def failure(self, what: str, hint: str = "") -> RegistryError:

@@ -31,7 +31,7 @@ def proxy_for(url: str, environment: Environment) -> Optional[str]:
         usable = False
     if not usable:
         raise ConfigError(
-            f"the proxy {shown_url(proxy)} cannot be used",
+            f"the proxy ({shown_url(proxy)}) cannot be used",
             why="it is http://HOST:PORT or https://HOST:PORT, with a login before HOST if need be",
         )
     return proxy

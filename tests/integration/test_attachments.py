@@ -185,6 +185,15 @@ def test_what_refers_to_something_else_is_refused(cli: Cli, source: RegistryServ
     assert "does not refer to it" in " ".join(cli.bundler(*BUILD).expect(2).three_lines)
 
 
+def test_what_is_listed_and_gone_can_be_left_out(cli: Cli, source: RegistryServer) -> None:
+    _, _, referrer = signed_image(source)
+    config(cli, source)
+    source.store.delete_manifest("x/app", referrer)
+    lines = cli.bundler(*BUILD).expect(6).three_lines
+    assert "is listed and not there" in lines[0]
+    assert "attachments: false" in lines[-1]
+
+
 def test_a_list_of_tags_that_is_cut_or_forbidden_hides_nothing(cli: Cli, source: RegistryServer) -> None:
     _, tags, referrer = signed_image(source)
     config(cli, source)

@@ -123,6 +123,14 @@ def test_inspect_judges_a_list_that_stands_alone(built: Path, cli: Cli) -> None:
     assert "has the list alone" in ran.three_lines[0]
 
 
+@pytest.mark.parametrize("verb", ["verify", "push"])
+def test_a_head_alone_is_named_as_what_it_is(built: Path, cli: Cli, verb: str) -> None:
+    head = built.with_name("rook-ceph-2020.10.head.tar")
+    lines = cli.loader(verb, head, "--trust", "builder.pub").expect(4).three_lines
+    assert "head alone" in lines[0]
+    assert "give the archive" in lines[-1]
+
+
 def test_inspect_says_loudly_that_nobody_vouched(built: Path, cli: Cli) -> None:
     ran = cli.loader("inspect", built).expect()
     assert ran.out.startswith("UNVERIFIED")

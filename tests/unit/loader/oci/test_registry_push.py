@@ -176,6 +176,14 @@ def test_an_upload_to_nowhere_is_refused(registry: Registry, server: RegistrySer
     assert server.seen("PUT") == []
 
 
+def test_where_an_upload_was_redirected_to_is_said(registry: Registry, server: RegistryServer) -> None:
+    there = {"Location": "https://user:secret@other.example/v2/?token=secret"}
+    server.fail("status", method="POST", status=307, headers=there)
+    with pytest.raises(RegistryError, match=r"HTTP 307 to https://other\.example/v2/") as caught:
+        upload(registry)
+    assert "secret" not in str(caught.value)
+
+
 def test_an_upload_is_not_sent_to_plain_http_elsewhere(tmp_path: Path) -> None:
     authority = PrivateAuthority(tmp_path / "ca")
     client = Client(tmp_path, AccessOptions(ca_file=authority.certificate, timeout=5))
