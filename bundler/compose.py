@@ -33,6 +33,9 @@ from loader.bundle.tarlayout import payload_size
 from loader.signatureplaces import SIGNATURE
 from loader.signing import CryptographyCheck, Signer
 
+FOREIGN = "foreign layer: its bytes are hosted elsewhere"
+"""Why such a layer is left out, in ``bundle.json`` and for people."""
+
 
 @dataclass(frozen=True)
 class Composition:
@@ -207,9 +210,6 @@ def _merged(resolved: Sequence[ResolvedImage]) -> Mapping[str, ResolvedImage]:
             signatures={**image.signatures, **other.signatures},
         )
     return merged
-
-
-FOREIGN = "foreign layer: its bytes are hosted elsewhere"
 
 
 def _require_possible(resolved: Sequence[ResolvedImage]) -> None:
