@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from loader.bundle.errors import RegistryError
 from loader.oci.pushplan import PushImage, PushReport, not_begun
-from loader.oci.registry import Ping, Registry
+from loader.oci.registry import Registry
+from loader.oci.results import Ping
 from loader.oci.survey import Survey, survey_push
 from loader.oci.trial import try_registry
 from loader.push import require_base

@@ -19,13 +19,16 @@ from loader.oci.pushplan import (
     PushManifest,
     Settled,
 )
-from loader.oci.registry import LostParts, Registry
+from loader.oci.registry import Registry
+from loader.oci.results import LostParts
 
 
 class ManifestPush:
     """One image's second step. ``settled`` says what became of its blobs, all of them once :meth:`place` is called.
 
     ``send_anyway`` sends a blob that the registry only said it has, and returns whether it is there now for that.
+    ``placed``: (repository, digest, was it asked for) of every manifest that is there, shared by the images of a push:
+    the second tag of an image, or another index with the same child, puts nothing again.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class ManifestPush:
         on_event: OnEvent,
         *,
         send_anyway: Callable[[str, str], bool] = lambda repository, digest: False,
+        placed: set[tuple[str, str, bool]],
         known: Optional[Known] = None,
     ) -> None:
         self.image = image
@@ -45,6 +49,7 @@ class ManifestPush:
         self._send_anyway = send_anyway
         self._settled = settled
         self._known = known
+        self._placed_by_push = placed
         self._placed = False
         self._sent = 0
         self._tag_moved = False
@@ -85,9 +90,9 @@ class ManifestPush:
         # No registry has a manifest whose blobs it lacked a moment ago: putting it costs less than asking first.
         ask = all(one.outcome == "present" for one in self._blobs())
         for child in self.image.manifests[:-1]:
-            self._put(child, child.digest, ask=ask)
+            self._put_once(child, ask=ask)
         try:
-            self._put(self.image.top, self.image.top.digest, ask=ask)
+            self._put_once(self.image.top, ask=ask)
         except LostParts:
             raise
         except RegistryError as error:
@@ -128,6 +133,18 @@ class ManifestPush:
         """Send what the registry only said it has; ``False`` when there is no such blob with its bytes at hand."""
         sent = [self._send_anyway(self.image.repository, digest) for digest in dict.fromkeys(digests)]
         return any(sent)
+
+    def _put_once(self, manifest: PushManifest, *, ask: bool) -> None:
+        repository, digest = self.image.repository, manifest.digest
+        as_top = manifest is self.image.top
+        if (repository, digest, False) not in self._placed_by_push:
+            self._put(manifest, digest, ask=ask)
+        else:
+            # An image's top is asked for after it was put, a child is not: having been a child is not enough for a top.
+            if (repository, digest, as_top) not in self._placed_by_push:
+                self._confirm(manifest, digest)
+            self._on_event(ManifestDone(repository, digest, "present"))
+        self._placed_by_push.update((repository, digest, role) for role in {False, as_top})
 
     def _put(self, manifest: PushManifest, reference: str, *, ask: bool) -> bool:
         repository = self.image.repository

@@ -10,8 +10,7 @@ import contextlib
 import json
 import urllib.parse
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from loader.bundle.digest import digest_of, is_digest, require_digest
 from loader.bundle.errors import RegistryError, TrustError
@@ -25,63 +24,12 @@ from loader.oci.kinds import kind_of
 from loader.oci.messages import OpenBody, Request, Upload, registry_words
 from loader.oci.parts import send_parts
 from loader.oci.rate import PacedReader
+from loader.oci.results import LostParts, ManifestBytes, ManifestHead, MountAnswer, Ping
 from loader.oci.retry import Backoff
 
 ACCEPT = ", ".join((*sorted(KNOWN_TYPES), *sorted(SCHEMA1_TYPES)))
 """Schema 1 stands last so that an old image is named and refused, not converted or "not found"."""
 _UNKNOWN = frozenset({"MANIFEST_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
-
-
-@dataclass(frozen=True)
-class Ping:
-    """What a registry says of itself: ``scheme`` it was reached by, its ``Server`` header, whether the login holds.
-
-    ``date`` is its clock as the header of that name has it, empty without one; ``kind`` the product it seems to be.
-    """
-
-    scheme: str
-    api_version: str
-    server: str
-    authorized: bool
-    date: str = ""
-    kind: str = ""
-
-
-class ManifestBytes(NamedTuple):
-    """A manifest as it came."""
-
-    data: bytes
-    media_type: str
-    digest: str
-
-
-class ManifestHead(NamedTuple):
-    """What HEAD says of a manifest; ``media_type`` may be empty."""
-
-    digest: str
-    media_type: str
-
-
-class MountAnswer(NamedTuple):
-    """``opened``: the session for an upload that a registry opens where it does not mount; to be used or dropped."""
-
-    mounted: bool
-    opened: Optional[Reply] = None
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-class LostParts(RegistryError):
-    """A manifest was refused because the registry does not know parts of it, whatever it said before."""
-
-    def __init__(self, error: RegistryError) -> None:
-        super().__init__(error.message, status=error.status, why=error.why, hint=error.hint)
 
 
 class Registry:
@@ -395,3 +343,11 @@ def _is_unknown(reply: Reply) -> bool:
 
 def _is_blob_unknown(reply: Reply) -> bool:
     return reply.status in {400, 404} and bool(_UNKNOWN & set(reply.codes))
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True

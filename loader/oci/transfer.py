@@ -89,8 +89,10 @@ class ImagePush:
         self._registry = registry
         self.blobs = BlobPush(images, bodies, registry, tell, known)
         settled, again = self.blobs.settled, self.blobs.send_anyway
+        placed: set[tuple[str, str, bool]] = set()
         self.manifests = [
-            ManifestPush(image, settled, registry, tell, send_anyway=again, known=known) for image in images
+            ManifestPush(image, settled, registry, tell, send_anyway=again, placed=placed, known=known)
+            for image in images
         ]
 
     def finish(self, jobs: int) -> PushReport:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,16 @@ import pytest
 from loader.bundle.errors import RegistryError, TrustError
 from loader.oci import transfer
 from loader.oci.parallel import in_parallel
-from loader.oci.pushplan import BlobDone, BlobProgress, Event, ManifestDone, PushBlob, PushImage, PushReport
+from loader.oci.pushplan import (
+    BlobDone,
+    BlobProgress,
+    Event,
+    ManifestDone,
+    PushBlob,
+    PushImage,
+    PushManifest,
+    PushReport,
+)
 from loader.oci.registry import Registry
 from loader.oci.survey import survey_push
 from loader.oci.transfer import push_images
@@ -55,6 +65,11 @@ def push(registry: Registry, bodies: Bodies, *images: PushImage, jobs: int = 3) 
     events: list[Event] = []
     report = push_images(images, bodies.listed(), bodies, registry, jobs=jobs, on_event=events.append)
     return report, events
+
+
+def json_digests(manifest: bytes) -> list[str]:
+    plain = json.loads(manifest)
+    return [plain["config"]["digest"], *(layer["digest"] for layer in plain["layers"])]
 
 
 def holds(server: RegistryServer, image: MadeImage, repository: str, tag: str | None) -> bool:
@@ -120,6 +135,32 @@ def test_children_then_index_as_their_blobs_are_there_then_all_tags_together(
     last_blob = max(server.requests.index(one) for one in server.seen("PUT", "uploads"))
     assert server.requests.index(server.seen("PUT", "a/manifests/sha256")[-1]) < last_blob
     assert last_blob < server.requests.index(server.seen("PUT", "manifests/v1")[0])
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_an_image_of_two_tags_is_put_once_and_tagged_twice(
+    registry: Registry, server: RegistryServer, jobs: int
+) -> None:
+    images = [TWO.push_image("b", "v1"), TWO.push_image("b", "v2"), TWO.push_image("c", "v1")]
+    report, events = push(registry, Bodies(TWO), *images, jobs=jobs)
+    assert report.failed == ()
+    put = sorted(one.path.partition("/v2/")[2] for one in server.seen("PUT", "manifests"))
+    by_digest = [f"{repository}/manifests/{digest}" for repository in "bc" for digest, _, _ in TWO.manifests]
+    assert put == sorted([*by_digest, "b/manifests/v1", "b/manifests/v2", "c/manifests/v1"])
+    assert all(holds(server, TWO, image.repository, image.tag) for image in images)
+    told = [one.outcome for one in events if isinstance(one, ManifestDone)]
+    assert told.count("present") == len(TWO.manifests)
+
+
+def test_what_was_put_as_a_child_is_asked_for_as_an_image(registry: Registry, server: RegistryServer) -> None:
+    digest, media_type, data = TWO.manifests[0]
+    alone = PushImage("a", None, (PushManifest(digest, media_type, data),), tuple(json_digests(data)))
+    bodies = Bodies(TWO)
+    # The other way round the blobs of the child would be there first, and the child before its index.
+    push_images([TWO.push_image("a", "v1"), alone], bodies.listed()[::-1], bodies, registry, jobs=1)
+    assert holds(server, TWO, "a", "v1")
+    assert len(server.seen("PUT", f"manifests/{digest}")) == 1
+    assert [one.method for one in server.seen("HEAD", f"manifests/{digest}")] == ["HEAD"]
 
 
 def test_what_a_survey_asked_is_not_asked_again(registry: Registry, server: RegistryServer) -> None:
