@@ -109,8 +109,14 @@ def compose(
     before = manifests.decode(there.manifest) if there is not None else None
     head, manifest = _head(manifest, lock, before, (config.sequence, now), _floor(config, base))
     head = _signed_head(head, signers, there)
-    last = Last(manifest.sequence, head.id)
-    return Composition(head, manifest, documents, packed, replace(locked, last=last))
+    return Composition(head, manifest, documents, packed, replace(locked, last=_last(lock, manifest, head)))
+
+
+def _last(lock: Lock, manifest: manifests.BundleManifest, head: Head) -> Last:
+    """The newest bundle of this lock: an older version that is built again takes no sequence back."""
+    if lock.last is not None and lock.last.sequence > manifest.sequence:
+        return lock.last
+    return Last(manifest.sequence, head.id)
 
 
 def _delta(

@@ -46,7 +46,7 @@ class Locked:
 
 @dataclass(frozen=True)
 class Last:
-    """The last bundle built from this lock."""
+    """The newest bundle built from this lock, which is the one of the highest sequence."""
 
     sequence: int
     id: str

@@ -67,7 +67,7 @@ class Packing:
         left = os.fstat(self._partial.fd).st_size
         kept = keep_proven(self._partial, self._planned.head, self._planned.manifest.files)
         if left:
-            reused = f"{human(kept.size)} of it proven good" if kept.size else "nothing of it can be used"
+            reused = f"{human(kept.proven)} of it proven good" if kept.proven else "nothing of it can be used"
             say("resumed", f"{self._partial.path.name} of a stopped build, {human(left)}: {reused}")
         return kept
 
@@ -87,7 +87,7 @@ class Packing:
         fetcher = Fetcher(requests, jobs=self._jobs)
         writer = ArchiveWriter(partial.fd, str(partial.path), wrote)
         with progress("pack", total) as meter, write_back, self_check, fetcher:
-            if kept.size:
+            if kept.proven:
                 writer.adopt(kept.size, kept.frames, kept.glue)
             else:
                 for name, data in head_members(self._planned.head):

@@ -40,6 +40,11 @@ class Kept:
     glue: bytes = b""
     begun: Optional[int] = None
 
+    @property
+    def proven(self) -> int:
+        """Bytes that need not be made again."""
+        return self.size + len(self.glue)
+
     def without_begun(self, partial: Partial) -> Kept:
         """Return the place before the first byte of the file that is begun, and cut the part file there."""
         if self.begun is None:

@@ -156,6 +156,20 @@ def test_a_part_that_was_changed_is_not_believed(cli: Cli, source: RegistryServe
     cli.loader("verify", "out/big-1.tar.zst", "--trust", "builder.pub").expect()
 
 
+def test_a_part_that_was_damaged_behind_its_head_gives_the_same_bundle(
+    cli: Cli, source: RegistryServer, tmp_path: Path
+) -> None:
+    """Not even its first frame is whole, but the members before the damage are proven good."""
+    part = stop(cli, source, 2)
+    data = part.read_bytes()
+    place = data.index(b'"architecture"')
+    part.write_bytes(data[:place] + b" " + data[place + 1 :])
+    assert "proven good" in cli.bundler(*BUILD).expect().out
+    archive = cli.folder / "out/big-1.tar.zst"
+    found = cli.loader("inspect", archive, "--trust", "builder.pub", "--json").expect().json
+    assert archive.read_bytes() == from_scratch(cli, tmp_path / "other", str(found["sequence"]))
+
+
 def test_frames_that_somebody_else_compressed_are_made_again(cli: Cli, source: RegistryServer, tmp_path: Path) -> None:
     part = stop(cli, source, 2)
     data = part.read_bytes()

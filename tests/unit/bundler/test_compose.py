@@ -101,6 +101,17 @@ def test_the_lock_keeps_when_an_image_was_resolved_until_it_moves() -> None:
     assert moved.lock.last == Last(moved.manifest.sequence, moved.head.id)
 
 
+def test_an_older_version_that_is_built_again_takes_no_sequence_back() -> None:
+    images = {"docker.io/x/one:1": ONE}
+    older = composed(images, version="v1")
+    newer = composed(images, version="v2", lock=older.lock)
+    assert newer.manifest.sequence == older.manifest.sequence + 1
+    again = composed(images, version="v1", lock=newer.lock, there=older.head)
+    assert again.head == older.head
+    assert again.lock.last == newer.lock.last
+    assert composed(images, version="v3", lock=again.lock).manifest.sequence == newer.manifest.sequence + 1
+
+
 def test_a_bundle_that_is_there_and_differs_in_nothing_is_the_same_bundle() -> None:
     images = {"docker.io/x/one:1": ONE}
     first = composed(images)
