@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -50,7 +51,8 @@ def partial_file(path: Path) -> Iterator[Partial]:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
-        raise StorageError(f"cannot write {hidden}", why=error.strerror or str(error)) from error
+        hint = "remove what has its name" if error.errno in {errno.ELOOP, errno.EISDIR} else ""
+        raise StorageError(f"cannot write {hidden}", why=error.strerror or str(error), hint=hint) from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise StorageError(f"{hidden} is no file", why="something else has its name", hint="remove it")

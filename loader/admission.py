@@ -58,7 +58,7 @@ def ask_registry(
 
 def begun(what: PushSet, refused: Mapping[str, RegistryError]) -> PushSet:
     """Return the images of ``what`` that are not ``refused``; blobs that none of them needs are left alone."""
-    return PushSet(tuple(image for image in what.images if str(image) not in refused), what.blobs)
+    return replace(what, images=tuple(image for image in what.images if str(image) not in refused))
 
 
 def all_told(report: PushReport, what: PushSet, refused: Mapping[str, RegistryError]) -> PushReport:

@@ -11,8 +11,8 @@ from typing import Optional, Union
 from loader.bundle.errors import ConfigError
 from loader.bundle.manifest import Attachment, Image
 from loader.bundle.verify import Trust, VerifiedBundle
+from loader.media.groups import bundle_groups
 from loader.media.onedrive import OneDrive
-from loader.media.places import bundle_groups
 from loader.opening import DriveOptions, Say, Sources, open_told
 from loader.sidecar import Sidecar
 from loader.tie import find_tie
@@ -39,7 +39,7 @@ def open_filled(
     say: Optional[Say] = None,
     drive: Optional[DriveOptions] = None,
 ) -> Iterator[Filled]:
-    """Open every bundle of ``sources``, in any order: archives each alone, discs together as one media set.
+    """Open every bundle of ``sources``, in any order: archives and media sets.
 
     What is taken of a further bundle is its blobs, each by its digest. ``ConfigError`` where it is not plain which
     of them is meant. With ``drive`` the set of the bundle asked for may come disc by disc.
@@ -48,7 +48,7 @@ def open_filled(
     with contextlib.ExitStack() as stack:
         opened = [
             stack.enter_context(open_told(group, trust, signatures=signatures, say=say, drive=drive, tie=tie))
-            for group in bundle_groups([sources] if isinstance(sources, Path) else sources)
+            for group in bundle_groups([sources] if isinstance(sources, Path) else sources, trust)
         ]
         bundles = [one.bundle for one in opened]
         bundle = bundles[0] if len(bundles) == 1 else _asked_for(bundles)
@@ -65,9 +65,12 @@ def open_filled(
 
 
 def _asked_for(opened: Sequence[VerifiedBundle]) -> VerifiedBundle:
-    """The one delta that no other of them builds on."""
+    """The one delta that no other of them builds on; of several of one name the newest, which a load may go to."""
     bases = {one.manifest.base for one in opened}
     deltas = [one for one in opened if one.manifest.base is not None and one.id not in bases]
+    if len({one.manifest.name for one in deltas}) == 1:
+        newest = max(one.manifest.sequence for one in deltas)
+        deltas = [one for one in deltas if one.manifest.sequence == newest]
     if len(deltas) != 1:
         names = ", ".join(f"{one.manifest.name} {one.manifest.version} ({one.id[:12]})" for one in opened)
         raise ConfigError(
@@ -93,5 +96,5 @@ def require_carried(
         raise ConfigError(
             f"this bundle is a delta: {counted(len(gaps), 'blob')} of these images not in it",
             why=", ".join(sorted(gaps)[:5]),
-            hint="give the archives it builds on as further SOURCEs (of discs: join), or whole images with --image",
+            hint="give the bundles it builds on as further SOURCEs, or whole images with --image",
         )

@@ -72,7 +72,8 @@ def require_base(survey: Survey, what: PushSet, target: str) -> None:
         raise RegistryError(
             f"{counted(len(survey.lacking), 'blob')} that this delta builds on missing in {target}",
             why="; ".join(f"{blob.digest} ({human(blob.size)}) of {places[blob.digest]}" for blob in survey.lacking),
-            hint="push the bundles it builds on first, or give them as further SOURCEs; nothing was sent",
+            hint=f"push what it builds on first, up to the bundle of id {(what.base or '')[:12]} (inspect tells ids),"
+            " or give that as further SOURCEs; nothing was sent",
         )
 
 

@@ -36,10 +36,11 @@ class SiteDocument:
 
 @dataclass(frozen=True)
 class PushSet:
-    """What a push takes: images, and all blobs in archive order."""
+    """What a push takes: images, and all blobs in archive order. ``base``: the id of what a delta builds on."""
 
     images: tuple[PushImage, ...]
     blobs: tuple[PushBlob, ...]
+    base: Optional[str] = None
 
 
 class BundleBodies:
@@ -109,7 +110,7 @@ def push_set(
             places = tuple(target.repository(place) for place in required.get(blob.digest, ()))
             blobs[blob.digest] = PushBlob(blob.digest, blob.size, bodies.has(blob.digest), places)
     ordered = sorted(blobs.values(), key=lambda blob: bodies.place(blob.digest))
-    return PushSet(tuple(images), tuple(ordered))
+    return PushSet(tuple(images), tuple(ordered), bundle.manifest.base)
 
 
 def attachments_of(bundle: VerifiedBundle, images: Sequence[Image]) -> list[Attachment]:

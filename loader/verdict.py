@@ -34,6 +34,14 @@ def head_lines(bundle: VerifiedBundle) -> Iterator[tuple[str, str]]:
         yield "warning", warning
 
 
+def delta_lines(manifest: BundleManifest) -> Iterator[tuple[str, str]]:
+    """What a delta needs of others; nothing for a bundle that is complete."""
+    if not manifest.complete:
+        size = human(sum(one.size for one in manifest.requires))
+        needed = f"{counted(len(manifest.requires), 'blob')} ({size}) of that"
+        yield "delta", f"builds on the bundle of id {manifest.base}; the registry has to have {needed}"
+
+
 def content_lines(bundle: VerifiedBundle) -> Iterator[tuple[str, str]]:
     """One (step, text) for each check of steps 6 and 7, once they are through."""
     yield "content", f"ok: {human(bundle.size)}, every byte matched its SHA-256 (step 6)"

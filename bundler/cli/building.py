@@ -3,6 +3,7 @@
 # No "annotations" from __future__ here: on Python 3.9 typer reads the options only from annotations that are objects.
 # ruff: noqa: FA100
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -48,6 +49,9 @@ def build_command(
         chosen = platforms.config(config)
         lock_file = lock_path(config)
         before = read_lock(lock_file)
+        if not os.access(lock_file.absolute().parent, os.W_OK):
+            # Said now: layers of an hour come first. No error: what was built before changes no lock.
+            console.note("warning", f"{lock_file} cannot be written: a build that changes it ends with an error")
         if also and signing.key is None:
             raise ConfigError("--also sigstore needs --key", hint="sign --also sigstore adds it later")
         signer = signing.open()

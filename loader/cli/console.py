@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Optional, TextIO
 
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, Interrupted, StorageError, TrustError
+from loader.cli.streams import write_line
 from loader.interruption import heard
 from loader.meter import Meter
 
@@ -30,19 +31,6 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
-
-
-def _write(stream: TextIO, text: str) -> None:
-    """Write a line at once, in one piece: workers trace from their threads.
-
-    Where the reader went away (`| head`, `| grep -q`) what was asked for is done all the same: an exit code of 0 that
-    only says so much was read would pass for a verdict.
-    """
-    try:
-        stream.write(f"{text}\n")
-        stream.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Console:
@@ -66,6 +54,7 @@ class Console:
         self._held: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._bar: Optional[_Bar] = None
+        self._unsaid: Optional[OSError] = None
         self.log_path: Optional[Path] = None
 
     def open_log(self, path: Path) -> None:
@@ -79,32 +68,52 @@ class Console:
 
     def close(self) -> None:
         """Close the log."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        log, self._log = self._log, None
+        if log is not None:
+            with contextlib.suppress(OSError):  # it could not be written, and that was said
+                log.close()
 
     def _logged(self, line: str) -> None:
-        if self._log is not None:
-            stamp = time.strftime("%H:%M:%S", time.gmtime())
+        stamp = time.strftime("%H:%M:%S", time.gmtime())
+        try:
             with self._lock:
-                self._log.write(f"{stamp} {line}\n")
-                self._log.flush()
+                if self._log is not None:
+                    self._log.write(f"{stamp} {line}\n")
+                    self._log.flush()
+        except OSError as error:
+            self.close()
+            self.note("log", f"it ends here: {self.log_path}: {error.strerror}")
+
+    def _print(self, text: str) -> None:
+        self._unsaid = write_line(self._out, text) or self._unsaid
+
+    def _tell(self, text: str) -> None:
+        write_line(self._err, text)
+
+    def require_said(self) -> None:
+        """Raise ``StorageError`` if a result could not be printed; a reader who had enough of them is none."""
+        if self._unsaid is not None:
+            raise StorageError(
+                "not all results could be printed",
+                why=self._unsaid.strerror or str(self._unsaid),
+                hint="all else was done; run the same command again with room where its output goes",
+            )
 
     def result(self, step: str, text: str) -> None:
         """Print one finished step: stdout, or stderr when stdout is kept for JSON."""
         line = printable(f"{step:<9} {text}")
         self._logged(line)
         if not self.as_json:
-            _write(self._out, line)
+            self._print(line)
         elif not self.quiet:
-            _write(self._err, line)
+            self._tell(line)
 
     def note(self, step: str, text: str) -> None:
         """Print a message to stderr."""
         line = printable(f"{step:<9} {text}")
         self._logged(line)
         if not self.quiet:
-            _write(self._err, line)
+            self._tell(line)
 
     def detail(self, text: str) -> None:
         """Log a request, retry or command line; ``-v`` shows it too."""
@@ -112,7 +121,7 @@ class Console:
         self._logged(line)
         if self.verbose:
             # One write: workers trace from their threads, and a line must stay a line.
-            _write(self._err, line)
+            self._tell(line)
 
     def text(self, block: str) -> None:
         """Print a result of several lines (a listing, a diff) to stdout."""
@@ -120,12 +129,12 @@ class Console:
         for line in lines:
             self._logged(line)
         if lines and not self.as_json:
-            _write(self._out, "\n".join(lines))
+            self._print("\n".join(lines))
 
     def document(self, value: Any) -> None:
         """Print the JSON document of this run, if it was asked for."""
         if self.as_json:
-            _write(self._out, json.dumps(value, indent=2, sort_keys=True))
+            self._print(json.dumps(value, indent=2, sort_keys=True))
 
     def hold(self, value: dict[str, Any]) -> None:
         """Keep what the JSON document of this run says, also beside the error if it ends with one."""
@@ -145,7 +154,7 @@ class Console:
             lines[-1] += f" (log: {self.log_path})"
         for line in lines:
             self._logged(printable(line))
-            _write(self._err, printable(line))
+            self._tell(printable(line))
         self.document(
             {
                 **self._held,
@@ -318,6 +327,7 @@ def _outcome(console: Console, verb: Callable[[], None]) -> Optional[AirgapError
     try:
         with heard():
             verb()
+        console.require_said()
     except AirgapError as error:
         console.failure(error)
         return error

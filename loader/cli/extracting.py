@@ -111,12 +111,13 @@ def _tell(console: Console, bundle: "VerifiedBundle", state: Path) -> None:
 
 def _taken(console: Console, source: list[Path], trust: "Trust", drive: DriveFlags, output: Path) -> list[Path]:
     """What to read: discs of one drive are copied first, to ``--stage`` or beside what is written."""
+    from loader.media.groups import bundle_groups
     from loader.media.opendrive import is_enough
-    from loader.media.places import bundle_groups, is_disc
+    from loader.media.places import is_disc
 
     stage = drive.stage
     if stage is None and can_ask(no_prompt=drive.no_prompt):
-        discs = [group for group in bundle_groups(source) if is_disc(group[0])]
+        discs = [group for group in bundle_groups(source, trust) if is_disc(group[0])]
         if discs and not is_enough(discs[0], trust):
             stage = _copy_folder(output)
     return staged(console, source, trust, stage, no_prompt=drive.no_prompt)

@@ -79,7 +79,8 @@ def verify(
             with open_source(taken, given, signatures=trust.signatures, drive=asking) as opened:
                 bundle = opened.bundle
                 audit.verified(bundle)
-                _tell(console, (*media_notes(opened.media), *verdict.head_lines(bundle)))
+                about = (*verdict.head_lines(bundle), *verdict.delta_lines(bundle.manifest))
+                _tell(console, (*media_notes(opened.media), *about))
                 with console.progress("verify", bytes_to_read(opened)) as on_bytes:
                     beside = verify_beside(opened, on_bytes, required=sidecar)
                 _tell(console, (*damage_lines(opened.media), *verdict.content_lines(bundle), *beside.lines()))
@@ -178,7 +179,7 @@ def inspect(
                 raise ConfigError(f"{source[0]} has the list alone, no documents", hint="give the archive or a disc")
             found["documentTexts"] = texts
         found["diff"] = None if diff is None else _compared(claimed, diff, trust)
-        _show(console, found)
+        _show(console, found, verdict.delta_lines(claimed.manifest))
         console.document(found)
 
     raise typer.Exit(run(console, verb))
@@ -208,13 +209,14 @@ def _vouched(source: list[Path], trust: TrustFlags, state: Path) -> tuple[dict[s
     return texts, replay_line(found, History(state))
 
 
-def _show(console: Console, found: dict[str, Any]) -> None:
+def _show(console: Console, found: dict[str, Any], delta: Iterable[tuple[str, str]]) -> None:
     if found["verified"]:
         console.result("verified", "a trusted key signed this; its content is checked by verify")
     else:
         console.result("UNVERIFIED", f"NOBODY TRUSTED VOUCHES FOR THIS: {found['why']}")
     console.result("bundle", f"{found['name']} {found['version']}, sequence {found['sequence']}, {found['created']}")
     console.result("id", found["id"])
+    _tell(console, delta)
     console.result("registry", found["registry"])
     if found["replay"] is not None:
         console.result("replay", found["replay"])

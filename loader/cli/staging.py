@@ -35,14 +35,15 @@ def staged(
 ) -> list[Path]:
     """Return ``source`` with the discs in it replaced by their copy in ``folder``; as it is without a folder."""
     from loader.media.drive import Drive
-    from loader.media.places import bundle_groups, is_disc
+    from loader.media.groups import bundle_groups
+    from loader.media.places import is_disc
     from loader.media.staging import stage
     from loader.opening import all_signatures
 
     if folder is None:
         return list(source)
     given: list[Path] = []
-    for group in bundle_groups(source):
+    for group in bundle_groups(source, trust):
         if not is_disc(group[0]):
             given += group
             continue

@@ -52,13 +52,6 @@ def find_archive(sources: Sequence[Path]) -> Optional[Path]:
     return archives[0]
 
 
-def bundle_groups(sources: Sequence[Path]) -> list[list[Path]]:
-    """Return ``sources`` by bundle: every archive is one, all discs together are another."""
-    discs = [path for path in sources if is_disc(path)]
-    archives = [[path] for path in sources if path not in discs]
-    return [*archives, discs] if discs else archives
-
-
 def open_discs(sources: Sequence[Path], stack: ExitStack) -> list[Disc]:
     """Open every disc that ``sources`` name; ``stack`` closes them. A folder may hold discs or be one."""
     discs: list[Disc] = []

@@ -40,6 +40,6 @@ def _hashed(
             raise RegistryError(
                 f"{where} does not have blob {digest} as it should be",
                 why=f"its bytes have the digest sha256:{running.hexdigest()}",
-                hint="the registry's storage is damaged: push the bundle that carries this blob again",
+                hint="its storage is damaged: have that blob deleted there, then push the bundle that carries it",
             )
         yield buffer[:got]

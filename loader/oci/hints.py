@@ -24,6 +24,8 @@ NO_SPARSE = "it wants every child of an index: build with all platforms, or with
 # project-zot/zot#724
 NO_DOCKER_TYPES = 'it may take OCI types only: in zot set "http": {"compat": ["docker2s2"]}'
 
+GHOST = "the registry does not have what it said it has"
+
 
 def request_hint(method: str, status: int, codes: Collection[str]) -> str:
     """Return what to do about ``status`` of any request, an empty string where nothing better is known."""
@@ -64,7 +66,7 @@ def manifest_hint(status: int, codes: Collection[str], media_type: str, *, unkno
     refused = status in _REFUSED
     known = (
         (unknown and is_index, NO_SPARSE),
-        (unknown, "the registry does not have what it said it has"),
+        (unknown, GHOST),
         (
             status == 413 or "MANIFEST_SIZE_INVALID" in codes,
             "registries take manifests of 4 MiB at most, some less: this image has too many layers or annotations",

@@ -10,6 +10,7 @@ from typing import Callable, Optional
 
 from loader.bundle.errors import AirgapError, RegistryError
 from loader.bundle.ocimanifest import INDEX_TYPES
+from loader.oci.hints import GHOST
 from loader.oci.pushplan import (
     ImageReport,
     Known,
@@ -78,8 +79,11 @@ class ManifestPush:
         doubtful = [digest for digest, one in zip(self.image.blobs, self._blobs()) if one.outcome != "sent"]
         try:
             self._place_all()
-        except LostParts:
-            if not self._resend(doubtful):
+        except LostParts as error:
+            absent = self._resend(doubtful)
+            if absent and error.hint == GHOST:
+                error.hint = f"{GHOST}: give what this delta builds on as further SOURCEs, whose blobs are sent then"
+            if len(absent) == len(doubtful):
                 raise
             self._place_all()
 
@@ -129,10 +133,9 @@ class ManifestPush:
             attached=self.image.attached,
         )
 
-    def _resend(self, digests: Sequence[str]) -> bool:
-        """Send what the registry only said it has; ``False`` when there is no such blob with its bytes at hand."""
-        sent = [self._send_anyway(self.image.repository, digest) for digest in dict.fromkeys(digests)]
-        return any(sent)
+    def _resend(self, digests: Sequence[str]) -> list[str]:
+        """Send what the registry only said it has; return those of ``digests`` whose bytes are not at hand."""
+        return [digest for digest in digests if not self._send_anyway(self.image.repository, digest)]
 
     def _put_once(self, manifest: PushManifest, *, ask: bool) -> None:
         repository, digest = self.image.repository, manifest.digest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,24 @@ def test_building_twice_without_a_fixed_time_keeps_the_bundle(tmp_path: Path, so
     first = article.build(cli, source.host)
     data = first.read_bytes()
     assert article.build(cli, source.host).read_bytes() == data
+
+
+def test_a_lock_that_cannot_be_written_is_told_before_the_layers_are_fetched(
+    cli: Cli, source: RegistryServer, tmp_path: Path
+) -> None:
+    prepare(cli, simple(source, "docker.io/ceph/ceph:v15.2.4"))
+    command = cli.command("airgap-bundler", *BUILD[:3], tmp_path.parent / f"{tmp_path.name}-out", *BUILD[4:])
+    read_only = 'mount --bind . . && mount -o remount,ro,bind . && cd "$PWD" && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", read_only, "sh", *command],
+        cwd=cli.folder,
+        env=cli.variables(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "bundle.lock cannot be written: a build that changes it" in done.stderr.splitlines()[0]
+    assert "cannot write bundle.lock" in done.stderr
 
 
 def test_another_bundle_of_the_same_name_is_not_overwritten(cli: Cli, source: RegistryServer) -> None:

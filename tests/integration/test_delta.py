@@ -40,7 +40,10 @@ def new_blobs(images: dict[str, MadeImage]) -> set[str]:
 def test_a_delta_carries_only_what_is_new(pair: tuple[Carried, Carried]) -> None:
     old, delta = pair
     assert delta.archive.stat().st_size < old.archive.stat().st_size / 20
-    delta.cli.loader("verify", delta.archive, "--trust", "builder.pub").expect()
+    told = f"delta     builds on the bundle of id {old.id}; the registry has to have "
+    for verb in ("verify", "inspect"):
+        assert told in delta.cli.loader(verb, delta.archive, "--trust", "builder.pub").expect().out
+        assert "builds on" not in old.cli.loader(verb, old.archive, "--trust", "builder.pub").expect().out
 
 
 def test_the_archive_itself_is_as_good_a_base(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
@@ -67,10 +70,11 @@ def test_a_delta_onto_its_base(pair: tuple[Carried, Carried]) -> None:
 
 
 def test_what_is_missing_is_named_before_anything_is_sent(pair: tuple[Carried, Carried]) -> None:
-    _, delta = pair
+    old, delta = pair
     with RegistryServer() as registry:
         ran = delta.push(registry).expect(6)
         text = " ".join(ran.three_lines)
+        assert old.id[:12] in text
         missing = {digest for image in OLD.values() for digest in image.blobs} & {
             digest for image in NEW.values() for digest in image.blobs
         }
@@ -194,6 +198,16 @@ def test_a_delta_on_a_delta_requires_what_both_left_at_home(pair: tuple[Carried,
         assert all(last.arrived(registry, name) for name in third)
 
 
+def test_a_registry_that_lies_about_what_a_delta_builds_on(pair: tuple[Carried, Carried]) -> None:
+    old, delta = pair
+    with RegistryServer() as registry:
+        registry.rules.ghosts = {digest for image in OLD.values() for digest in image.blobs}
+        assert "give what this delta builds on as further SOURCEs" in delta.push(registry).expect(6).three_lines[2]
+        assert registry.store.tags == {}
+        delta.push(registry, old.archive).expect()
+        assert all(delta.arrived(registry, name) for name in NEW)
+
+
 def test_further_archives_fill_a_delta_up(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
     old, delta = pair
     with RegistryServer() as registry:
@@ -215,6 +229,44 @@ def test_further_archives_fill_a_delta_up(pair: tuple[Carried, Carried], tmp_pat
             assert (folder / digest[7:]).read_bytes() == data
 
 
+def test_the_newest_of_several_deltas_is_the_one_to_load(pair: tuple[Carried, Carried]) -> None:
+    """The one in between was loaded and is at hand no more; an older delta still fills a gap up."""
+    old, delta = pair
+    third = {**NEW, "team/three:v1": make_image(name="third", layers=[BASE])}
+    between = carry(delta.cli, third, "--base", delta.archive, "--trust", "builder.pub", version="5")
+    fourth = {**third, "team/four:v1": make_image(name="fourth", layers=[BASE])}
+    last = carry(delta.cli, fourth, "--base", between.archive, "--trust", "builder.pub", version="6")
+    with RegistryServer() as registry:
+        for one in (old, delta, between):
+            one.push(registry).expect()
+        lost = new_blobs(NEW)
+        registry.store.links -= {(repository, digest) for repository, digest in registry.store.links if digest in lost}
+        assert all(digest in " ".join(last.push(registry).expect(6).three_lines) for digest in lost)
+        last.push(registry, delta.archive).expect()
+        assert all(last.arrived(registry, name) for name in fourth)
+
+
+def test_sets_of_discs_fill_each_other_up(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
+    _, delta = pair
+    for name, carried in zip(("base", "delta"), pair):
+        size = ("--volume-size", "3MiB", "--key", "builder.key")
+        delta.cli.bundler("media", carried.archive, "-o", tmp_path / name, *size).expect()
+    discs = sorted(tmp_path.glob("*/v??"))
+    assert len(discs) > 2
+    with RegistryServer() as registry:
+        arguments = delta.arguments(registry, "push")
+        arguments[1:2] = [discs[-1], *discs[:-1]]
+        delta.cli.loader(*arguments).expect()
+        assert all(delta.arrived(registry, name) for name in NEW)
+    with RegistryServer() as registry:
+        # One of the base is not here: what is left of it is a stray among the discs of the delta.
+        arguments[1 : len(discs) + 1] = [discs[-1], *discs[1:-1]]
+        arguments[arguments.index("--registry") + 1] = registry.host
+        ran = delta.cli.loader(*arguments).expect(6)
+        assert "is a disc of another" in ran.out
+        assert "that this delta builds on missing" in ran.three_lines[0]
+
+
 def test_bundles_that_do_not_belong_together(pair: tuple[Carried, Carried], tmp_path: Path) -> None:
     old, _ = pair
     copy = tmp_path / "copy.tar.zst"
@@ -233,7 +285,11 @@ def test_a_delta_is_not_extracted_with_gaps(pair: tuple[Carried, Carried], tmp_p
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("on_discs", [(), ("base",), ("delta",)], ids=["archives", "base on discs", "delta on discs"])
+@pytest.mark.parametrize(
+    "on_discs",
+    [(), ("base",), ("delta",), ("base", "delta")],
+    ids=["archives", "base on discs", "delta on discs", "discs"],
+)
 def test_a_delta_is_served_together_with_its_base(
     pair: tuple[Carried, Carried], tmp_path: Path, on_discs: tuple[str, ...]
 ) -> None:

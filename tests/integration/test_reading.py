@@ -112,6 +112,16 @@ def test_a_reader_that_goes_away_does_not_change_the_verdict(built: Path, cli: C
         assert (cli.folder / f"r{status}").is_dir()
 
 
+def test_streams_that_are_closed_do_not_change_the_verdict(built: Path, cli: Cli) -> None:
+    for closed in (">&-", "2>&-", "<&-", ">&- 2>&- <&-"):
+        typed = f'exec "$@" {closed}'
+        command = cli.command("airgap-loader", "verify", built, "--trust", "builder.pub")
+        done = subprocess.run(
+            ["sh", "-c", typed, "sh", *command], cwd=cli.folder, env=cli.variables(), capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_inspect_judges_a_list_that_stands_alone(built: Path, cli: Cli) -> None:
     head = built.with_name("rook-ceph-2020.10.head.tar")
     found = cli.loader("inspect", head, "--trust", "builder.pub", "--json").expect().json

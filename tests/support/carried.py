@@ -19,6 +19,7 @@ class Carried:
     cli: Cli
     archive: Path
     images: dict[str, MadeImage]
+    id: str
 
     def push(self, registry: RegistryServer | str, *args: object, verb: str = "push") -> Ran:
         """Run the loader until it ends."""
@@ -65,4 +66,4 @@ def carry(cli: Cli, images: dict[str, MadeImage], *args: object, version: str = 
             cli.bundler("keygen", "builder").expect()
         command = ("build", "bundle.yaml", "-o", "out", "--key", "builder.key", "--plain-http", "--json")
         built = cli.bundler(*command, *args).expect().json
-    return Carried(cli, cli.folder / built["path"], images)
+    return Carried(cli, cli.folder / built["path"], images, built["id"])

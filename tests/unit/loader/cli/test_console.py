@@ -126,6 +126,33 @@ def test_a_log_that_cannot_be_written_costs_no_run(tmp_path: Path) -> None:
     assert "no log" in screen.lines[0]
 
 
+def test_a_log_whose_disk_is_full_ends_and_the_run_goes_on() -> None:
+    screen = Screen()
+    screen.console.open_log(Path("/dev/full"))
+    assert run(screen.console, lambda: screen.console.result("step", "done")) == 0
+    assert "it ends here: /dev/full" in screen.lines[0]
+    assert len(screen.lines) == 1
+    assert screen.out.getvalue().splitlines() == ["step      done"]
+
+
+def test_results_that_nobody_can_have_are_a_fault_when_the_work_is_done() -> None:
+    done: list[int] = []
+    err = io.StringIO()
+    with Path("/dev/full").open("w") as full:
+        console = Console(out=full, err=err)
+
+        def verb() -> None:
+            console.result("step", "said")
+            done.append(1)
+
+        assert run(console, verb) == 1
+    assert done == [1]
+    assert err.getvalue().splitlines()[:2] == [
+        "error: not all results could be printed",
+        "  why:  No space left on device",
+    ]
+
+
 def test_details_are_shown_with_v_only() -> None:
     quiet, loud = Screen(), Screen(verbose=True)
     for screen in (quiet, loud):

@@ -1,0 +1,31 @@
+"""Standard streams as they may be: closed, left by their reader, or on a disk that is full."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Optional, TextIO
+
+
+def fill_closed() -> None:
+    """Open what the caller closed (``>&-``): the next file opened would get its number, and what is said to it."""
+    for name, flags, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_WRONLY, "w"), ("stderr", os.O_WRONLY, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
+
+
+def write_line(stream: TextIO, text: str) -> Optional[OSError]:
+    """Write a line at once, in one piece: workers trace from their threads. Return why it can't be had, if so.
+
+    Where the reader went away (`| head`, `| grep -q`), which is no fault, or the disk is full, what was asked for is
+    done all the same, and nothing more is said there: half a load because of a log would be worse.
+    """
+    try:
+        stream.write(f"{text}\n")
+        stream.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        return None if isinstance(error, BrokenPipeError) else error
+    return None
