@@ -83,10 +83,21 @@ def require_whole(report: PushReport, target: str) -> None:
         hints = dict.fromkeys(image.error.hint for image in report.failed if image.error is not None)
         mend = "; ".join(hint for hint in hints if hint) or "mend the cause"
         raise RegistryError(
-            f"{len(report.failed)} of {_counts(report)} could not be pushed to {target}",
+            f"{_share(report)} could not be pushed to {target}",
             why="; ".join(f"{image}: {image.error}" for image in report.failed),
             hint=f"{mend}; then run the same command again: only what is missing is sent",
         )
+
+
+def _share(report: PushReport) -> str:
+    """How many of the images failed, and of the attachments, where any did."""
+    words = []
+    for attached, noun in ((False, "image"), (True, "attachment")):
+        mine = [image for image in report.images if image.attached is attached]
+        failed = sum(image.error is not None for image in mine)
+        if failed:
+            words.append(f"{failed} of {counted(len(mine), noun)}")
+    return " and ".join(words)
 
 
 class Forward:

@@ -30,6 +30,11 @@ def is_hex(text: str) -> bool:
     return _HEX.fullmatch(text) is not None
 
 
+def found_digests(data: bytes) -> frozenset[str]:
+    """Return every digest that stands in ``data``, whatever that is."""
+    return frozenset(_DIGEST.findall(data.decode("utf-8", "replace")))
+
+
 def sha256_hex(data: bytes) -> str:
     """SHA-256 of ``data`` as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()

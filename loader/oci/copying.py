@@ -9,6 +9,7 @@ from typing import Callable
 
 from loader.bundle.errors import RegistryError
 from loader.oci.blobs import BlobReader
+from loader.oci.hints import DAMAGED
 from loader.oci.parallel import Stopped
 from loader.oci.registry import Registry
 
@@ -40,6 +41,6 @@ def _hashed(
             raise RegistryError(
                 f"{where} does not have blob {digest} as it should be",
                 why=f"its bytes have the digest sha256:{running.hexdigest()}",
-                hint="its storage is damaged: have that blob deleted there, then push the bundle that carries it",
+                hint=DAMAGED,
             )
         yield buffer[:got]

@@ -24,6 +24,10 @@ NO_SPARSE = "it wants every child of an index: build with all platforms, or with
 # project-zot/zot#724
 NO_DOCKER_TYPES = 'it may take OCI types only: in zot set "http": {"compat": ["docker2s2"]}'
 
+DAMAGED = (
+    "its storage is damaged: have that blob's data removed there (distribution: below docker/registry/v2/blobs), then "
+    "run this again, for a delta with the bundle that carries the blob as a further SOURCE"
+)
 GHOST = "the registry does not have what it said it has"
 
 
@@ -60,8 +64,11 @@ def request_hint(method: str, status: int, codes: Collection[str]) -> str:
     return next((hint for applies, hint in known if applies), "")
 
 
-def manifest_hint(status: int, codes: Collection[str], media_type: str, *, unknown: bool) -> str:
-    """Return what to do about a manifest of ``media_type`` that was refused; ``unknown``: parts of it are missing."""
+def manifest_hint(status: int, codes: Collection[str], media_type: str, *, unknown: bool, by_tag: bool) -> str:
+    """Return what to do about a manifest of ``media_type`` that was refused; ``unknown``: parts of it are missing.
+
+    ``by_tag``: it was refused under its tag, having been taken by its digest.
+    """
     is_index = media_type in INDEX_TYPES
     refused = status in _REFUSED
     known = (
@@ -75,6 +82,6 @@ def manifest_hint(status: int, codes: Collection[str], media_type: str, *, unkno
             media_type in _DOCKER_TYPES and (status == 415 or (refused and "MANIFEST_INVALID" in codes)),
             NO_DOCKER_TYPES,
         ),
-        (refused and (is_index or "UNSUPPORTED" in codes), NO_LISTS),
+        (refused and not by_tag and (is_index or "UNSUPPORTED" in codes), NO_LISTS),
     )
     return next((hint for applies, hint in known if applies), "")

@@ -77,15 +77,30 @@ class ManifestPush:
             return
         # As it is now: another image may be sending the same blobs meanwhile.
         doubtful = [digest for digest, one in zip(self.image.blobs, self._blobs()) if one.outcome != "sent"]
+        lost = self._lost_parts()
+        if lost is None:
+            return
+        named = [digest for digest in doubtful if digest in lost.named]
+        # Some registries name all that they miss, some the first of it, some none; each answer costs the retries.
+        rounds = [named, [digest for digest in doubtful if digest not in named]] if named else [doubtful]
+        for digests in rounds:
+            absent = self._resend(digests)
+            if absent and lost.hint == GHOST:
+                lost.hint = f"{GHOST}: give what this delta builds on as further SOURCEs, whose blobs are sent then"
+            if len(absent) == len(digests):
+                break
+            lost = self._lost_parts()
+            if lost is None:
+                return
+        raise lost
+
+    def _lost_parts(self) -> Optional[LostParts]:
+        """Put all manifests; return the refusal where the registry lacks parts of them."""
         try:
             self._place_all()
-        except LostParts as error:
-            absent = self._resend(doubtful)
-            if absent and error.hint == GHOST:
-                error.hint = f"{GHOST}: give what this delta builds on as further SOURCEs, whose blobs are sent then"
-            if len(absent) == len(doubtful):
-                raise
-            self._place_all()
+        except LostParts as lost:
+            return lost
+        return None
 
     def _blobs(self) -> list[Settled]:
         return [self._settled[self.image.repository, digest] for digest in self.image.blobs]

@@ -12,7 +12,7 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import Optional
 
-from loader.bundle.digest import digest_of, is_digest, require_digest
+from loader.bundle.digest import digest_of, found_digests, is_digest, require_digest
 from loader.bundle.errors import RegistryError, TrustError
 from loader.bundle.ocimanifest import INDEX_TYPES, KNOWN_TYPES, MAX_MANIFEST, SCHEMA1_TYPES, bare_type, parse_manifest
 from loader.oci import listing, upload
@@ -38,6 +38,8 @@ class Registry:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self.host = exchange.host
+        self.other_sizes: set[str] = set()
+        """Digests of blobs that it said it has, but not in their size."""
 
     @property
     def date(self) -> str:
@@ -129,9 +131,10 @@ class Registry:
         reply = self._exchange.call(request, _push(repository), repository, again=again)
         if reply.status not in {200, 201, 202, 204}:
             unknown = again(reply)
-            hint = manifest_hint(reply.status, reply.codes, media_type, unknown=unknown)
+            by_tag = not is_digest(reference)
+            hint = manifest_hint(reply.status, reply.codes, media_type, unknown=unknown, by_tag=by_tag)
             error = reply.failure(f"cannot put the manifest of {self._name(repository, reference)}", hint)
-            raise LostParts(error) if unknown else error
+            raise LostParts(error, found_digests(reply.body)) if unknown else error
         told = reply.header("Docker-Content-Digest")
         if told and told != digest:
             raise RegistryError(
@@ -170,7 +173,10 @@ class Registry:
             raise reply.failure(f"cannot ask for blob {digest} of {self.host}/{repository}")
         length = reply.header("Content-Length")
         told = reply.header("Docker-Content-Digest")
-        return (size is None or length in {"", str(size)}) and told in {"", digest}
+        if size is not None and length not in {"", str(size)}:
+            self.other_sizes.add(digest)
+            return False
+        return told in {"", digest}
 
     def open_blob(
         self, repository: str, digest: str, size: int, start: int = 0, length: Optional[int] = None

@@ -47,7 +47,11 @@ class MountAnswer(NamedTuple):
 
 
 class LostParts(RegistryError):
-    """A manifest was refused because the registry does not know parts of it, whatever it said before."""
+    """A manifest was refused because the registry does not know parts of it, whatever it said before.
 
-    def __init__(self, error: RegistryError) -> None:
+    ``named``: the digests in its answer; some say which part they miss.
+    """
+
+    def __init__(self, error: RegistryError, named: frozenset[str]) -> None:
         super().__init__(error.message, status=error.status, why=error.why, hint=error.hint)
+        self.named = named

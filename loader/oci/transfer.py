@@ -15,8 +15,10 @@ from loader.bundle.errors import AirgapError, RegistryError
 from loader.bundle.limits import BIG_MEMBER
 from loader.oci.copying import copied_blob
 from loader.oci.exchange import Reply
+from loader.oci.hints import DAMAGED
 from loader.oci.manifestpush import ManifestPush
 from loader.oci.messages import OpenBody
+from loader.oci.outage import Outage
 from loader.oci.parallel import Lanes, Stopped, in_parallel
 from loader.oci.pushplan import (
     BlobBodies,
@@ -33,7 +35,6 @@ from loader.oci.pushplan import (
 )
 from loader.oci.referrers import link_referrers
 from loader.oci.registry import Registry
-from loader.oci.retry import AWAY_STATUSES
 
 DEFAULT_JOBS = 3
 _TELL_EVERY = 2**20
@@ -41,8 +42,6 @@ _AHEAD = 2
 """Threads more than send at once, if large blobs wait: they open their uploads, or put manifests meanwhile."""
 _KEPT_OPEN = 10.0
 """Seconds that an upload session waits for its turn; one of another age may be gone when its bytes come."""
-_DEAD_AFTER = 3
-"""Failures in a row for want of an answer, each after all its retries, that mean the registry is gone."""
 
 
 def push_images(
@@ -173,8 +172,7 @@ class BlobPush:
         self.settled: dict[tuple[str, str], Settled] = {}
         self.threads = 1
         self._doubted = threading.Lock()
-        self._failures_in_a_row = 0
-        self._gone: Optional[RegistryError] = None
+        self._outage = Outage()
 
     def run(self, blobs: Sequence[PushBlob], jobs: int, *, on_done: Callable[[str], None]) -> None:
         """Settle those of ``blobs`` that are needed, and tell ``on_done`` of each once it is."""
@@ -192,7 +190,7 @@ class BlobPush:
     @property
     def gone(self) -> Optional[RegistryError]:
         """The error of a registry that does not answer any more."""
-        return self._gone
+        return self._outage.everywhere
 
     def bring(self, blob: PushBlob) -> None:
         """Bring one blob to every repository that needs it."""
@@ -233,9 +231,23 @@ class BlobPush:
         return "present" if there else ""
 
     def _provide(self, blob: PushBlob, repository: str, holders: Sequence[str]) -> str:
+        outcome = self._brought(blob, repository, holders)
+        # A registry need not look at what it has when it gets a blob again: distribution keeps the old bytes.
+        if self._is_damaged(blob) and not self._registry.head_blob(repository, blob.digest, blob.size, pushing=True):
+            raise RegistryError(
+                f"{self._registry.host} took blob {blob.digest} and still has it in another size",
+                why=f"{repository} should have {blob.size} bytes of it",
+                hint=DAMAGED,
+            )
+        return outcome
+
+    def _is_damaged(self, blob: PushBlob) -> bool:
+        return blob.digest in self._registry.other_sizes
+
+    def _brought(self, blob: PushBlob, repository: str, holders: Sequence[str]) -> str:
         registry, opened = self._registry, None
         for holder in (*holders[:1], *blob.elsewhere):
-            if holder != repository:
+            if holder != repository and not self._is_damaged(blob):
                 registry.drop(repository, opened)
                 mounted, opened = registry.mount(repository, blob.digest, holder)
                 if mounted:
@@ -287,25 +299,19 @@ class BlobPush:
 
     def _settle(self, blob: PushBlob, repository: str, action: Callable[[str], str]) -> str:
         """Run ``action`` and record what it says (nothing for an empty string); a refusal is an outcome."""
-        error: Optional[RegistryError] = self._gone
+        error = self._outage.error(repository)
         outcome = "failed"
         if error is None:
             try:
                 outcome = action(repository)
-                self._failures_in_a_row = 0
+                self._outage.worked()
             except RegistryError as refused:
                 error = refused
-                self._count_failure(refused)
+                self._outage.failed(repository, refused)
         if outcome:
             self.settled[repository, blob.digest] = Settled(outcome, blob.size, error)
             self._on_event(BlobDone(repository, blob.digest, blob.size, outcome))
         return outcome
-
-    def _count_failure(self, error: RegistryError) -> None:
-        away = error.retryable and (error.status == 0 or error.status in AWAY_STATUSES)
-        self._failures_in_a_row = self._failures_in_a_row + 1 if away else 0
-        if self._failures_in_a_row >= _DEAD_AFTER:
-            self._gone = error
 
     @contextmanager
     def _counted(

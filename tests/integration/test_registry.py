@@ -166,6 +166,26 @@ def test_a_layer_is_mounted_from_a_neighbour(debian: DebianRegistry, tmp_path: P
     assert (report.blobs.count("sent"), report.blobs.count("mounted")) == (len(sizes), 2)
 
 
+def test_a_blob_that_is_damaged_in_the_storage_is_not_called_confirmed(tmp_path: Path) -> None:
+    """distribution takes a blob again and keeps what it has, which HEAD tells by the size."""
+    image = make_image(platforms=("linux/amd64",), layers=[BASE])
+    source = DirLayout.open(image.write(tmp_path / "made"))
+    digest = digest_of(BASE)
+    with docker_registry(tmp_path / "registry") as debian, plain(tmp_path).to(debian.host) as registry:
+        assert copy(source, registry, "app", "v1").failed == ()
+        stored = debian.root / f"docker/registry/v2/blobs/sha256/{digest[7:9]}/{digest[7:]}/data"
+        for data in (BASE[:1000], b""):
+            stored.write_bytes(data)
+            (failed,) = copy(source, registry, "app", "v2").failed
+            assert failed.error is not None
+            assert "still has it in another size" in str(failed.error)
+            assert "its storage is damaged" in failed.error.hint
+            assert registry.head_manifest("app", "v2") is None
+        stored.unlink()
+        assert copy(source, registry, "app", "v2").failed == ()
+        assert stored.read_bytes() == BASE
+
+
 def test_an_index_without_its_children_is_refused_in_the_registrys_words(
     debian: DebianRegistry, image: MadeImage, tmp_path: Path
 ) -> None:

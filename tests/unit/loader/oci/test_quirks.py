@@ -145,6 +145,17 @@ def test_a_blob_it_says_it_has_and_has_not(registry: Registry, server: RegistryS
     assert len(server.seen("PUT", "team/app/blobs/uploads")) == len(LIST.blobs)
 
 
+def test_a_blob_it_names_is_sent_alone(registry: Registry, server: RegistryServer) -> None:
+    pushed(registry, (LIST, "team/app"))
+    server.store.manifests.clear()
+    lost = next(iter(LIST.blobs))
+    server.store.links.discard(("team/app", lost))
+    server.rules.ghosts = {lost}
+    before = len(server.seen("PUT", "team/app/blobs/uploads"))
+    assert pushed(registry, (LIST, "team/app")).failed == ()
+    assert len(server.seen("PUT", "team/app/blobs/uploads")) == before + 1
+
+
 def test_blobs_it_has_not_are_sent_once_for_all_images_and_counted(registry: Registry, server: RegistryServer) -> None:
     server.rules.ghosts = {*ONE.blobs, *TWO.blobs}
     images = ONE.push_image("team/app", "v1"), TWO.push_image("team/app", "v2")

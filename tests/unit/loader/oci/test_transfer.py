@@ -265,6 +265,18 @@ def test_a_registry_that_is_gone_is_not_asked_for_every_blob(registry: Registry,
     assert len(server.seen("HEAD")) <= 3 * 4
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_one_repository_that_fails_stops_no_other(registry: Registry, server: RegistryServer, jobs: int) -> None:
+    layers = [make_layer(f"{number}") for number in range(6)]
+    image = make_image(platforms=["linux/amd64"], name="failing", layers=layers)
+    server.fail("reset", method="HEAD", path="/v2/a/", times=10_000)
+    report, _ = push(registry, Bodies(image, TWO), image.push_image("a", "v1"), TWO.push_image("b", "v2"), jobs=jobs)
+    assert [failed.repository for failed in report.failed] == ["a"]
+    assert holds(server, TWO, "b", "v2")
+    asked = {one.path for one in server.requests if one.path.startswith("/v2/a/blobs/sha256")}
+    assert len(asked) < len(image.blobs)
+
+
 def test_a_deltas_blob_is_mounted_or_missed(registry: Registry, server: RegistryServer) -> None:
     bodies = Bodies(ONE)
     digest = next(iter(ONE.blobs))

@@ -1,0 +1,45 @@
+"""When a registry, or one repository of it, is not asked any more: each further blob would fail after its waits."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from loader.bundle.errors import RegistryError
+from loader.oci.retry import AWAY_STATUSES
+
+_DEAD_AFTER = 3
+"""Failures in a row for want of an answer, each after all its retries."""
+
+
+class Outage:
+    """What failed last; to be told of every blob. Threads may call it: a lost count costs one more failure.
+
+    ``everywhere`` is the error of a registry that does not answer any more: its last failures were of several
+    repositories. Where all were of one, that one may have a trouble of its own.
+    """
+
+    def __init__(self) -> None:
+        self.everywhere: Optional[RegistryError] = None
+        self._of_one: dict[str, RegistryError] = {}
+        self._in_a_row: list[str] = []
+
+    def error(self, repository: str) -> Optional[RegistryError]:
+        """Return why ``repository`` is not asked any more, if so."""
+        return self.everywhere or self._of_one.get(repository)
+
+    def worked(self) -> None:
+        """Count an answer."""
+        self._in_a_row = []
+
+    def failed(self, repository: str, error: RegistryError) -> None:
+        """Count a failure; one that says something is an answer."""
+        if not (error.retryable and (error.status == 0 or error.status in AWAY_STATUSES)):
+            self.worked()
+            return
+        self._in_a_row = [*self._in_a_row, repository]
+        if len(self._in_a_row) < _DEAD_AFTER:
+            return
+        if len(set(self._in_a_row)) > 1:
+            self.everywhere = error
+        else:
+            self._of_one[repository] = error
