@@ -92,7 +92,7 @@ def build(
     for note in render_node_files(planned.manifest.mirrors).left_out:
         ports.say("warning", f"no node file for {note}")
     with partial_file(path) as partial:
-        unchanged = _is_there(path, planned.head, signers)
+        unchanged = _is_there(path, planned.head, signers, ports.say)
         if unchanged:
             sha256 = archive_sha256(path)
         else:
@@ -159,10 +159,14 @@ def _tell_changes(lines: Sequence[str], ports: BuildPorts) -> None:
         ports.say("lock", line)
 
 
-def _is_there(path: Path, head: Head, signers: Sequence[Signer]) -> bool:
-    """Whether ``path`` is this very bundle already; ``ConfigError`` when it is another one."""
+def _is_there(path: Path, head: Head, signers: Sequence[Signer], say: Callable[[str, str], None]) -> bool:
+    """Whether ``path`` is this very bundle already; ``ConfigError`` when it is another one, or no file."""
     if not path.exists():
         return False
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} is no file", why="the bundle is to have its name", hint="remove it, or give another folder with -o"
+        )
     try:
         with FileSource(str(path)) as source:
             there = read_head(source)
@@ -170,9 +174,8 @@ def _is_there(path: Path, head: Head, signers: Sequence[Signer]) -> bool:
                 trust, beside = own_trust(head, signers)
                 verify_content(verify_head(source, trust, find_decoder(), beside=beside))
                 return there == head
-    except BundleError:
-        if not path.is_file():
-            raise
+    except BundleError as error:
+        say("warning", f"{path} is not whole, and is written anew: {error}")
         return False
     raise ConfigError(
         f"{path} is another bundle of the same name and version",

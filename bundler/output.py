@@ -23,15 +23,31 @@ class Partial:
         self.fd = fd
         self.kept = False
 
-    def keep(self, final: Path) -> None:
-        """Give the finished file its final name, durably."""
-        self.path.replace(final)
-        self.kept = True
-        folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    def is_here(self) -> bool:
+        """Whether its name is still its own."""
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            return os.path.samestat(os.lstat(self.path), os.fstat(self.fd))
+        except FileNotFoundError:
+            return False
+
+    def keep(self, final: Path) -> None:
+        """Give the finished file its final name, durably. ``StorageError`` if its own is another file's by now."""
+        try:
+            if not self.is_here():
+                raise StorageError(
+                    f"{self.path} was removed or replaced while it was written",
+                    why="what has its name is not what was written",
+                    hint="find out who else writes into this folder, and run the same command again",
+                )
+            self.path.replace(final)
+            self.kept = True
+            folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise StorageError(f"cannot write {final}", why=error.strerror or str(error)) from error
 
 
 def hidden_name(path: Path) -> Path:
@@ -78,7 +94,7 @@ def partial_file(path: Path) -> Iterator[Partial]:
             error.hint = f"{error.hint}; {goes_on}" if error.hint else goes_on
         raise
     finally:
-        if not partial.kept:
+        if not partial.kept and partial.is_here():
             hidden.unlink(missing_ok=True)
         os.close(fd)
 

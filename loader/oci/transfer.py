@@ -169,6 +169,7 @@ class BlobPush:
         for image in images:
             for digest in image.blobs:
                 self.needed.setdefault(digest, {})[image.repository] = None
+        self._repositories = list(dict.fromkeys(image.repository for image in images))
         self.settled: dict[tuple[str, str], Settled] = {}
         self.threads = 1
         self._doubted = threading.Lock()
@@ -189,8 +190,9 @@ class BlobPush:
 
     @property
     def gone(self) -> Optional[RegistryError]:
-        """The error of a registry that does not answer any more."""
-        return self._outage.everywhere
+        """The error of a registry that does not answer any more, for any repository that is needed."""
+        errors = [self._outage.error(repository) for repository in self._repositories]
+        return errors[0] if all(errors) and errors else None
 
     def bring(self, blob: PushBlob) -> None:
         """Bring one blob to every repository that needs it."""

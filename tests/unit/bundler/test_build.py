@@ -139,7 +139,7 @@ def test_a_damaged_bundle_of_the_same_name_is_made_again(tmp_path: Path) -> None
 
 def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "demo-1.tar.zst").mkdir()
-    with pytest.raises(BundleError, match="not a regular file"):
+    with pytest.raises(ConfigError, match="is no file"):
         run_build(outside(), tmp_path)
     assert names(tmp_path) == ["demo-1.tar.zst"]
 

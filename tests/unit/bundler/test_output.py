@@ -43,6 +43,27 @@ def test_an_older_file_stands_until_the_new_one_is_kept(tmp_path: Path) -> None:
     assert final.read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("instead", ["file", "folder", "nothing"])
+def test_what_took_its_name_is_neither_kept_nor_removed(tmp_path: Path, instead: str) -> None:
+    hidden = tmp_path / ".x.part"
+    with refused(StorageError, ".x.part", "removed or replaced"), partial_file(tmp_path / "x") as partial:
+        hidden.unlink()
+        if instead == "file":
+            hidden.write_text("another's")
+        elif instead == "folder":
+            hidden.mkdir()
+        partial.keep(tmp_path / "x")
+    assert hidden.exists() == (instead != "nothing")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_final_name_that_cannot_be_had(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    with refused(StorageError, "cannot write", "Is a directory"), partial_file(tmp_path / "x") as partial:
+        partial.keep(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
 def test_two_builds_of_one_file_do_not_mix(tmp_path: Path) -> None:
     with partial_file(tmp_path / "x") as partial:
         os.write(partial.fd, b"mine")
