@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -80,8 +80,10 @@ def build(
     jobs = ports.jobs if ports.jobs < BuildPorts.jobs else max(ports.jobs, _QUESTIONS)
     resolved = gather(config.images, lock, ports.open_source, jobs=jobs)
     path = output / f"{config.name}-{config.version}.tar.zst"
-    there = _there(path) or _there(hidden_name(path))
-    planned = compose(config, lock, resolved, signers, now=ports.now, there=there, base=ports.base)
+    there = _there(path)
+    before_it = there or _there(hidden_name(path))
+    planned = compose(config, lock, resolved, signers, now=ports.now, there=before_it, base=ports.base)
+    planned = _signatures_kept(planned, there, signers, path)
     ports.say("resolved", _resolved_line(resolved, planned.packed))
     for line in signed_lines(resolved):
         ports.say("signed", line)
@@ -107,7 +109,9 @@ def build(
     took = "there already, verified" if unchanged else duration(ports.clock() - started)
     ports.say("packed", f"{path}  {human(built.size)}  {took}")
     names = ", ".join(f"{signer.label} ({signer.public.fingerprint[:19]}…)" for signer in signers)
-    ports.say("verified", f"{f'signed by {names}' if names else 'UNSIGNED'}, id {planned.head.id}")
+    earlier = ", ".join(label for label, _ in planned.head.signatures)
+    signed = f"signed by {names or f'{earlier} before'}" if earlier else "UNSIGNED"
+    ports.say("verified", f"{signed}, id {planned.head.id}")
     return built
 
 
@@ -159,6 +163,22 @@ def _tell_changes(lines: Sequence[str], ports: BuildPorts) -> None:
         ports.say("lock", line)
 
 
+def _signatures_kept(planned: Composition, there: Optional[Head], signers: Sequence[Signer], path: Path) -> Composition:
+    """Take nobody's signature away from this same bundle: without a key it stays as it is, another is refused."""
+    if there is None or there.sums != planned.head.sums:
+        return planned
+    others = [label for label, _ in there.signatures if label not in {signer.label for signer in signers}]
+    if not others:
+        return planned
+    if not signers:
+        return replace(planned, head=there)
+    raise ConfigError(
+        f"{path} is there already, signed by {', '.join(others)}",
+        why="this build has another key, and would take that signature away",
+        hint="sign adds a signature to what is there; for this key's alone give another folder with -o",
+    )
+
+
 def _is_there(path: Path, head: Head, signers: Sequence[Signer], say: Callable[[str, str], None]) -> bool:
     """Whether ``path`` is this very bundle already; ``ConfigError`` when it is another one, or no file."""
     if not path.exists():
@@ -195,5 +215,8 @@ def _write_sidecars(path: Path, sha256: str, planned: Composition, signers: Sequ
         f"{stem}.head.tar": head_tar(planned.head),
         f"{stem}.report.html": build_page(planned.manifest, planned.head, signers, facts),
     }
+    # Signed before and built without a key: what stands there tells of the signers, which this build cannot.
+    earlier = bool(planned.head.signatures) and not signers
     for name, data in beside.items():
-        write_file(path.with_name(name), data)
+        if not (earlier and path.with_name(name).exists()):
+            write_file(path.with_name(name), data)

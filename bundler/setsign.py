@@ -14,6 +14,7 @@ from bundler.mediafolder import part_folder
 from bundler.mediatexts import transfer_record
 from bundler.medium import image_overhead
 from bundler.output import write_file
+from loader.attach import keep_others
 from loader.bundle import mediaset
 from loader.bundle.digest import sha256_hex
 from loader.bundle.discs import DiscSet, bundle_head, open_set
@@ -95,10 +96,11 @@ def attach_set_signature(path: Path, *, label: str, public_key: Path, signature:
 
 
 def _attach(found: SetFolder, label: str, data: bytes, key: PublicKey) -> list[Path]:
-    written = []
-    for folder in found.folders:
-        written.append(folder / f"{SUMS}.{label}.sig")
-        write_file(written[-1], data)
+    written = [folder / f"{SUMS}.{label}.sig" for folder in found.folders]
+    for path in written:
+        keep_others(path, key, found.discs.sums, CryptographyCheck())
+    for path in written:
+        write_file(path, data)
     record = found.path / RECORD
     if record.is_file():
         write_file(record, _with_signer(read_small_file(record, MAX_RECORD), label, key))

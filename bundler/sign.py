@@ -10,13 +10,13 @@ from typing import Optional
 from bundler.output import write_file
 from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from bundler.token import AskSecret, open_token
-from loader.attach import check_label
+from loader.attach import check_label, keep_others
 from loader.bundle.errors import ConfigError, StorageError
 from loader.bundle.filesource import FileSource
 from loader.bundle.head import Head, read_head
 from loader.bundle.keys import PublicKey, parse_public_key
 from loader.guarded import require_private
-from loader.signing import Signer, load_signer, new_key_pair, read_small_file
+from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair, read_small_file
 
 _SCHEME = re.compile(r"[a-z0-9]{2,16}:")
 
@@ -88,10 +88,12 @@ def write_key_pair(name: str, folder: Path, passphrase_file: Optional[Path]) -> 
 def sign_bundle(bundle: Path, signer: Signer, *, sigstore: bool = False) -> list[Path]:
     """Write a further signature over the bundle's ``SHA256SUMS``, and over its sidecar if that is there.
 
-    With ``sigstore`` also a Sigstore bundle over the archive, which is read for it.
+    With ``sigstore`` also a Sigstore bundle over the archive, which is read for it. ``ConfigError`` where another key's
+    signature has the label.
     """
     head = _head_of(bundle)
     written = [bundle.with_name(f"{bundle.name}.{signer.label}.sig")]
+    keep_others(written[0], signer.public, head.sums, CryptographyCheck())
     write_file(written[0], signer.sign(head.sums))
     checksum = bundle.with_name(f"{bundle.name}.sha256")
     if checksum.is_file():

@@ -55,7 +55,7 @@ def attach_signature(
     for name, message in candidates.items():
         if key.has_shape(data) and check.verify(key, data, message):
             target = (output or folder) / f"{name}.{given.label}.sig"
-            _keep_others(target, key, message, check)
+            keep_others(target, key, message, check)
             write_whole(
                 target,
                 data,
@@ -85,8 +85,8 @@ def _signable(sources: Sequence[Path]) -> tuple[Path, Mapping[str, bytes]]:
     return archive.parent, found
 
 
-def _keep_others(target: Path, key: PublicKey, message: bytes, check: SignatureCheck) -> None:
-    """Let a signer's newer signature replace the older one, and nobody else's."""
+def keep_others(target: Path, key: PublicKey, message: bytes, check: SignatureCheck) -> None:
+    """Let a signer's newer signature replace the older one; ``ConfigError`` for anybody else's at ``target``."""
     try:
         there = read_small_file(target, MAX_SIGNATURE)
     except StorageError:

@@ -70,7 +70,7 @@ def build_command(
             )
             built = build(chosen, (before, lock.unlocked(before)), output, [signer] if signer else [], ports)
         write_lock(lock_file, built.composition.lock)
-        if signer is None:
+        if not built.composition.head.signatures:
             console.note("warning", "the bundle is unsigned: no loader takes it until a signature is attached")
         console.document(_built_document(built))
 

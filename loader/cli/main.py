@@ -14,7 +14,7 @@ import typer
 from loader.bundle.errors import ConfigError, Interrupted
 from loader.cli.console import Console
 from loader.cli.options import spread_flags
-from loader.cli.streams import fill_closed
+from loader.cli.streams import prepare_streams
 from loader.interpreter import nothing_to_collect
 
 _M_MMAP_THRESHOLD = -3  # malloc.h of glibc
@@ -29,7 +29,7 @@ def invoke(app: typer.Typer, verbs: Mapping[str, tuple[str, ...]]) -> None:
     ``verbs`` are the modules that register commands with the names of those: the one asked for is imported, and all
     of them where none is.
     """
-    fill_closed()
+    prepare_streams()
     _give_large_blocks_back()
     arguments = spread_flags(sys.argv[1:])
     verb = next((argument for argument in arguments if not argument.startswith("-")), None)

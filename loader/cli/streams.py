@@ -1,17 +1,23 @@
-"""Standard streams as they may be: closed, left by their reader, or on a disk that is full."""
+"""Standard streams as they may be: closed, left by their reader, on a full disk, or in an alphabet of few letters."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Optional, TextIO
 
 
-def fill_closed() -> None:
-    """Open what the caller closed (``>&-``): the next file opened would get its number, and what is said to it."""
+def prepare_streams() -> None:
+    """Open what the caller closed (``>&-``): the next file opened would get its number, and what is said to it.
+
+    What the locale has no letter for is written as ``\\u2026`` and the like.
+    """
     for name, flags, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_WRONLY, "w"), ("stderr", os.O_WRONLY, "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it by itself
 
 
 def write_line(stream: TextIO, text: str) -> Optional[OSError]:

@@ -122,6 +122,14 @@ def test_streams_that_are_closed_do_not_change_the_verdict(built: Path, cli: Cli
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_terminal_of_few_letters_does_not_change_the_verdict(built: Path, cli: Cli) -> None:
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = cli.command("airgap-loader", "verify", built, "--trust", "builder.pub")
+    done = subprocess.run(command, cwd=cli.folder, env={**cli.variables(), **plain}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u2026" in done.stdout
+
+
 def test_inspect_judges_a_list_that_stands_alone(built: Path, cli: Cli) -> None:
     head = built.with_name("rook-ceph-2020.10.head.tar")
     found = cli.loader("inspect", head, "--trust", "builder.pub", "--json").expect().json

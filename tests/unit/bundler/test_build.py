@@ -156,6 +156,19 @@ def test_an_unsigned_bundle_says_so(tmp_path: Path) -> None:
     assert (signed.unchanged, check(signed).bundle.id) == (False, unsigned.composition.head.id)
 
 
+def test_a_build_takes_nobodys_signature_away(tmp_path: Path) -> None:
+    first = run_build(outside(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    told = Told()
+    places = outside()
+    again = run_build(places, tmp_path, signers=[], lock=first.composition.lock, ports=make_ports(places, told))
+    assert (again.unchanged, again.composition.head) == (True, first.composition.head)
+    assert told.lines[-1] == ("verified", f"signed by {BUILDER.label} before, id {first.composition.head.id}")
+    with refused(ConfigError, f"signed by {BUILDER.label}", "another key"):
+        run_build(outside(), tmp_path, signers=[APPROVER], lock=first.composition.lock)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_several_signers(tmp_path: Path) -> None:
     bundle = check(run_build(outside(), tmp_path, signers=[BUILDER, APPROVER]), BUILDER, APPROVER).bundle
     assert [signer.label for signer in bundle.signers] == ["approver", "builder"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import stat
 from pathlib import Path
@@ -124,6 +125,15 @@ def test_a_further_signature_counts_and_changes_nothing(archive: Path) -> None:
         assert len(bundle.signers) == 2
     archive.with_name(f"{ARCHIVE}.sha256").unlink()
     assert len(sign_bundle(archive, APPROVER)) == 1
+
+
+def test_another_keys_signature_is_not_overwritten(archive: Path) -> None:
+    first = sign_bundle(archive, APPROVER)
+    before = [path.read_bytes() for path in first]
+    with refused(ConfigError, f"{ARCHIVE}.approver.sig is there already", "not this key's"):
+        sign_bundle(archive, dataclasses.replace(STRANGER, label="approver"))
+    assert [path.read_bytes() for path in first] == before
+    assert sign_bundle(archive, APPROVER) == first
 
 
 def test_signing_what_is_no_bundle(tmp_path: Path) -> None:
