@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from loader.bundle.errors import AirgapError, ConfigError, FormatError
+from loader.bundle.errors import AirgapError, ConfigError
 from loader.guarded import read_guarded
 from loader.oci.model import RegistryTarget
 from loader.trust import parse_toml
@@ -42,18 +42,18 @@ class Site:
 def read_site(path: Path, home: Path) -> Site:
     """Read a site file; paths in it start at its folder, or with ``~/`` at ``home``.
 
-    Raises ``TrustError`` where another user could have written it, ``FormatError`` for what is no such file, and
-    ``ConfigError`` with every wrong key.
+    Raises ``TrustError`` where another user could have written it, ``ConfigError`` for what is no such file, or with
+    every wrong key.
     """
     try:
         document = parse_toml(read_guarded(path, MAX_SITE), str(path))
     except ConfigError as error:
-        raise FormatError(
+        raise ConfigError(
             f"{path} is no site file", why=error.why, hint=f"TOML with any of {', '.join(KEYS)}"
         ) from error
     except AirgapError as error:
         if type(error) is AirgapError:  # more than the cap
-            raise FormatError(f"{path} is no site file", why=error.why) from error
+            raise ConfigError(f"{path} is no site file", why=error.why) from error
         raise
     faults = [fault for key, value in document.items() for fault in _faults(key, value)]
     if faults:

@@ -30,9 +30,9 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "the group can write": (lambda path: path.chmod(0o664), 3, "writable by its group"),
     "is a link": (link, 3, "symbolic link"),
     "lies where everybody can write": (lambda path: path.parent.chmod(0o777), 3, "everybody can write"),
-    "is no TOML": (lambda path: path.write_text("trust ="), 4, "no site file"),
-    "is larger than any": (lambda path: path.write_text("#" * 100_000), 4, "no site file"),
-    "is not text": (lambda path: path.write_bytes(b"\xff\xfe\0"), 4, "no site file"),
+    "is no TOML": (lambda path: path.write_text("trust ="), 2, "no site file"),
+    "is larger than any": (lambda path: path.write_text("#" * 100_000), 2, "no site file"),
+    "is not text": (lambda path: path.write_bytes(b"\xff\xfe\0"), 2, "no site file"),
 }
 
 

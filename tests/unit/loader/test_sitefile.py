@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.bundle.errors import ConfigError, FormatError, StorageError, TrustError
+from loader.bundle.errors import ConfigError, StorageError, TrustError
 from loader.sitefile import Site, read_site
 from tests.support.refusals import refused
 
@@ -68,7 +68,7 @@ def test_a_wrong_value_is_named(text: str, place: str, word: str, tmp_path: Path
 
 @pytest.mark.parametrize("text", [b"registry = ", b"\xff\xfe", b"#" * (64 * 1024 + 1), b"a = " + b"[" * 5000])
 def test_what_is_no_site_file(text: bytes, tmp_path: Path) -> None:
-    with refused(FormatError, "is no site file"):
+    with refused(ConfigError, "is no site file"):
         read_site(written(tmp_path, text), HOME)
 
 
