@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from loader.bundle.errors import StorageError
 from loader.bundle.ocimanifest import OCI_INDEX, parse_manifest
 from loader.bundle.tarlayout import END, header, padding
 from loader.bundle.verify import VerifiedBundle
@@ -74,7 +75,7 @@ def write_layout(work: Extracting, picked: Sequence[Picked], output: Path) -> Pa
     """Write one layout with all images to ``output``, which must not exist or be an empty folder."""
     with told(output):
         if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
-            raise FileExistsError(None, "it exists and is not an empty folder")
+            raise _exists(output, "it is not an empty folder")
     work.require(picked, output)
     partial = output.with_name(f".{output.name}.part")
     with _partial(partial, output):
@@ -89,12 +90,18 @@ def write_archive(work: Extracting, picked: Sequence[Picked], target: Path) -> P
     """Write one layout with all images as a tar file to ``target``, which must not exist."""
     with told(target):
         if target.exists() or target.is_symlink():
-            raise FileExistsError(None, "it exists already")
+            raise _exists(target, "an archive is written whole, under a new name")
     work.require(picked, target.parent)
     partial = target.with_name(f".{target.name}.part")
     with _partial(partial, target):
         write_new(partial, _tar(work, picked), _ignore)
     return target
+
+
+def _exists(path: Path, why: str) -> StorageError:
+    return StorageError(
+        f"{path} exists already", why=why, hint="nothing is overwritten: remove it, or name another with -o"
+    )
 
 
 @contextlib.contextmanager

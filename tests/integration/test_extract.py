@@ -91,7 +91,7 @@ def test_a_layout_of_several_images(cli: Cli) -> None:
     assert (copied / "manifest.json").read_bytes() == TWO.data
     for blob in (layout / "blobs/sha256").iterdir():
         assert digest_of(blob.read_bytes())[7:] == blob.name
-    assert extract(cli, "--format", "oci").expect(1).three_lines[0].endswith("out")
+    assert extract(cli, "--format", "oci").expect(1).three_lines[0].endswith("out exists already")
 
 
 def test_what_belongs_to_an_image_goes_with_its_layout(cli: Cli) -> None:
