@@ -60,7 +60,7 @@ def partial_file(path: Path) -> Iterator[Partial]:
     """Open ``path``'s hidden ``.part`` file under an exclusive lock; it is removed unless kept.
 
     It stays after an interruption, and where a registry failed or sent something else: the same command goes
-    on from it.
+    on from it. What an earlier build left stays when the disk is full, too.
     """
     hidden = hidden_name(path)
     try:
@@ -72,24 +72,25 @@ def partial_file(path: Path) -> Iterator[Partial]:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise StorageError(f"{hidden} is no file", why="something else has its name", hint="remove it")
-    partial = Partial(hidden, fd)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            partial.kept = True
-            raise StorageError(
-                f"{hidden} is in use", why="another build writes this bundle", hint="wait for it to end"
-            ) from error
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise StorageError(
+            f"{hidden} is in use", why="another build writes this bundle", hint="wait for it to end"
+        ) from error
+    partial = Partial(hidden, fd)
+    had = os.fstat(fd).st_size
+    try:
         yield partial
     except KeyboardInterrupt:
         partial.kept = True
         raise
-    except (RegistryError, TrustError) as error:
+    except (RegistryError, TrustError, StorageError) as error:
         # What goes on hashes all of it again, so that a blob which arrived wrong is left out.
         size = os.fstat(fd).st_size
-        partial.kept = size > 0
-        if partial.kept:
+        partial.kept = size > 0 and (had > 0 or not isinstance(error, StorageError))
+        if partial.kept and partial.is_here():
             goes_on = f"the same command goes on from the {human(size)} in {hidden}"
             error.hint = f"{error.hint}; {goes_on}" if error.hint else goes_on
         raise

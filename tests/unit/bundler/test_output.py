@@ -64,6 +64,24 @@ def test_a_final_name_that_cannot_be_had(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "x"]
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_what_an_earlier_build_left_stays_when_the_disk_is_full(tmp_path: Path, left: bool) -> None:
+    hidden = tmp_path / ".x.part"
+    if left:
+        hidden.write_bytes(bytes(1000))
+    full = StorageError("cannot write", why="No space left on device")
+
+    def write() -> None:
+        with partial_file(tmp_path / "x") as partial:
+            os.pwrite(partial.fd, b"more", 1000)
+            raise full
+
+    with pytest.raises(StorageError):
+        write()
+    assert hidden.exists() == left
+    assert ("goes on from the 1.00 kB" in full.hint) == left
+
+
 def test_two_builds_of_one_file_do_not_mix(tmp_path: Path) -> None:
     with partial_file(tmp_path / "x") as partial:
         os.write(partial.fd, b"mine")
