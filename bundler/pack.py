@@ -225,7 +225,7 @@ class ArchiveWriter:
             raise StorageError(
                 f"cannot write {self._name}",
                 why=f"{error.strerror} after {self.written} bytes",
-                hint="free some space or name another folder with -o; nothing was kept",
+                hint="free some space or name another folder with -o",
             ) from error
         self.written += wanted
         self._on_written(wanted)

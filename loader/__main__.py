@@ -15,13 +15,14 @@ NEWER = ["python3.%d" % minor for minor in range(19, 8, -1)]  # noqa: UP031 - th
 
 def hand_over() -> None:
     """Run the same command with the newest Python on PATH, or exit 1 with what to install."""
+    isolated = ["-I"] if sys.flags.isolated else []
     program = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - see the module's first lines
     for name in NEWER:
         found = shutil.which(name, path=os.environ.get("PATH"))
-        if found and subprocess.call([found, "-c", ""], stderr=subprocess.DEVNULL) == 0:
+        if found and subprocess.call([found, *isolated, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             where = program if os.path.isfile(program) else "-m"  # noqa: PTH113 - see the module's first lines
             rest = sys.argv[1:] if where == program else ["loader", *sys.argv[1:]]
-            os.execv(found, [found, where, *rest])  # noqa: S606 - the same program, a newer interpreter
+            os.execv(found, [found, *isolated, where, *rest])  # noqa: S606 - the same program, a newer interpreter
     here = ".".join(str(number) for number in sys.version_info[:2])
     sys.stderr.write(
         "error: airgap-loader needs Python 3.9 or newer\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 from loader.bundle.errors import RegistryError
@@ -14,6 +14,9 @@ from loader.oci.survey import Survey
 from loader.oci.transfer import push_images
 from loader.site import BundleBodies, PushSet
 from loader.units import counted, human
+
+_NAMED = 5
+"""Images of one cause that an error names; the report has all."""
 
 
 def push_bundle(
@@ -84,9 +87,19 @@ def require_whole(report: PushReport, target: str) -> None:
         mend = "; ".join(hint for hint in hints if hint) or "mend the cause"
         raise RegistryError(
             f"{_share(report)} could not be pushed to {target}",
-            why="; ".join(f"{image}: {image.error}" for image in report.failed),
+            why="; ".join(_causes(report)),
             hint=f"{mend}; then run the same command again: only what is missing is sent",
         )
+
+
+def _causes(report: PushReport) -> Iterator[str]:
+    """What the images failed of, each cause once, with the first of those that it befell."""
+    befell: dict[str, list[str]] = {}
+    for image in report.failed:
+        befell.setdefault(str(image.error), []).append(str(image))
+    for cause, names in befell.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        yield f"{', '.join(names[:_NAMED])}{more}: {cause}"
 
 
 def _share(report: PushReport) -> str:

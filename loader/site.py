@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Optional, Union
 
-from loader.bundle.errors import ConfigError, FormatError
+from loader.bundle.errors import BundleError, ConfigError, FormatError
 from loader.bundle.manifest import Attachment, Document, Image, Mirror
 from loader.bundle.strictjson import loads
 from loader.bundle.verify import VerifiedBundle
@@ -59,7 +59,14 @@ class BundleBodies:
 
     @contextmanager
     def _opened(self, digest: str) -> Iterator[Iterator[memoryview]]:
-        yield next(bundle for bundle in self._bundles if bundle.has_blob(digest)).open_blob(digest)
+        bundle = next(bundle for bundle in self._bundles if bundle.has_blob(digest))
+        try:
+            yield bundle.open_blob(digest)
+        except BundleError as error:
+            if len(self._bundles) > 1:
+                # A delta and what it builds on have members of the same names.
+                error.message = f"{bundle.stored.name}: {error.message}"
+            raise
 
     def place(self, digest: str) -> tuple[int, int]:
         """A key that sorts blobs by where they stand; those that nobody carries come first."""

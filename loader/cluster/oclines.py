@@ -82,11 +82,11 @@ def _choice(document: Document, preferred: list[str]) -> list[str]:
 def _patch_lines(program: str, document: Document) -> list[str]:
     key = target_key(document)
     place = f"{program} -n {shlex.quote(key.namespace)}" if key.namespace else program
+    lines = [f"# only for Rook {printable(document.when.rook)}:"] if document.when.rook else []
     if is_open(document) and document.target is not None:
-        return _open_lines(program, document, document.target)
+        return [*lines, *_open_lines(program, document, document.target)]
     name = shlex.quote(f"{key.resource}/{key.name}")
     content = f'"$(cat {shlex.quote(document.path)})"'
-    lines = [f"# only for Rook {printable(document.when.rook)}:"] if document.when.rook else []
     lines += _created_first(place, key)
     lines.append(f"{place} patch {name} --type={_TYPES[document.action]} --patch={content}")
     return [*lines, *_poke(place, document)]
@@ -112,9 +112,11 @@ def _open_lines(program: str, document: Document, target: Target) -> list[str]:
     place = f"{program} -n {target.namespace or f'{where}-NAMESPACE'}"
     name = "NAME" if target.name == AUTO else target.name
     content = f'"$(cat {shlex.quote(document.path)})"'
-    resource = target_key(document).resource
+    key = target_key(document)
+    resource = key.resource
     return [
         f"# its place and name are those that `{program} get {kind} -A` shows:",
+        *_created_first(place, key),
         f"{place} patch {shlex.quote(f'{resource}/{name}')} --type={_TYPES[document.action]} --patch={content}",
         *_poke(place, document),
     ]

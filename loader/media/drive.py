@@ -28,6 +28,9 @@ class DrivePorts:
     say: Callable[[str, str], None]
 
 
+_BY_TURNS = "; if that asks for two discs by turns, a blob stands on both"
+
+
 def disc_word(name: str) -> str:
     """What people call a volume: ``2`` for ``v02``, ``P1`` for ``p01``."""
     return f"{'P' if name[0] == 'p' else ''}{int(name[1:])}"
@@ -109,7 +112,7 @@ class Drive:
             raise NotInserted(
                 f"disc {words} of {self.media.name} is needed",
                 why="it is not in the drive, and nobody can be asked for it here",
-                hint=f"{line}, and run the same command again{self.way_out and f'; {self.way_out}'}",
+                hint=f"{line}, and run the same command again{self.way_out and f'{_BY_TURNS}: {self.way_out}'}",
             )
         self.discs = self._opened_again()
         for note in self._complaints(before, wanted):

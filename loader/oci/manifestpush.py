@@ -11,6 +11,7 @@ from typing import Callable, Optional
 from loader.bundle.errors import AirgapError, RegistryError
 from loader.bundle.ocimanifest import INDEX_TYPES
 from loader.oci.hints import GHOST
+from loader.oci.outage import Outage
 from loader.oci.pushplan import (
     ImageReport,
     Known,
@@ -41,6 +42,7 @@ class ManifestPush:
         *,
         send_anyway: Callable[[str, str], bool] = lambda repository, digest: False,
         placed: set[tuple[str, str, bool]],
+        outage: Outage,
         known: Optional[Known] = None,
     ) -> None:
         self.image = image
@@ -51,19 +53,25 @@ class ManifestPush:
         self._settled = settled
         self._known = known
         self._placed_by_push = placed
+        self._outage = outage
         self._placed = False
         self._sent = 0
         self._tag_moved = False
         self._by_tag_only = False
 
     def attempt(self, step: Callable[[], None]) -> None:
-        """Run a step unless an earlier one failed; a failure is this image's alone."""
+        """Run a step unless an earlier one failed, or the registry is gone; a failure is this image's alone."""
         if self.error is not None:
             return
+        self.error = self._outage.error(self.image.repository)
         try:
-            step()
+            if self.error is None:
+                step()
         except AirgapError as error:
             self.error = error
+            if isinstance(error, RegistryError):
+                self._outage.failed(self.image.repository, error)
+        if self.error is not None:
             self._on_event(ManifestDone(self.image.repository, self.image.tag or self.image.top.digest, "failed"))
 
     def place(self) -> None:
@@ -173,6 +181,7 @@ class ManifestPush:
         # A child that the answer named is asked for by the index; what nodes and people name is asked for here.
         if not confirmed or manifest is self.image.top:
             self._confirm(manifest, reference)
+        self._outage.worked()
         self._sent += 1
         self._on_event(ManifestDone(repository, reference, "sent"))
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Callable, Optional
 
 from loader.bundle.errors import RegistryError
 from loader.oci.retry import AWAY_STATUSES
@@ -15,10 +15,11 @@ class Outage:
     """What failed last; to be told of every blob. Threads may call it: a lost count costs one more failure.
 
     ``everywhere`` is the error of a registry that does not answer any more: its last failures were of several
-    repositories. Where all were of one, that one may have a trouble of its own.
+    repositories, or it is not ``alive``, which asks it once. Else the one repository has a trouble of its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, alive: Callable[[], bool]) -> None:
+        self._alive = alive
         self.everywhere: Optional[RegistryError] = None
         self._of_one: dict[str, RegistryError] = {}
         self._in_a_row: list[str] = []
@@ -28,7 +29,7 @@ class Outage:
         return self.everywhere or self._of_one.get(repository)
 
     def worked(self) -> None:
-        """Count an answer."""
+        """Count an answer: what is only remembered is none."""
         self._in_a_row = []
 
     def failed(self, repository: str, error: RegistryError) -> None:
@@ -39,7 +40,7 @@ class Outage:
         self._in_a_row = [*self._in_a_row, repository]
         if len(self._in_a_row) < _DEAD_AFTER:
             return
-        if len(set(self._in_a_row)) > 1:
+        if len(set(self._in_a_row)) > 1 or not self._alive():
             self.everywhere = error
         else:
             self._of_one[repository] = error

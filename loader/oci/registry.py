@@ -18,14 +18,14 @@ from loader.bundle.ocimanifest import INDEX_TYPES, KNOWN_TYPES, MAX_MANIFEST, SC
 from loader.oci import listing, upload
 from loader.oci.answer import Answer
 from loader.oci.blobs import BlobReader, position, range_request
-from loader.oci.exchange import Exchange, Reply
+from loader.oci.exchange import Exchange, Reply, finished
 from loader.oci.hints import manifest_hint
 from loader.oci.kinds import kind_of
-from loader.oci.messages import OpenBody, Request, Upload, registry_words
+from loader.oci.messages import MAX_ERROR_BODY, OpenBody, Request, Upload, registry_words
 from loader.oci.parts import send_parts
 from loader.oci.rate import PacedReader
 from loader.oci.results import LostParts, ManifestBytes, ManifestHead, MountAnswer, Ping
-from loader.oci.retry import Backoff
+from loader.oci.retry import AWAY_STATUSES, Backoff
 
 ACCEPT = ", ".join((*sorted(KNOWN_TYPES), *sorted(SCHEMA1_TYPES)))
 """Schema 1 stands last so that an old image is named and refused, not converted or "not found"."""
@@ -66,6 +66,14 @@ class Registry:
         kind = kind_of(reply.headers, self._exchange.challenge, reply.body)
         authorized, date = reply.status == 200, reply.header("Date")
         return Ping(url.partition(":")[0], version, reply.header("Server"), authorized, date, kind)
+
+    def is_alive(self) -> bool:
+        """Ask once whether anybody answers ``/v2/``, with whatever but a proxy's word that nobody is there."""
+        try:
+            reply = finished(self._exchange.once(Request("GET", self._exchange.url("/v2/")), (), ""), MAX_ERROR_BODY)
+        except RegistryError:
+            return False
+        return reply.status not in AWAY_STATUSES
 
     def manifest(self, repository: str, reference: str) -> ManifestBytes:
         """Return the manifest at a tag or digest, at most 4 MiB.

@@ -101,7 +101,7 @@ class _Asking:
             found = self._registry.head_manifest(image.repository, image.tag, pushing=True)
             self._befores[image.repository, image.tag] = found.digest if found else None
         except RegistryError as error:
-            _note(self.barred, image.repository, error)
+            self._note(self.barred, image.repository, error)
 
     def survey(self, images: Sequence[PushImage]) -> Survey:
         """Return what was found of ``images``."""
@@ -121,15 +121,14 @@ class _Asking:
         try:
             return self._registry.head_blob(repository, blob.digest, blob.size, pushing=pushing)
         except RegistryError as error:
-            _note(notes, repository, error)
+            self._note(notes, repository, error)
             return False
 
-
-def _note(notes: dict[str, RegistryError], repository: str, error: RegistryError) -> None:
-    """Keep what the registry says about ``repository``: it may be better off with others. A dead line is raised."""
-    if error.status == 0:
-        raise error
-    notes.setdefault(repository, error)
+    def _note(self, notes: dict[str, RegistryError], repository: str, error: RegistryError) -> None:
+        """Keep what the registry says about ``repository``: it may be better off with others. A dead line is raised."""
+        if error.status == 0 and not self._registry.is_alive():
+            raise error
+        notes.setdefault(repository, error)
 
 
 def missing_manifests(images: Sequence[PushImage], registry: Registry, *, jobs: int = 3) -> list[str]:

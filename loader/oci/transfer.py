@@ -87,12 +87,18 @@ class ImagePush:
         tell = serial(on_event)
         self._registry = registry
         self.blobs = BlobPush(images, bodies, registry, tell, known)
-        settled, again = self.blobs.settled, self.blobs.send_anyway
-        placed: set[tuple[str, str, bool]] = set()
-        self.manifests = [
-            ManifestPush(image, settled, registry, tell, send_anyway=again, placed=placed, known=known)
-            for image in images
-        ]
+        blobs = self.blobs
+        make = partial(
+            ManifestPush,
+            settled=blobs.settled,
+            registry=registry,
+            on_event=tell,
+            send_anyway=blobs.send_anyway,
+            placed=set(),
+            outage=blobs.outage,
+            known=known,
+        )
+        self.manifests = [make(image) for image in images]
 
     def finish(self, jobs: int) -> PushReport:
         """Put what is left of the manifests, then move the tags, then link what refers to another manifest."""
@@ -173,7 +179,7 @@ class BlobPush:
         self.settled: dict[tuple[str, str], Settled] = {}
         self.threads = 1
         self._doubted = threading.Lock()
-        self._outage = Outage()
+        self.outage = Outage(registry.is_alive)
 
     def run(self, blobs: Sequence[PushBlob], jobs: int, *, on_done: Callable[[str], None]) -> None:
         """Settle those of ``blobs`` that are needed, and tell ``on_done`` of each once it is."""
@@ -191,7 +197,7 @@ class BlobPush:
     @property
     def gone(self) -> Optional[RegistryError]:
         """The error of a registry that does not answer any more, for any repository that is needed."""
-        errors = [self._outage.error(repository) for repository in self._repositories]
+        errors = [self.outage.error(repository) for repository in self._repositories]
         return errors[0] if all(errors) and errors else None
 
     def bring(self, blob: PushBlob) -> None:
@@ -230,18 +236,30 @@ class BlobPush:
             there = (repository, blob.digest) in self._known.blobs
         else:
             there = self._registry.head_blob(repository, blob.digest, blob.size, pushing=True)
+            self.outage.worked()
         return "present" if there else ""
 
     def _provide(self, blob: PushBlob, repository: str, holders: Sequence[str]) -> str:
         outcome = self._brought(blob, repository, holders)
         # A registry need not look at what it has when it gets a blob again: distribution keeps the old bytes.
-        if self._is_damaged(blob) and not self._registry.head_blob(repository, blob.digest, blob.size, pushing=True):
+        if self._is_damaged(blob) and not self._has_all_of(blob, repository):
             raise RegistryError(
                 f"{self._registry.host} took blob {blob.digest} and still has it in another size",
                 why=f"{repository} should have {blob.size} bytes of it",
                 hint=DAMAGED,
             )
+        self.outage.worked()
         return outcome
+
+    def _has_all_of(self, blob: PushBlob, repository: str) -> bool:
+        if self._registry.head_blob(repository, blob.digest, blob.size, pushing=True):
+            return True
+        # Who stands between may answer HEAD with a length of its own: the last byte is there, or it is not.
+        try:
+            with self._registry.open_blob(repository, blob.digest, blob.size, max(0, blob.size - 1)) as last:
+                return len(last.read(1)) == min(1, blob.size)
+        except RegistryError:
+            return False
 
     def _is_damaged(self, blob: PushBlob) -> bool:
         return blob.digest in self._registry.other_sizes
@@ -301,15 +319,14 @@ class BlobPush:
 
     def _settle(self, blob: PushBlob, repository: str, action: Callable[[str], str]) -> str:
         """Run ``action`` and record what it says (nothing for an empty string); a refusal is an outcome."""
-        error = self._outage.error(repository)
+        error = self.outage.error(repository)
         outcome = "failed"
         if error is None:
             try:
                 outcome = action(repository)
-                self._outage.worked()
             except RegistryError as refused:
                 error = refused
-                self._outage.failed(repository, refused)
+                self.outage.failed(repository, refused)
         if outcome:
             self.settled[repository, blob.digest] = Settled(outcome, blob.size, error)
             self._on_event(BlobDone(repository, blob.digest, blob.size, outcome))

@@ -114,7 +114,7 @@ def _try_projects(registry: Registry, images: Sequence[PushImage], trial: Trial)
         try:
             pieces = registry.try_push(members[0].repository)
         except RegistryError as error:
-            if error.status == 0:
+            if error.status == 0 and not registry.is_alive():
                 raise
             errors.append(error)
             trial.refused.update((str(image), error) for image in members)

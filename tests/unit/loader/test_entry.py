@@ -17,8 +17,8 @@ OLD = (
 )
 
 
-def start(path: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-I", "-c", OLD, str(ENTRY), *args]
+def start(path: Path, *args: str, isolated: bool = False) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, *(["-I"] if isolated else []), "-c", OLD, str(ENTRY), *args]
     return subprocess.run(argv, env={"PATH": str(path)}, capture_output=True, text=True, timeout=60)
 
 
@@ -43,6 +43,13 @@ def test_a_newer_python_on_path_gets_the_same_command(name: str, tmp_path: Path)
     done = start(tmp_path, "verify", "x y.tar.zst", "--trust", "t")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "newer: -m loader verify x y.tar.zst --trust t\n"
+
+
+def test_what_keeps_variables_out_goes_along(tmp_path: Path) -> None:
+    newer = tmp_path / "python3.13"
+    newer.write_text('#!/bin/sh\n[ "$2" = -c ] || echo "newer: $*"\n', encoding="ascii")
+    newer.chmod(0o755)
+    assert start(tmp_path, "verify", isolated=True).stdout == "newer: -I -m loader verify\n"
 
 
 def test_one_that_does_not_start_is_passed_over(tmp_path: Path) -> None:

@@ -97,8 +97,12 @@ def test_none_or_several_are_an_error_that_names_them(server: Server, pair: make
 
 def test_by_hand_the_place_is_looked_up() -> None:
     lines = oc_lines([document for document, _ in OPEN])
-    assert "oc get deployments -l app=rook-ceph-operator -A" in lines[0]
-    assert lines[1].startswith("oc -n OPERATOR-NAMESPACE patch deployment.apps/rook-ceph-operator --type=strategic")
+    assert lines[0] == "# only for Rook >=v1.4.0 <v1.6.0:"
+    assert "oc get deployments -l app=rook-ceph-operator -A" in lines[1]
+    assert lines[2].startswith("oc -n OPERATOR-NAMESPACE patch deployment.apps/rook-ceph-operator --type=strategic")
+    made = [number for number, line in enumerate(lines) if "|| oc -n OPERATOR-NAMESPACE create configmap" in line]
+    assert made
+    assert all(" patch configmap" in lines[number + 1] for number in made)
     assert any(
         line.startswith("oc -n CLUSTER-NAMESPACE patch cephcluster.ceph.rook.io/NAME --type=merge") for line in lines
     )

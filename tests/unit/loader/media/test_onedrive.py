@@ -151,7 +151,7 @@ def test_a_disc_that_does_not_come_is_no_dead_end(tmp_path: Path) -> None:
         tray.read()
     way = "with --stage DIR the discs are copied in any order, one a run if need be, and up to 1 may be lost"
     assert tray.told == [f"this is disc P1 ({LABEL}_P01); disc 2 is needed now", way]
-    assert caught.value.hint.endswith(f"and run the same command again; {way}")
+    assert caught.value.hint.endswith(f"by turns, a blob stands on both: {way}")
 
 
 def test_discs_are_called_by_their_numbers() -> None:

@@ -265,6 +265,24 @@ def test_a_registry_that_is_gone_is_not_asked_for_every_blob(registry: Registry,
     assert len(server.seen("HEAD")) <= 3 * 4
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_registry_that_goes_away_after_the_survey_is_not_asked_for_every_blob(
+    registry: Registry, server: RegistryServer, alive: bool
+) -> None:
+    """What the survey remembers is no answer of the registry's; without one a single repository's failures do."""
+    made = [make_image(platforms=["linux/amd64"], name=f"away{number}", layers=[]) for number in range(8)]
+    bodies = Bodies(*made)
+    images = [one.push_image(f"a{number if alive else ''}", f"v{number}") for number, one in enumerate(made)]
+    known = survey_push(images, bodies.listed(), registry).known
+    server.fail("reset", method="POST", times=10_000)
+    if not alive:
+        server.fail("reset", method="GET", path="/v2/", times=10_000)
+    report = push_images(images, bodies.listed(), bodies, registry, jobs=1, known=known)
+    assert len(report.failed) == len(images)
+    # Two blobs an image: the third failure is the second image's. Each is some attempts.
+    assert len(server.seen("POST")) < 20
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_one_repository_that_fails_stops_no_other(registry: Registry, server: RegistryServer, jobs: int) -> None:
     layers = [make_layer(f"{number}") for number in range(6)]
