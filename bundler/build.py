@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from bundler.compose import FOREIGN, Composition, compose
+from bundler.compose import FOREIGN, Composition, compose, utc
 from bundler.config import BuildConfig
 from bundler.delta import Base
 from bundler.gather import gather
@@ -19,6 +19,7 @@ from bundler.render.documents import summary
 from bundler.report import build_page
 from bundler.resolve import OpenSource, ResolvedImage
 from bundler.selfcheck import own_trust
+from bundler.sequence import sequence_warnings
 from bundler.signed import signed_lines
 from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from loader.bundle.errors import BundleError, ConfigError, StorageError
@@ -90,6 +91,8 @@ def build(
     _tell_base(planned, ports)
     _tell_foreign(planned, ports)
     _tell_changes(changes(before, planned.lock), ports)
+    for warning in sequence_warnings(planned.manifest, planned.head.id, before, utc(ports.now)):
+        ports.say("warning", warning)
     ports.say("rendered", summary(planned.documents))
     for note in render_node_files(planned.manifest.mirrors).left_out:
         ports.say("warning", f"no node file for {note}")

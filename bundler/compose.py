@@ -14,21 +14,20 @@ from bundler.config import BuildConfig
 from bundler.delta import Base, without
 from bundler.fetch import libzstd_version
 from bundler.imagesignatures import COSIGN
-from bundler.lock import Last, Lock
+from bundler.lock import Lock
 from bundler.pack import PackedImage, directory_name, plan_files
 from bundler.remembered import remembered
 from bundler.render.documents import bundle_mirrors, render_documents, render_signatures
 from bundler.render.imagepolicy import SignedImage
 from bundler.render.model import PinnedImage, Rendered
 from bundler.resolve import Attached, ResolvedImage
+from bundler.sequence import floor_of, newest, numbered
 from loader import __version__
 from loader.bundle import manifest as manifests
-from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import ConfigError
 from loader.bundle.graph import VERSION_FILE
 from loader.bundle.head import Head
 from loader.bundle.limits import MAX_MEMBER
-from loader.bundle.sums import render_sums
 from loader.bundle.tarlayout import payload_size
 from loader.signatureplaces import SIGNATURE
 from loader.signing import CryptographyCheck, Signer
@@ -107,16 +106,9 @@ def compose(
         payload_size=payload_size(files),
     )
     before = manifests.decode(there.manifest) if there is not None else None
-    head, manifest = _head(manifest, lock, before, (config.sequence, now), _floor(config, base))
+    head, manifest = numbered(manifest, lock, before, (config.sequence, now), floor_of(config, base))
     head = _signed_head(head, signers, there)
-    return Composition(head, manifest, documents, packed, replace(locked, last=_last(lock, manifest, head)))
-
-
-def _last(lock: Lock, manifest: manifests.BundleManifest, head: Head) -> Last:
-    """The newest bundle of this lock: an older version that is built again takes no sequence back."""
-    if lock.last is not None and lock.last.sequence > manifest.sequence:
-        return lock.last
-    return Last(manifest.sequence, head.id)
+    return Composition(head, manifest, documents, packed, replace(locked, last=newest(lock, manifest, head)))
 
 
 def _delta(
@@ -253,42 +245,6 @@ def _packed(directory: str, image: Union[ResolvedImage, Attached]) -> PackedImag
     )
 
 
-def _floor(config: BuildConfig, base: Optional[Base]) -> int:
-    """The least sequence: a bundle of the base's name is loaded after it, and a loader takes none that is older."""
-    if base is None or base.bundle != config.name:
-        return 0
-    if config.sequence is not None and config.sequence <= base.sequence:
-        raise ConfigError(
-            f"sequence {config.sequence} is not larger than that of the base",
-            why=f"{base.name} has {base.sequence}; a loader that took it refuses what is older",
-            hint="leave sequence out, or give a larger one",
-        )
-    return base.sequence + 1
-
-
-def _head(
-    manifest: manifests.BundleManifest,
-    lock: Lock,
-    there: Optional[manifests.BundleManifest],
-    wanted: tuple[Optional[int], int],
-    floor: int,
-) -> tuple[Head, manifests.BundleManifest]:
-    """Choose time and sequence, ``floor`` at least. A rebuild that changes nothing keeps both, hence the bytes."""
-    fixed, now = wanted[0], max(wanted[1], floor)
-    if there is not None and fixed in {None, there.sequence} and there.sequence >= floor:
-        same = replace(manifest, created=there.created, sequence=there.sequence)
-        if same == there:
-            return _unsigned(same, same.sequence)
-    if fixed is not None:
-        return _unsigned(manifest, fixed)
-    if lock.last is None:
-        return _unsigned(manifest, now)
-    kept = _unsigned(manifest, lock.last.sequence)
-    if kept[0].id == lock.last.id and lock.last.sequence >= floor:
-        return kept
-    return _unsigned(manifest, max(now, lock.last.sequence + 1))
-
-
 def _signed_head(head: Head, signers: Sequence[Signer], there: Optional[Head]) -> Head:
     """Sign ``head``; the same one that was signed by the same keys before stays as it is.
 
@@ -309,9 +265,3 @@ def _made_by(there: Head, signers: Sequence[Signer]) -> bool:
         one.public.has_shape(by_label[one.label]) and check.verify(one.public, by_label[one.label], there.sums)
         for one in signers
     )
-
-
-def _unsigned(manifest: manifests.BundleManifest, sequence: int) -> tuple[Head, manifests.BundleManifest]:
-    numbered = replace(manifest, sequence=sequence)
-    data = manifests.encode(numbered)
-    return Head(render_sums(manifest.files, sha256_hex(data)), (), data), numbered

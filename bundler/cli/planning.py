@@ -97,13 +97,14 @@ def _plan_archive(console: Console, path: Path, media: list[str]) -> None:
 
 
 def _plan_config(console: Console, path: Path, wish: _Wish) -> None:
-    from bundler.compose import compose
+    from bundler.compose import compose, utc
     from bundler.lock import changes, lock_path, require_unchanged, write_lock
     from bundler.lockreading import read_lock
     from bundler.plan import composed, make_plan
     from bundler.planpage import diff_lines, normalised_names, plan_document, plan_lines
     from bundler.render.documents import pinned_manifests
     from bundler.render.model import PinnedImage
+    from bundler.sequence import sequence_warnings
     from bundler.signed import signed_lines
 
     wish.lock.require_sense()
@@ -130,6 +131,8 @@ def _plan_config(console: Console, path: Path, wish: _Wish) -> None:
         console.result("lock", line)
     for line in signed_lines(resolved):
         console.result("signed", line)
+    for line in sequence_warnings(planned.manifest, planned.head.id, before, utc(source_date())):
+        console.result("warning", line)
     for step, text in (*(diff_lines(moved) if moved is not None else ()), *plan_lines(plan, space, pinned)):
         console.result(step, text)
     # Planning builds nothing: the last bundle stays the one that was built.

@@ -54,8 +54,11 @@ class Direct:
         self._closed = False
         self._ended = False
 
-    def send(self, method: str, target: str, headers: Mapping[str, str], body: Body) -> Received:
-        """Send one request and read the head of its answer; raises what http.client, ssl and socket raise."""
+    def send(self, method: str, target: str, headers: Mapping[str, str], body: Body, patience: float) -> Received:
+        """Send one request and read the head of its answer; raises what http.client, ssl and socket raise.
+
+        ``patience``: seconds in which the answer must begin once all was sent.
+        """
         connection = self._taken()
         with ExitStack() as failed:
             failed.callback(self.let_go, connection)
@@ -65,12 +68,15 @@ class Direct:
                 raise NoConnection(HUNG_UP)
             whole = _send(connection, method, target, headers, body)
             try:
+                connection.sock.settimeout(patience)
                 response = _answer(connection, small=body is None or isinstance(body, bytes))
             except (TimeoutError, socket.timeout):
                 # It may serve few at a time, and what is kept idle here be what keeps the others waiting.
                 self._most_kept = 1
                 self._close_idle()
                 raise
+            if connection.sock is not None:  # else the answer was its last
+                connection.sock.settimeout(self._timeout)
             failed.pop_all()
         return _Response(self, connection, response, reusable=whole)
 

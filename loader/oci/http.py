@@ -27,6 +27,9 @@ SEND_SIZE = 128 * 2**10
 _MOST_HOSTS = 8
 """Hosts with connections kept: the registry, its token server, what it redirects to."""
 _CONNECT = 30.0
+_STORING = 100_000
+"""Bytes a second that the far side is granted for what it took and has still to pass on or to store."""
+_LONGEST_STORING = 1800.0
 _PORTS = {"http": 80, "https": 443}
 _Way = Union[Direct, "Proxied"]
 
@@ -82,7 +85,9 @@ class Transport:
         way = self._ways.get((parts.scheme, parts.netloc)) or self._find_way(parts, request.url)
         direct = isinstance(way, Direct)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        received: Received = way.send(request.method, target if direct else request.url, headers, body)
+        # A proxy takes all of a blob at once and passes it on slowly; an object store copies it when it is closed.
+        patience = self._timeout + min(_LONGEST_STORING, request.to_store / _STORING)
+        received: Received = way.send(request.method, target if direct else request.url, headers, body, patience)
         return Answer(request, received)
 
     def _find_way(self, parts: urllib.parse.SplitResult, url: str) -> _Way:
@@ -101,19 +106,19 @@ class Transport:
             return way
 
     def _way(self, parts: urllib.parse.SplitResult, proxy: Optional[str]) -> _Way:
-        seconds = {"connect": min(self._timeout, _CONNECT), "timeout": self._timeout}
+        connect = min(self._timeout, _CONNECT)
         if parts.scheme not in _PORTS or not parts.hostname:
             raise NotSendable(f"{parts.scheme[:20]!a} is not http or https")
         if proxy is not None:
             from loader.oci.proxied import Proxied
 
-            return Proxied(proxy, self._make_context(), **seconds)
+            return Proxied(proxy, self._make_context(), connect=connect)
         try:
             port = parts.port or _PORTS[parts.scheme]
         except ValueError as error:
             raise NotSendable(str(error)) from None
         context = self._make_context if parts.scheme == "https" else None
-        return Direct(parts.hostname, port, context, **seconds)
+        return Direct(parts.hostname, port, context, connect=connect, timeout=self._timeout)
 
 
 def _exactly(chunks: Iterator[memoryview], size: int, where: str) -> Iterator[memoryview]:

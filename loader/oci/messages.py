@@ -30,29 +30,38 @@ class Upload:
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request. Headers and query may hold secrets: never shown."""
+    """One HTTP request. Headers and query may hold secrets: never shown.
+
+    ``closes``: bytes of the upload that it ends, sent before it.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Optional[Union[bytes, Upload]] = field(default=None, repr=False)
+    closes: int = 0
+
+    @property
+    def to_store(self) -> int:
+        """Bytes that may have to be put away somewhere before there is an answer."""
+        return self.body.size if isinstance(self.body, Upload) else self.closes
 
     def with_header(self, name: str, value: str) -> Request:
         """Return the same request with one more header."""
-        return Request(self.method, self.url, {**self.headers, name: value}, self.body)
+        return Request(self.method, self.url, {**self.headers, name: value}, self.body, self.closes)
 
     def without_header(self, name: str) -> Request:
         """Return the same request without the header ``name``."""
         kept = {key: value for key, value in self.headers.items() if key.lower() != name.lower()}
-        return Request(self.method, self.url, kept, self.body)
+        return Request(self.method, self.url, kept, self.body, self.closes)
 
     def with_body(self, body: Upload) -> Request:
         """Return the same request with ``body``."""
-        return Request(self.method, self.url, self.headers, body)
+        return Request(self.method, self.url, self.headers, body, self.closes)
 
     def to(self, url: str) -> Request:
         """Return the same request to another URL."""
-        return Request(self.method, url, self.headers, self.body)
+        return Request(self.method, url, self.headers, self.body, self.closes)
 
 
 def origin(url: str) -> tuple[str, str, int]:

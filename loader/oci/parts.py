@@ -81,7 +81,7 @@ class _PartSession:
                         return reply
                     url, done, sure = location(self._exchange, reply), done + size, True
             rest.end()
-        return self._session.close(url)
+        return self._session.close(url, sum(self._parts))
 
 
 def _cut(part: int, limit: int, *, sure: bool) -> Iterator[int]:

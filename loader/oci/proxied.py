@@ -26,15 +26,15 @@ _OUR_FAULTS = (foreign.LocationParseError, foreign.URLSchemeUnknown, foreign.Inv
 
 
 class Proxied:
-    """Keep-alive connections by way of ``proxy``, its URL; thread-safe. Seconds as for ``Direct``."""
+    """Keep-alive connections by way of ``proxy``, its URL; thread-safe. ``connect``: seconds to make one in."""
 
-    def __init__(self, proxy: str, context: ssl.SSLContext, *, connect: float, timeout: float) -> None:
+    def __init__(self, proxy: str, context: ssl.SSLContext, *, connect: float) -> None:
         if context.verify_mode is ssl.CERT_NONE:
             # Asked for by --tls-verify=false or insecure = true: no need to warn on every connection.
             urllib3.disable_warnings(foreign.InsecureRequestWarning)
         self._ended = False
         login = urllib3.util.parse_url(proxy).auth
-        self._timeout = urllib3.Timeout(connect=connect, read=timeout)
+        self._connect = connect
         self._manager = urllib3.ProxyManager(
             proxy,
             4,
@@ -45,8 +45,11 @@ class Proxied:
             ssl_context=context,
         )
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Received:
-        """Send one request and read the head of its answer; raises what :mod:`loader.oci.faults` knows."""
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: Body, patience: float) -> Received:
+        """Send one request and read the head of its answer; raises what :mod:`loader.oci.faults` knows.
+
+        ``patience``: seconds in which the answer must begin, and each byte of it must come.
+        """
         if self._ended:
             raise NoConnection(HUNG_UP)
         with plain_errors():
@@ -58,7 +61,7 @@ class Proxied:
                 headers=headers,
                 retries=_NO_RETRIES,
                 redirect=False,
-                timeout=self._timeout,
+                timeout=urllib3.Timeout(connect=self._connect, read=patience),
                 preload_content=False,
                 decode_content=False,
             )

@@ -212,7 +212,7 @@ class Session:
             if reply.status not in {202, 204}:
                 return reply
             self._url = location(self._exchange, reply)
-        return self.close(self._url)
+        return self.close(self._url, body.size)
 
     def _send_pieces(self, body: Upload, size: int, offset: int) -> Reply:
         if not offset:
@@ -234,16 +234,16 @@ class Session:
                 offset += length
                 self._reached = max(self._reached, offset)
             rest.end()
-        return self.close(self._url)
+        return self.close(self._url, body.size)
 
     def _look(self, size: int) -> Optional[Reply]:
         url = self._exchange.url(f"/v2/{self._repository}/blobs/{self._digest}")
         reply = self.send(Request("HEAD", url))
         return reply if reply.status == 200 and reply.header("Content-Length") == str(size) else None
 
-    def close(self, url: str) -> Reply:
-        """End the session: what it got is the blob."""
-        return self.send(Request("PUT", self._closing(url), {**OCTETS, "Content-Length": "0"}, b""))
+    def close(self, url: str, size: int) -> Reply:
+        """End the session: the ``size`` bytes that it got are the blob."""
+        return self.send(Request("PUT", self._closing(url), {**OCTETS, "Content-Length": "0"}, b"", closes=size))
 
     def start(self) -> Reply:
         """Open a session, or take the one that is open."""

@@ -113,7 +113,7 @@ def test_a_disk_that_fills_up_ends_with_the_registrys_words(registry: Registry, 
 
 
 def test_no_byte_in_the_time_is_a_break_but_a_long_upload_is_not(server: RegistryServer, tmp_path: Path) -> None:
-    server.fail("hang", method="PUT", seconds=5)
+    server.fail("hang", method="POST", seconds=5)
     client = Client(tmp_path, AccessOptions(plain_http=True, timeout=0.3))
     with client.to(server) as registry:
         upload(registry)
@@ -124,6 +124,20 @@ def test_no_byte_in_the_time_is_a_break_but_a_long_upload_is_not(server: Registr
         registry.upload_blob("slow", DIGEST, len(DATA), Body(pause=0.1))
     assert server.store.has_blob("slow", DIGEST)
     assert len([one for one in server.seen("PUT") if "/slow/" in one.path]) == 1
+
+
+def test_who_stores_what_it_took_is_waited_for(server: RegistryServer, tmp_path: Path) -> None:
+    """A proxy passes a blob on when it has all of it, an object store copies it: no byte moves meanwhile."""
+    for number in range(2):
+        if number:
+            server.fail("status", method="PUT", status=413)  # and so it goes in pieces
+        server.fail("hang", method="PUT", seconds=1)
+        client = Client(tmp_path, AccessOptions(plain_http=True, timeout=0.3))
+        with client.to(server) as registry:
+            registry.upload_blob(f"slow{number}", DIGEST, len(DATA), Body())
+        assert "timed out" not in "\n".join(client.traced)
+        assert server.store.has_blob(f"slow{number}", DIGEST)
+        assert bool(server.seen("PATCH")) == bool(number)
 
 
 FORGOTTEN = b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"blob upload unknown to registry"}]}'
