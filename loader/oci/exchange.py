@@ -96,7 +96,7 @@ class Exchange:
         self._chosen: Optional[tuple[str, Transport]] = transports[0] if len(transports) == 1 else None
         plain = any(scheme == "http" for scheme, _ in transports)
         self._auth = Authorizer(host, find, clock=clock, plain=plain)
-        self._was_there = False
+        self._were_there: set[tuple[str, str, int]] = set()
 
     @property
     def challenge(self) -> Optional[Challenge]:
@@ -181,12 +181,14 @@ class Exchange:
         after that no longer than one that was never there.
         """
         if isinstance(failed, Reply):
-            away, asked, why = failed.status in AWAY_STATUSES, failed.header("Retry-After"), failed.said
+            asked, why = failed.header("Retry-After"), failed.said
+            where = origin(failed.url) if failed.status in AWAY_STATUSES else None
         else:
-            away, asked, why = isinstance(failed, Unreachable), "", str(failed)
-        again = backoff.wait(asked, why, patient=away and self._was_there)
-        if away and not again:
-            self._was_there = False
+            asked, why = "", str(failed)
+            where = origin(failed.url) if isinstance(failed, Unreachable) and failed.url else None
+        again = backoff.wait(asked, why, patient=where in self._were_there)
+        if where is not None and not again:
+            self._were_there.discard(where)
         return again
 
     def once(self, request: Request, scopes: Sequence[str], repository: str) -> Answer:
@@ -209,8 +211,13 @@ class Exchange:
                 answer.close()
 
     def send_bare(self, request: Request) -> Answer:
-        """Send ``request`` without any login: it goes to another host."""
-        return self._send(request)
+        """Send ``request`` without any login: it goes to another host, which the registry named."""
+        try:
+            return self._send(request)
+        except Unreachable as error:
+            error.message = f"{self.host} sends uploads to {shown_url(request.url)}, where nobody answers"
+            error.hint = ELSEWHERE
+            raise
 
     def hang_up(self) -> None:
         """End every request that is under way, and all that follow."""
@@ -290,7 +297,8 @@ class Exchange:
         try:
             answer = transport.send(request)
             outcome = str(answer.status)
-            self._was_there = self._was_there or answer.status not in AWAY_STATUSES
+            if answer.status not in AWAY_STATUSES:
+                self._were_there.add(origin(request.url))
         finally:
             spent = (self._clock() - started) * 1000
             self._trace(f"{request.method} {shown_url(request.url)} {outcome} {spent:.0f} ms")
@@ -305,6 +313,10 @@ def finished(answer: Answer, cap: int) -> Reply:
     return Reply(answer.method, answer.url, answer.status, headers, body)
 
 
+ELSEWHERE = (
+    "it calls itself by a name that is not its own here: a proxy before it has to pass on Host and X-Forwarded-Proto, "
+    "or its own setting is wrong (distribution: http.host, http.relativeurls)"
+)
 _HEADERS = (
     "content-length",
     "content-type",

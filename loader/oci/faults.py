@@ -18,7 +18,12 @@ BY_PROXY = "the proxy of HTTP_PROXY or HTTPS_PROXY answered; NO_PROXY names host
 
 
 class Unreachable(RegistryError):
-    """No connection could be made, or it ended before a word was said: nothing listens, or there is no way to it."""
+    """No connection could be made, or it ended before a word was said: nothing listens, or there is no way to it.
+
+    ``url`` is what was asked for there.
+    """
+
+    url = ""
 
 
 class NoConnection(OSError):
@@ -66,11 +71,15 @@ def _mapped(error: Exception, method: str, url: str) -> RegistryError:
     elif any(isinstance(one, ProxyAway) for one in chain):
         hint = "it is the proxy of HTTP_PROXY or HTTPS_PROXY that is not there; NO_PROXY names hosts that need none"
     unreachable = not late and any(isinstance(one, NoConnection) for one in chain)
-    kind = Unreachable if unreachable else RegistryError
     # A login that a proxy refuses is not tried again: it may count them.
     refused = any(isinstance(one, ProxyRefused) and "407" in str(one) for one in chain)
     retryable = not (refused or isinstance(error, (NotSendable, http.client.InvalidURL)))
-    return kind(f"no answer from {host} to {method} {where}", why=why, hint=hint, retryable=retryable)
+    what = f"no answer from {host} to {method} {where}"
+    if not unreachable:
+        return RegistryError(what, why=why, hint=hint, retryable=retryable)
+    found = Unreachable(what, why=why, hint=hint, retryable=retryable)
+    found.url = url
+    return found
 
 
 def _tls_error(tls: ssl.SSLError, words: str, host: str) -> RegistryError:

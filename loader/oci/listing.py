@@ -66,7 +66,8 @@ def has_referrers(exchange: Exchange, scopes: Sequence[str], repository: str, su
 def referring(data: bytes, what: str) -> tuple[str, ...]:
     """Return the digests that an index of referrers names, each once."""
     try:
-        items = json.loads(data)["manifests"]
+        # Go registries write an empty list as null.
+        items = json.loads(data)["manifests"] or []
         digests = [item["digest"] for item in items]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RegistryError(f"{what} cannot be read", why=f"not an index: {type(error).__name__}") from error

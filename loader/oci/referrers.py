@@ -79,7 +79,7 @@ def _merged(there: Optional[bytes], manifests: Sequence[PushManifest], what: str
         return None
     if len(known) + len(new) > MAX_REFERRERS:
         raise RegistryError(f"{what} is full", why=f"{len(known)} entries; at most {MAX_REFERRERS}")
-    plain["manifests"] = [*plain["manifests"], *new]
+    plain["manifests"] = [*(plain["manifests"] or []), *new]
     return json.dumps(plain, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 

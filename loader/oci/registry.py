@@ -40,6 +40,8 @@ class Registry:
         self.host = exchange.host
         self.other_sizes: set[str] = set()
         """Digests of blobs that it said it has, but not in their size."""
+        self.held: dict[tuple[str, str], ManifestBytes] = {}
+        """Manifests that were read, by (repository, digest), for who reads an image again under another name."""
 
     @property
     def date(self) -> str:

@@ -55,9 +55,12 @@ class RegistryImage:
 
     def manifest(self, digest: Optional[str] = None) -> tuple[bytes, str]:
         """Return (bytes, media type), checked against ``digest``."""
-        found = (
-            self._top if digest in {None, self._top.digest} else self.registry.manifest(self.repository, digest or "")
-        )
+        if digest is None or digest == self._top.digest:
+            return self._top.data, self._top.media_type
+        # Several tags of one image have the same children, which whoever reads them keeps anyway.
+        held = self.registry.held
+        found = held.get((self.repository, digest)) or self.registry.manifest(self.repository, digest)
+        held[self.repository, digest] = found
         return found.data, found.media_type
 
     def open_blob(self, digest: str, size: int, start: int = 0, length: Optional[int] = None) -> BlobReader:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from loader.bundle.digest import digest_of
@@ -165,7 +165,9 @@ class _Manifests:
             return None
         missing = _missing(image)
         listed = self._listed(image.top.media_type, _FAMILIES[family][0], missing)
-        if listed.outcome == "refused" and (single.outcome != "refused" or trial.by_digest is False):
+        # An OCI index of Docker's images is judged by OCI's own: what looks into the one may not look into the other.
+        plain = self._single(image.top.media_type)
+        if listed.outcome == "refused" and (plain.outcome in {"taken", "known"} or trial.by_digest is False):
             trial.lists = False
             return self._error(image, "it does not take manifest lists", listed, NO_LISTS)
         if listed.outcome in {"taken", "known"}:
@@ -182,7 +184,9 @@ class _Manifests:
     def _single(self, family: str) -> Answer:
         single, config, layer = _FAMILIES[family]
         parts = {"config": _part(config), "layers": [_part(layer)]}
-        return self._try({"schemaVersion": 2, "mediaType": single, **parts}, single)
+        found = self._try({"schemaVersion": 2, "mediaType": single, **parts}, single)
+        # No type is refused that way, but a registry may stumble over parts that are nowhere.
+        return replace(found, outcome="unclear") if found.reply is not None and found.reply.status == 500 else found
 
     def _listed(self, index: str, single: str, missing: Sequence[Descriptor]) -> Answer:
         """Try an index whose children are nowhere, of the platforms that are missing: some may be let off."""

@@ -18,7 +18,7 @@ from typing import Optional
 
 from loader.bundle.errors import RegistryError
 from loader.oci.exchange import Exchange, Reply, finished
-from loader.oci.faults import TIMED_OUT
+from loader.oci.faults import TIMED_OUT, Unreachable
 from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, origin, shown_url
 from loader.oci.rest import Rest
 
@@ -81,15 +81,30 @@ def ask_status(exchange: Exchange, reply: Reply, scopes: Sequence[str], reposito
     """Ask the session that ``reply`` opened how far it is, and end it.
 
     Returns ``True`` if it says so, which is what an upload in pieces goes by, and ``None`` if it says nothing of use.
+    ``Unreachable`` where the session is on another host, and nobody is there.
     """
-    known = None
+    known, elsewhere = None, ""
     with contextlib.suppress(RegistryError):
         url = location(exchange, reply)
         if exchange.is_ours(url):
             said = finished(exchange.once(Request("GET", url), scopes, repository), MAX_ERROR_BODY)
             known = True if 200 <= said.status < 300 and said.header("Range") else None
+        else:
+            elsewhere = url
+    if elsewhere:
+        _require_somebody(exchange, elsewhere)
     cancel(exchange, reply, scopes, repository)
     return known
+
+
+def _require_somebody(exchange: Exchange, url: str) -> None:
+    """Raise ``Unreachable`` unless somebody answers at ``url``, whatever it is."""
+    try:
+        exchange.retrying(lambda: finished(exchange.send_bare(Request("GET", url)), MAX_ERROR_BODY))
+    except Unreachable:
+        raise
+    except RegistryError:
+        return
 
 
 class Session:
