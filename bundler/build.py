@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from bundler.compose import FOREIGN, Composition, compose, utc
+from bundler.compose import FOREIGN, Composition, compose, sparse_warning, utc
 from bundler.config import BuildConfig
 from bundler.delta import Base
 from bundler.gather import gather
@@ -91,7 +91,8 @@ def build(
     _tell_base(planned, ports)
     _tell_foreign(planned, ports)
     _tell_changes(changes(before, planned.lock), ports)
-    for warning in sequence_warnings(planned.manifest, planned.head.id, before, utc(ports.now)):
+    warnings = sequence_warnings(planned.manifest, planned.head.id, before, utc(ports.now))
+    for warning in (*warnings, *sparse_warning(planned.manifest)):
         ports.say("warning", warning)
     ports.say("rendered", summary(planned.documents))
     for note in render_node_files(planned.manifest.mirrors).left_out:

@@ -34,6 +34,7 @@ from loader.signing import CryptographyCheck, Signer
 
 FOREIGN = "foreign layer: its bytes are hosted elsewhere"
 """Why such a layer is left out, in ``bundle.json`` and for people."""
+_PLATFORM = "platform "
 
 
 @dataclass(frozen=True)
@@ -224,12 +225,27 @@ def _require_possible(resolved: Sequence[ResolvedImage]) -> None:
                     )
 
 
+def sparse_warning(manifest: manifests.BundleManifest) -> Iterator[str]:
+    """Say which images keep an index of which children stay at home: hardly a registry takes one as it comes."""
+    sparse = [f"{image.source}:{image.tag}" if image.tag else image.source for image in manifest.images if _gaps(image)]
+    if sparse:
+        more = f" and {len(sparse) - 1} more" if len(sparse) > 1 else ""
+        yield (
+            f"{sparse[0]}{more}: an index without all of its platforms, which most registries refuse unless they are "
+            "told to take it; --rewrite-index takes the platform's own manifest"
+        )
+
+
+def _gaps(image: manifests.Image) -> bool:
+    return any(left.reason.startswith(_PLATFORM) for left in image.omitted)
+
+
 def _omitted(image: ResolvedImage) -> tuple[manifests.Omitted, ...]:
     """What the manifests name and the bundle does not carry."""
     foreign = {layer.digest for parsed in image.manifests for layer in parsed.layers if layer.foreign}
     reasons = dict.fromkeys(foreign, FOREIGN)
     for child in image.left_out:
-        reasons[child.digest] = f"platform {child.platform or 'unknown'} is not asked for"
+        reasons[child.digest] = f"{_PLATFORM}{child.platform or 'unknown'} is not asked for"
     return tuple(manifests.Omitted(digest, reason) for digest, reason in sorted(reasons.items()))
 
 

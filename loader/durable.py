@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -10,6 +11,18 @@ from typing import Optional
 from loader.bundle.errors import StorageError
 
 REPORT_ELSEWHERE = "--report DIR names another folder"
+
+
+def make_folders(path: Path, mode: int) -> None:
+    """Make ``path`` and what is missing above it, all with ``mode``: pathlib gives that to the last alone."""
+    missing = []
+    while not path.exists():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(mode=mode, exist_ok=True)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644, folders: Optional[int] = 0o700, hint: str = "") -> None:
@@ -21,7 +34,7 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644, folders: Optional
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         if folders is not None:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=folders)
+            make_folders(path.parent, folders)
         # What a killed run left must lend a private file neither its mode nor, as a link, its place.
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)

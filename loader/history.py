@@ -18,7 +18,7 @@ from loader.bundle import strictjson
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, StorageError, TrustError
 from loader.bundle.manifest import BundleManifest
 from loader.bundle.verify import Signer, VerifiedBundle
-from loader.durable import write_whole
+from loader.durable import make_folders, write_whole
 from loader.signing import read_small_file
 
 _MAX_STATE = 16 * 2**20
@@ -174,7 +174,7 @@ class History:
         """Keep a second run off this state folder while one changes a registry or a cluster."""
         path = self._directory / "run.lock"
         try:
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folders(self._directory, 0o700)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise self._unusable(error) from error
@@ -202,7 +202,7 @@ class History:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         try:
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folders(self._directory, 0o700)
             with (self._directory / "lock").open("w") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX)
                 yield

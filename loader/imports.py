@@ -24,7 +24,7 @@ from loader.bundle.manifest import decode as decode_manifest
 from loader.bundle.sums import manifest_line
 from loader.bundle.verify import Trust, VerifiedBundle
 from loader.cluster.failures import printable
-from loader.durable import write_whole
+from loader.durable import make_folders, write_whole
 from loader.loadpage import load_page
 from loader.signing import read_small_file
 from loader.trust import NAME
@@ -155,7 +155,7 @@ class ImportLog:
 
     def _new_folder(self, name: str) -> Path:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folders(self._folder, 0o700)
             number = 1
             path = self._folder / name
             while path.exists():

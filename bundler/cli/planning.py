@@ -97,7 +97,7 @@ def _plan_archive(console: Console, path: Path, media: list[str]) -> None:
 
 
 def _plan_config(console: Console, path: Path, wish: _Wish) -> None:
-    from bundler.compose import compose, utc
+    from bundler.compose import compose, sparse_warning, utc
     from bundler.lock import changes, lock_path, require_unchanged, write_lock
     from bundler.lockreading import read_lock
     from bundler.plan import composed, make_plan
@@ -131,7 +131,8 @@ def _plan_config(console: Console, path: Path, wish: _Wish) -> None:
         console.result("lock", line)
     for line in signed_lines(resolved):
         console.result("signed", line)
-    for line in sequence_warnings(planned.manifest, planned.head.id, before, utc(source_date())):
+    warnings = sequence_warnings(planned.manifest, planned.head.id, before, utc(source_date()))
+    for line in (*warnings, *sparse_warning(planned.manifest)):
         console.result("warning", line)
     for step, text in (*(diff_lines(moved) if moved is not None else ()), *plan_lines(plan, space, pinned)):
         console.result(step, text)

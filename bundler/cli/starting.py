@@ -86,8 +86,13 @@ def _init(console: Console, rook: Optional[str], registry: Optional[str], output
 def write_new(path: Path, text: str) -> None:
     """Write a config that is not there yet."""
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "w") as stream:
-            stream.write(text)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError:
+            path.unlink(missing_ok=True)  # half a config, or none, would stand in the way of the next
+            raise
     except FileExistsError as error:
         raise ConfigError(
             f"{path} is there already", why="it is never overwritten", hint="name another with -o"

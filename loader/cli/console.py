@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Optional, TextIO
 
 from loader.bundle.errors import AirgapError, ConfigError, FormatError, Interrupted, StorageError, TrustError
 from loader.cli.streams import write_line
+from loader.durable import make_folders
 from loader.interruption import heard
 from loader.meter import Meter
 
@@ -60,7 +61,7 @@ class Console:
     def open_log(self, path: Path) -> None:
         """Keep a log at ``path`` from now on; a folder that can't be written costs the log, not the run."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folders(path.parent, 0o700)
             self._log = path.open("a", encoding="utf-8", errors="backslashreplace")
             self.log_path = path
         except OSError as error:

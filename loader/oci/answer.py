@@ -36,6 +36,10 @@ class Received(Protocol):
         ...
 
 
+class TooLarge(RegistryError):
+    """An answer has more bytes than whoever asked can use."""
+
+
 class Answer:
     """A response to ``request``; a context manager that gives the connection back."""
 
@@ -73,11 +77,11 @@ class Answer:
             return self._received.readinto(view)
 
     def read_all(self, cap: int) -> bytes:
-        """Return the whole body and give the connection back; ``RegistryError`` when it has more than ``cap`` bytes."""
+        """Return the whole body and give the connection back; ``TooLarge`` when it has more than ``cap`` bytes."""
         with self:
             data = self.read(cap + 1)
             if len(data) > cap:
-                raise RegistryError(
+                raise TooLarge(
                     f"the answer to {self.method} {shown_url(self.url)} is too large",
                     status=self.status,
                     why=f"more than {cap} bytes",

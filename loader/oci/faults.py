@@ -70,6 +70,8 @@ def _mapped(error: Exception, method: str, url: str) -> RegistryError:
         hint = BY_PROXY
     elif any(isinstance(one, ProxyAway) for one in chain):
         hint = "it is the proxy of HTTP_PROXY or HTTPS_PROXY that is not there; NO_PROXY names hosts that need none"
+    elif any(isinstance(one, ConnectionRefusedError) for one in chain):
+        hint = "check host and port, and whether it runs"
     unreachable = not late and any(isinstance(one, NoConnection) for one in chain)
     # A login that a proxy refuses is not tried again: it may count them.
     refused = any(isinstance(one, ProxyRefused) and "407" in str(one) for one in chain)

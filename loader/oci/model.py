@@ -76,9 +76,16 @@ class RegistryTarget:
         """Parse ``host[:port][/prefix]``; ``ConfigError`` for a scheme, a tag or a bad name."""
         host, slash, prefix = text.partition("/")
         if "://" in text:
-            raise ConfigError(f"{text[:200]!a} is not a registry", why="no scheme belongs there", hint="use host:port")
+            shown = text.rpartition("://")[2].rpartition("@")[2][:200]
+            raise ConfigError(f"{shown!a} is not a registry", why="no scheme belongs there", hint="use host:port")
         if not is_host(host) or (slash and not is_repository(prefix)):
-            raise ConfigError(f"{text[:200]!a} is not a registry", why="it is not host[:port][/prefix]")
+            # Before an @ there may be a password.
+            _, at, shown = text.rpartition("@")
+            raise ConfigError(
+                f"{shown[:200]!a} is not a registry",
+                why=f"it is not host[:port][/prefix]{', and a login goes with login or --authfile' if at else ''}",
+                hint="lower-case names, no slash at the end; a host name for an IPv6 address",
+            )
         return cls(host, prefix)
 
     def repository(self, path: str) -> str:

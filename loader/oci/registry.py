@@ -16,7 +16,7 @@ from loader.bundle.digest import digest_of, found_digests, is_digest, require_di
 from loader.bundle.errors import RegistryError, TrustError
 from loader.bundle.ocimanifest import INDEX_TYPES, KNOWN_TYPES, MAX_MANIFEST, SCHEMA1_TYPES, bare_type, parse_manifest
 from loader.oci import listing, upload
-from loader.oci.answer import Answer
+from loader.oci.answer import Answer, TooLarge
 from loader.oci.blobs import BlobReader, position, range_request
 from loader.oci.exchange import Exchange, Reply, finished
 from loader.oci.hints import manifest_hint
@@ -83,8 +83,16 @@ class Registry:
         ``TrustError`` when the bytes are not the digest's, ``FormatError`` when they are no image manifest.
         """
         request = Request("GET", self._manifest_url(repository, reference), {"Accept": ACCEPT})
-        reply = self._exchange.call(request, _pull(repository), repository, cap=MAX_MANIFEST)
         what = f"{self._name(repository, reference)}"
+        try:
+            reply = self._exchange.call(request, _pull(repository), repository, cap=MAX_MANIFEST)
+        except TooLarge as error:
+            raise RegistryError(
+                f"the manifest of {what} is too large",
+                status=error.status,
+                why=f"more than {MAX_MANIFEST} bytes, the most that registries take",
+                hint="that image has too many layers or annotations: have it made anew, or leave it out",
+            ) from error
         if reply.status != 200:
             raise reply.failure(f"cannot get the manifest of {what}")
         content_type = reply.header("Content-Type")
@@ -253,7 +261,7 @@ class Registry:
     def drop(self, repository: str, opened: Optional[Reply]) -> None:
         """End a session that is not needed, if there is one."""
         if opened is not None:
-            upload.cancel(self._exchange, opened, _push(repository), repository)
+            upload.cancel(self._exchange, opened, repository)
 
     def upload_blob(
         self, repository: str, digest: str, size: int, open_body: OpenBody, opened: Optional[Reply] = None
@@ -295,9 +303,8 @@ class Registry:
         request = Request("PUT", url, {"Content-Type": media_type}, data)
         reply = self._exchange.call(request, _push(repository), repository)
         if 200 <= reply.status < 300:
-            scopes = (f"repository:{repository}:pull,push,delete",)
             with contextlib.suppress(RegistryError):
-                self._exchange.call(Request("DELETE", url), scopes, repository)
+                self._exchange.call(Request("DELETE", url), upload.deleting(repository), repository)
         return reply
 
     def answers(self, path: str, repository: str = "") -> Optional[bytes]:

@@ -66,12 +66,17 @@ def _sent(exchange: Exchange, session: Session, body: Upload, size: int) -> Opti
     return None
 
 
-def cancel(exchange: Exchange, reply: Reply, scopes: Sequence[str], repository: str) -> None:
+def deleting(repository: str) -> tuple[str, ...]:
+    """The scope that distribution wants for whatever DELETE asks."""
+    return (f"repository:{repository}:pull,push,delete",)
+
+
+def cancel(exchange: Exchange, reply: Reply, repository: str) -> None:
     """End the upload session that ``reply`` opened; a registry that cannot is left alone."""
     try:
         url = location(exchange, reply)
         if exchange.is_ours(url):
-            finished(exchange.once(Request("DELETE", url), scopes, repository), MAX_ERROR_BODY)
+            finished(exchange.once(Request("DELETE", url), deleting(repository), repository), MAX_ERROR_BODY)
     except RegistryError:
         # Registries drop idle sessions themselves; the upload that follows shows whether this one works.
         return
@@ -93,7 +98,7 @@ def ask_status(exchange: Exchange, reply: Reply, scopes: Sequence[str], reposito
             elsewhere = url
     if elsewhere:
         _require_somebody(exchange, elsewhere)
-    cancel(exchange, reply, scopes, repository)
+    cancel(exchange, reply, repository)
     return known
 
 

@@ -293,3 +293,26 @@ def test_one_image_twice_for_the_same_platform_lacks_the_other(tmp_path: Path) -
     bundle = check(run_build(places, tmp_path, config=config)).bundle
     left_out = ONE.manifests[0][0]
     assert [[item.digest for item in image.omitted] for image in bundle.manifest.images] == [[left_out], [left_out]]
+
+
+def test_an_index_with_platforms_left_out_is_warned_of(tmp_path: Path) -> None:
+    places = Outside({"docker.io/x/one:1": MemoryImage(ONE), "quay.io/y/two:1": MemoryImage(TWO)})
+    for platforms, warned in ((("linux/arm64", "linux/amd64"), False), (("linux/amd64",), True)):
+        told = Told()
+        config = make_config(list(places.images))
+        images = tuple(replace(image, platforms=platforms) for image in config.images)
+        run_build(places, tmp_path / str(warned), config=replace(config, images=images), ports=make_ports(places, told))
+        warnings = [text for step, text in told.lines if step == "warning"]
+        assert bool(warnings) == warned
+        assert not warned or warnings[0].startswith("docker.io/x/one:1: an index without all of its platforms")
+
+
+@pytest.mark.parametrize(("ahead", "warned"), [(-5, True), (0, True), (1, False)])
+def test_a_sequence_that_loaders_refuse_is_warned_of(tmp_path: Path, built: Built, ahead: int, warned: bool) -> None:
+    told = Told()
+    places = outside()
+    config = make_config(list(places.images), sequence=START + ahead, version="v2", notAfter="2020-01-01T00:00:00Z")
+    run_build(places, tmp_path, config=config, lock=built.composition.lock, ports=make_ports(places, told))
+    warnings = [text for step, text in told.lines if step == "warning"]
+    assert "notAfter 2020-01-01T00:00:00Z is past" in warnings.pop()
+    assert [text.partition(":")[0] for text in warnings] == ([f"sequence {START + ahead}"] if warned else [])

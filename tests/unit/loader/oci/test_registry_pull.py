@@ -79,6 +79,20 @@ def test_a_tag_whose_digest_header_lies_is_not_trusted(registry: Registry, serve
         registry.manifest("a", "v1")
 
 
+def test_a_manifest_that_is_too_large_is_named(registry: Registry, server: RegistryServer) -> None:
+    server.store.add_manifest("a", b" " * (ocimanifest.MAX_MANIFEST + 1), ocimanifest.OCI_INDEX, "v1")
+    with pytest.raises(RegistryError, match=r"the manifest of .*/a:v1 is too large"):
+        registry.manifest("a", "v1")
+
+
+@pytest.mark.parametrize("body", [b'{"manifests": null}', b'{"manifests": []}'])
+def test_a_list_of_nothing(registry: Registry, server: RegistryServer, body: bytes) -> None:
+    """Go writes a list that nobody made as null."""
+    headers = {"Content-Type": ocimanifest.OCI_INDEX}
+    server.fail("status", path="/referrers/", status=200, body=body, headers=headers)
+    assert registry.referrers("a", ABSENT) == ()
+
+
 @pytest.mark.parametrize(
     ("data", "media_type", "error"),
     [
