@@ -81,11 +81,13 @@ def _carry_out(state: State, trust: Trust, options: LoadOptions, ports: LoadPort
     """Push and apply, with a report that is true at every moment; where it cannot be written nothing is pushed."""
     _begin_report(state, options.verb, ports)
     ports.imports.begin(state.bundle, trust, ports.report.record, verb=options.verb, reason=options.override)
+    succeeded = False
     try:
         ports.history.record(state.bundle, when=ports.now(), reason=options.override)
         _push(state, options, ports)
         _apply(state, options, ports)
         ports.report.succeeded()
+        succeeded = True
     except AirgapError as error:
         _show_way_back(error, options, ports.report)
         ports.report.failed(error)
@@ -96,6 +98,8 @@ def _carry_out(state: State, trust: Trust, options: LoadOptions, ports: LoadPort
     finally:
         ports.report.finish(ports.now(), archive.row())
         ports.imports.finish(ports.report.record)
+        if not succeeded:
+            ports.note("report", str(ports.report.path))
 
 
 def _preflight(state: State, options: LoadOptions, ports: LoadPorts) -> None:

@@ -19,6 +19,7 @@ from loader.cli.options import KeyFlags, OutputFlags, TransferFlags, TrustOption
 
 if TYPE_CHECKING:
     from bundler.delta import Base
+    from loader.cli.console import Console
 
 
 @app.command("build")
@@ -49,9 +50,7 @@ def build_command(
         chosen = platforms.config(config)
         lock_file = lock_path(config)
         before = read_lock(lock_file)
-        if not os.access(lock_file.absolute().parent, os.W_OK):
-            # Said now: layers of an hour come first. No error: what was built before changes no lock.
-            console.note("warning", f"{lock_file} cannot be written: a build that changes it ends with an error")
+        _tell_lock(console, lock_file)
         if also and signing.key is None:
             raise ConfigError("--also sigstore needs --key", hint="sign --also sigstore adds it later")
         signer = signing.open()
@@ -75,6 +74,12 @@ def build_command(
         console.document(_built_document(built))
 
     raise typer.Exit(run(console, verb))
+
+
+def _tell_lock(console: "Console", path: Path) -> None:
+    """Say now that the lock cannot be written: layers of an hour come first. What was built before changes none."""
+    if not os.access(path.absolute().parent, os.W_OK):
+        console.note("warning", f"{path} cannot be written: a build that changes it ends with an error")
 
 
 def _base(path: Optional[Path], trust: Optional[Path]) -> Optional["Base"]:
