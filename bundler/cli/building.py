@@ -19,6 +19,7 @@ from loader.cli.options import KeyFlags, OutputFlags, TransferFlags, TrustOption
 
 if TYPE_CHECKING:
     from bundler.delta import Base
+    from bundler.lock import Lock
     from loader.cli.console import Console
 
 
@@ -44,13 +45,11 @@ def build_command(
     def verb() -> None:
         from bundler.build import BuildPorts, build
         from bundler.lock import lock_path, write_lock
-        from bundler.lockreading import read_lock
 
         lock.require_sense()
         chosen = platforms.config(config)
         lock_file = lock_path(config)
-        before = read_lock(lock_file)
-        _tell_lock(console, lock_file)
+        before = _lock(console, lock_file)
         if also and signing.key is None:
             raise ConfigError("--also sigstore needs --key", hint="sign --also sigstore adds it later")
         signer = signing.open()
@@ -76,10 +75,13 @@ def build_command(
     raise typer.Exit(run(console, verb))
 
 
-def _tell_lock(console: "Console", path: Path) -> None:
-    """Say now that the lock cannot be written: layers of an hour come first. What was built before changes none."""
+def _lock(console: "Console", path: Path) -> "Lock":
+    """Read the lock, and say now if it cannot be written: layers of an hour come first. An old build changes none."""
+    from bundler.lockreading import read_lock
+
     if not os.access(path.absolute().parent, os.W_OK):
         console.note("warning", f"{path} cannot be written: a build that changes it ends with an error")
+    return read_lock(path)
 
 
 def _base(path: Optional[Path], trust: Optional[Path]) -> Optional["Base"]:
