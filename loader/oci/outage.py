@@ -9,13 +9,15 @@ from loader.oci.retry import AWAY_STATUSES
 
 _DEAD_AFTER = 3
 """Failures in a row for want of an answer, each after all its retries."""
+_DEAD_EVERYWHERE = 5
+"""Repositories among them that mean the registry, though it answers when it is asked whether it is there."""
 
 
 class Outage:
     """What failed last; to be told of every blob. Threads may call it: a lost count costs one more failure.
 
-    ``everywhere`` is the error of a registry that does not answer any more: its last failures were of several
-    repositories, or it is not ``alive``, which asks it once. Else the one repository has a trouble of its own.
+    ``everywhere`` is the error of a registry that does not answer any more: it is not ``alive``, which asks it once, or
+    its last failures were of many repositories. Else the one repository has a trouble of its own.
     """
 
     def __init__(self, alive: Callable[[], bool]) -> None:
@@ -40,7 +42,7 @@ class Outage:
         self._in_a_row = [*self._in_a_row, repository]
         if len(self._in_a_row) < _DEAD_AFTER:
             return
-        if len(set(self._in_a_row)) > 1 or not self._alive():
+        if len(set(self._in_a_row)) >= _DEAD_EVERYWHERE or not self._alive():
             self.everywhere = error
         else:
             self._of_one[repository] = error
