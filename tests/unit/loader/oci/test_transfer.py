@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from loader.bundle.errors import RegistryError, TrustError
-from loader.oci import transfer
+from loader.oci import blobpush
 from loader.oci.parallel import in_parallel
 from loader.oci.pushplan import (
     BlobDone,
@@ -430,7 +430,7 @@ def test_uploads_are_opened_ahead_of_their_turn(server: RegistryServer, client: 
 def test_a_session_that_waited_too_long_is_opened_anew(
     server: RegistryServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "_KEPT_OPEN", 0.0)
+    monkeypatch.setattr(blobpush, "_KEPT_OPEN", 0.0)
     bodies = push_large(client, server, jobs=2, until=lambda: len(server.seen("DELETE", "/uploads/")) >= 2)
     dropped = len(server.seen("DELETE", "/uploads/"))
     assert len(server.seen("POST")) == len(bodies.blobs) + dropped
