@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
+import pytest
+
 from loader.bundle.errors import StorageError
-from loader.durable import require_reports, write_whole
+from loader.durable import make_folders, require_reports, write_whole
 from tests.support.refusals import refused
 
 
@@ -34,3 +37,17 @@ def test_a_folder_for_reports_is_made_and_tried(tmp_path: Path) -> None:
     for path in (folder / "file", folder / "file" / "below"):
         with refused(StorageError, f"no report can be written to {path}"):
             require_reports(path)
+
+
+def test_every_folder_that_is_made_has_the_mode(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        make_folders(tmp_path / "state" / "loader" / "logs", 0o700)
+        make_folders(tmp_path / "state" / "loader" / "logs", 0o700)
+    finally:
+        os.umask(before)
+    made = [tmp_path / "state", tmp_path / "state/loader", tmp_path / "state/loader/logs"]
+    assert [folder.stat().st_mode & 0o777 for folder in made] == [0o700] * 3
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        make_folders(tmp_path / "file" / "logs", 0o700)

@@ -134,3 +134,11 @@ def test_names_in_the_airgap() -> None:
     assert model.tag_in_airgap(None, DIGEST) == "airgap-aaaaaaaaaaaa"
     assert model.api_host("docker.io") == "registry-1.docker.io"
     assert model.api_host("quay.io") == "quay.io"
+
+
+@pytest.mark.parametrize("text", ["bob:secret@registry.example:5000", "https://bob:secret@registry.example"])
+def test_a_password_in_a_target_is_not_shown(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RegistryTarget.parse(text)
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
+    assert "registry.example" in caught.value.message
