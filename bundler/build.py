@@ -19,7 +19,7 @@ from bundler.render.documents import summary
 from bundler.report import build_page
 from bundler.resolve import OpenSource, ResolvedImage
 from bundler.selfcheck import own_trust
-from bundler.sequence import sequence_warnings
+from bundler.sequence import what_loaders_mind
 from bundler.signed import signed_lines
 from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
 from loader.bundle.errors import BundleError, ConfigError, StorageError
@@ -91,7 +91,7 @@ def build(
     _tell_base(planned, ports)
     _tell_foreign(planned, ports)
     _tell_changes(changes(before, planned.lock), ports)
-    warnings = sequence_warnings(planned.manifest, planned.head.id, before, utc(ports.now))
+    warnings = what_loaders_mind(planned.manifest, planned.head.id, before, utc(ports.now))
     for warning in (*warnings, *sparse_warning(planned.manifest)):
         ports.say("warning", warning)
     ports.say("rendered", summary(planned.documents))
@@ -114,7 +114,8 @@ def build(
     ports.say("packed", f"{path}  {human(built.size)}  {took}")
     names = ", ".join(f"{signer.label} ({signer.public.fingerprint[:19]}…)" for signer in signers)
     earlier = ", ".join(label for label, _ in planned.head.signatures)
-    signed = f"signed by {names or f'{earlier} before'}" if earlier else "UNSIGNED"
+    kept = f"signature of {earlier} kept as it is" if earlier else "UNSIGNED"
+    signed = f"signed by {names}" if names else kept
     ports.say("verified", f"{signed}, id {planned.head.id}")
     return built
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loader.bundle.errors import RegistryError, StorageError, TrustError
-from loader.durable import write_whole
+from loader.durable import sync_folder, write_whole
 from loader.units import human
 
 
@@ -41,11 +41,7 @@ class Partial:
                 )
             self.path.replace(final)
             self.kept = True
-            folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(final.parent)
         except OSError as error:
             raise StorageError(f"cannot write {final}", why=error.strerror or str(error)) from error
 

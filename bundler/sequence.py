@@ -1,4 +1,4 @@
-"""Which number in its name's sequence a bundle gets, and what is to be said of it: loaders take no older one."""
+"""Which number in its name's sequence a bundle gets, and what loaders will mind: they take no older one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def newest(lock: Lock, manifest: manifests.BundleManifest, head: Head) -> Last:
     return Last(manifest.sequence, head.id)
 
 
-def sequence_warnings(manifest: manifests.BundleManifest, head_id: str, before: Lock, now: str) -> Iterator[str]:
+def what_loaders_mind(manifest: manifests.BundleManifest, head_id: str, before: Lock, now: str) -> Iterator[str]:
     """Say what makes loaders refuse a bundle, or warn of it, though it was built as asked.
 
     ``before`` is the lock as it was, ``now`` the time in the form of ``notAfter``.
@@ -83,6 +83,6 @@ def sequence_warnings(manifest: manifests.BundleManifest, head_id: str, before: 
 
 
 def _unsigned(manifest: manifests.BundleManifest, sequence: int) -> tuple[Head, manifests.BundleManifest]:
-    numbered = replace(manifest, sequence=sequence)
-    data = manifests.encode(numbered)
-    return Head(render_sums(manifest.files, sha256_hex(data)), (), data), numbered
+    placed = replace(manifest, sequence=sequence)
+    data = manifests.encode(placed)
+    return Head(render_sums(manifest.files, sha256_hex(data)), (), data), placed

@@ -25,6 +25,15 @@ def make_folders(path: Path, mode: int) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names in ``folder`` on the disk. Raises ``OSError``."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644, folders: Optional[int] = 0o700, hint: str = "") -> None:
     """Put ``data`` at ``path``: temporary name beside it, fsync, rename, fsync of the folder.
 
@@ -46,11 +55,7 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644, folders: Optional
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write {path}", why=error.strerror or str(error), hint=hint) from error
 

@@ -104,7 +104,7 @@ def _plan_config(console: Console, path: Path, wish: _Wish) -> None:
     from bundler.planpage import diff_lines, normalised_names, plan_document, plan_lines
     from bundler.render.documents import pinned_manifests
     from bundler.render.model import PinnedImage
-    from bundler.sequence import sequence_warnings
+    from bundler.sequence import what_loaders_mind
     from bundler.signed import signed_lines
 
     wish.lock.require_sense()
@@ -131,7 +131,7 @@ def _plan_config(console: Console, path: Path, wish: _Wish) -> None:
         console.result("lock", line)
     for line in signed_lines(resolved):
         console.result("signed", line)
-    warnings = sequence_warnings(planned.manifest, planned.head.id, before, utc(source_date()))
+    warnings = what_loaders_mind(planned.manifest, planned.head.id, before, utc(source_date()))
     for line in (*warnings, *sparse_warning(planned.manifest)):
         console.result("warning", line)
     for step, text in (*(diff_lines(moved) if moved is not None else ()), *plan_lines(plan, space, pinned)):

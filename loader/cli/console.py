@@ -76,14 +76,17 @@ class Console:
 
     def _logged(self, line: str) -> None:
         stamp = time.strftime("%H:%M:%S", time.gmtime())
-        try:
-            with self._lock:
-                if self._log is not None:
-                    self._log.write(f"{stamp} {line}\n")
-                    self._log.flush()
-        except OSError as error:
-            self.close()
-            self.note("log", f"it ends here: {self.log_path}: {error.strerror}")
+        with self._lock:
+            if self._log is None:
+                return
+            try:
+                self._log.write(f"{stamp} {line}\n")
+                self._log.flush()
+                return
+            except OSError as error:
+                why = error.strerror
+                self.close()
+        self.note("log", f"it ends here: {self.log_path}: {why}")
 
     def _print(self, text: str) -> None:
         self._unsaid = write_line(self._out, text) or self._unsaid

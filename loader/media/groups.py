@@ -24,7 +24,8 @@ def bundle_groups(sources: Sequence[Path], trust: Trust) -> list[list[Path]]:
     archives = [[path] for path in sources if path not in discs]
     if not discs:
         return archives
-    sets = _sets([path for source in discs for path in disc_paths(source)])
+    paths = list(dict.fromkeys(path for source in discs for path in disc_paths(source)))
+    sets = _sets(paths) if len(paths) > 1 else []
     apart = len(sets) > 1 and all(is_enough(one, trust) for one in sets)
     return [*archives, *(sets if apart else [discs])]
 
@@ -33,7 +34,7 @@ def _sets(discs: Sequence[Path]) -> list[list[Path]]:
     """``discs`` by the bundle they say they carry; what cannot say it may be of any of them."""
     by_bundle: dict[str, list[Path]] = {}
     unknown = []
-    for path in dict.fromkeys(discs):
+    for path in discs:
         bundle = _claimed_bundle(path)
         if bundle is None:
             unknown.append(path)

@@ -7,7 +7,7 @@ import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional, Union
 
 OpenBody = Callable[[], AbstractContextManager[Iterator[memoryview]]]
@@ -48,20 +48,20 @@ class Request:
 
     def with_header(self, name: str, value: str) -> Request:
         """Return the same request with one more header."""
-        return Request(self.method, self.url, {**self.headers, name: value}, self.body, self.closes)
+        return replace(self, headers={**self.headers, name: value})
 
     def without_header(self, name: str) -> Request:
         """Return the same request without the header ``name``."""
         kept = {key: value for key, value in self.headers.items() if key.lower() != name.lower()}
-        return Request(self.method, self.url, kept, self.body, self.closes)
+        return replace(self, headers=kept)
 
     def with_body(self, body: Upload) -> Request:
         """Return the same request with ``body``."""
-        return Request(self.method, self.url, self.headers, body, self.closes)
+        return replace(self, body=body)
 
     def to(self, url: str) -> Request:
         """Return the same request to another URL."""
-        return Request(self.method, url, self.headers, self.body, self.closes)
+        return replace(self, url=url)
 
 
 def origin(url: str) -> tuple[str, str, int]:

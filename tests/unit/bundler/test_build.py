@@ -163,7 +163,7 @@ def test_a_build_takes_nobodys_signature_away(tmp_path: Path) -> None:
     places = outside()
     again = run_build(places, tmp_path, signers=[], lock=first.composition.lock, ports=make_ports(places, told))
     assert (again.unchanged, again.composition.head) == (True, first.composition.head)
-    assert told.lines[-1] == ("verified", f"signed by {BUILDER.label} before, id {first.composition.head.id}")
+    assert told.lines[-1] == ("verified", f"signature of {BUILDER.label} kept as it is, id {first.composition.head.id}")
     with refused(ConfigError, f"signed by {BUILDER.label}", "another key"):
         run_build(outside(), tmp_path, signers=[APPROVER], lock=first.composition.lock)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
