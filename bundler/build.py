@@ -112,12 +112,16 @@ def build(
     built = Built(path, path.stat().st_size, sha256, planned, unchanged)
     took = "there already, verified" if unchanged else duration(ports.clock() - started)
     ports.say("packed", f"{path}  {human(built.size)}  {took}")
-    names = ", ".join(f"{signer.label} ({signer.public.fingerprint[:19]}…)" for signer in signers)
-    earlier = ", ".join(label for label, _ in planned.head.signatures)
-    kept = f"signature of {earlier} kept as it is" if earlier else "UNSIGNED"
-    signed = f"signed by {names}" if names else kept
-    ports.say("verified", f"{signed}, id {planned.head.id}")
+    ports.say("verified", f"{_signed_words(planned.head, signers)}, id {planned.head.id}")
     return built
+
+
+def _signed_words(head: Head, signers: Sequence[Signer]) -> str:
+    if signers:
+        names = ", ".join(f"{signer.label} ({signer.public.fingerprint[:19]}…)" for signer in signers)
+        return f"signed by {names}"
+    earlier = ", ".join(label for label, _ in head.signatures)
+    return f"signature of {earlier} kept as it is" if earlier else "UNSIGNED"
 
 
 def _resolved_line(resolved: Sequence[ResolvedImage], packed: Sequence[PackedImage]) -> str:
