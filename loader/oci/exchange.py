@@ -19,6 +19,7 @@ from loader.oci.hints import request_hint
 from loader.oci.http import Transport
 from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, error_codes, origin, registry_words, shown_url
 from loader.oci.model import api_host
+from loader.oci.pace import Pace
 from loader.oci.rate import RateLimit
 from loader.oci.retry import AWAY_STATUSES, RETRYABLE_STATUSES, Backoff, RetryPolicy
 
@@ -96,6 +97,7 @@ class Exchange:
         self._chosen: Optional[tuple[str, Transport]] = transports[0] if len(transports) == 1 else None
         plain = any(scheme == "http" for scheme, _ in transports)
         self._auth = Authorizer(host, find, clock=clock, plain=plain)
+        self._pace = Pace(clock=clock, sleep=retry.sleep)
         self._were_there: set[tuple[str, str, int]] = set()
 
     @property
@@ -291,12 +293,14 @@ class Exchange:
         return None
 
     def _timed(self, transport: Transport, request: Request) -> Answer:
-        """Send ``request`` and trace it: its time ends with the head of the answer."""
+        """Send ``request`` in its turn and trace it: its time ends with the head of the answer."""
+        turn = self._pace.turn()
         started = self._clock()
         outcome = "failed"
         try:
             answer = transport.send(request)
             outcome = str(answer.status)
+            self._pace.told(turn, answer.status)
             if answer.status not in AWAY_STATUSES:
                 self._were_there.add(origin(request.url))
         finally:

@@ -47,6 +47,8 @@ def send(session: Session, exchange: Exchange, body: Upload) -> None:
     if reply.status in STORED and size < body.size:
         # Whoever stands between refuses the next large body as well.
         exchange.largest_body = size
+    if reply.status not in STORED:
+        session.end()
     session.require_stored(reply)
 
 
@@ -73,13 +75,15 @@ def deleting(repository: str) -> tuple[str, ...]:
 
 def cancel(exchange: Exchange, reply: Reply, repository: str) -> None:
     """End the upload session that ``reply`` opened; a registry that cannot is left alone."""
-    try:
-        url = location(exchange, reply)
+    with contextlib.suppress(RegistryError):
+        _cancel_at(exchange, location(exchange, reply), repository)
+
+
+def _cancel_at(exchange: Exchange, url: str, repository: str) -> None:
+    # Registries drop idle sessions themselves; the upload that follows shows whether this one works.
+    with contextlib.suppress(RegistryError):
         if exchange.is_ours(url):
             finished(exchange.once(Request("DELETE", url), deleting(repository), repository), MAX_ERROR_BODY)
-    except RegistryError:
-        # Registries drop idle sessions themselves; the upload that follows shows whether this one works.
-        return
 
 
 def ask_status(exchange: Exchange, reply: Reply, scopes: Sequence[str], repository: str) -> Optional[bool]:
@@ -210,6 +214,7 @@ class Session:
         """
         lost = bool(self._url) and reply.status in _LOST and not self._renewed
         self._renewed = self._renewed or lost
+        self._url = "" if lost else self._url
         return lost
 
     def _from_nothing(self, body: Upload) -> Reply:
@@ -218,8 +223,14 @@ class Session:
             return opened
         return self.send(Request("PUT", self._closing(self._url), OCTETS, body))
 
+    def end(self) -> None:
+        """Give the session back that is open, if any: it may hold room until the registry looks for old ones."""
+        url, self._url = self._url, ""
+        if url:
+            _cancel_at(self._exchange, url, self._repository)
+
     def _begin(self) -> Reply:
-        self._url = ""
+        self.end()
         opened = self.start()
         if 200 <= opened.status < 300:
             self._url = location(self._exchange, opened)

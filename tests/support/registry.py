@@ -46,6 +46,7 @@ class RegistryServer:
         self.uploads: dict[str, Path] = {}
         self.on_request: Callable[[int], None] = lambda _: None
         self.stopping = threading.Event()
+        self.let_in = 0.0
         self.lock = threading.RLock()
         self.scheme = "https" if tls else "http"
         self._server = _Server(address, Handler)

@@ -37,8 +37,12 @@ class Handler(QuietHandler):
             self.registry.requests.append(Seen(self.command, self.path, headers, time.monotonic()))
             self.fault = self._take_fault()
             count = len(self.registry.requests)
+            early = self._is_early()
         self.registry.on_request(count)
-        if not self._spoiled():
+        if early:
+            self._discard()
+            self._reply(self.rules.crowded, b"too many requests", {})
+        elif not self._spoiled():
             self._route(parts.path)
         if self.left:
             self._discard()
@@ -46,6 +50,13 @@ class Handler(QuietHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _any  # noqa: N815 - the base class looks for these
 
     # faults
+
+    def _is_early(self) -> bool:
+        now = time.monotonic()
+        if now < self.registry.let_in + self.rules.spacing:
+            return True
+        self.registry.let_in = now
+        return False
 
     def _take_fault(self) -> Fault | None:
         fault: Fault

@@ -47,7 +47,8 @@ class Rules:
     ``projects``: first parts of paths that exist; ``depth``: most parts of a path; ``refused_types`` of manifests are
     answered by ``refusal``; ``accepted``: 202 where 201 is due; ``ghosts``: digests that HEAD says are there;
     ``referrers``: the API of that name is there, in pages of ``referrers_page``;
-    ``clock``: seconds that its ``Date`` is ahead; ``hangs_up``: no answer to a body of more than ``max_body``.
+    ``clock``: seconds that its ``Date`` is ahead; ``hangs_up``: no answer to a body of more than ``max_body``;
+    ``spacing``: seconds after a request that was let in during which others are answered ``crowded``.
     """
 
     auth: str = "none"
@@ -81,3 +82,5 @@ class Rules:
     referrers: bool = False
     clock: float = 0.0
     referrers_page: int = 0
+    spacing: float = 0.0
+    crowded: int = 429

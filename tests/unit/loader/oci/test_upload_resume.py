@@ -202,6 +202,28 @@ def test_pieces_go_on_after_one_that_was_put_off(registry: Registry, limited: Re
     assert len(limited.seen("POST")) == 3  # the whole, the pieces of 8 MiB, those of 512 KiB
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_session_that_took_nothing_is_given_back_before_the_next(
+    registry: Registry, server: RegistryServer, status: int
+) -> None:
+    server.fail("status", method="PUT", status=status)
+    upload(registry)
+    assert [one.method for one in server.requests] == ["POST", "PUT", "GET", "DELETE", "POST", "PUT"]
+    assert server.requests[3].path == server.requests[2].path
+
+
+def test_sessions_too_small_for_the_blob_are_given_back(registry: Registry, limited: RegistryServer) -> None:
+    send_long(registry)
+    assert len(limited.seen("POST")) == len(limited.seen("DELETE")) + 1
+
+
+def test_a_session_whose_blob_is_refused_in_the_end_is_given_back(registry: Registry, server: RegistryServer) -> None:
+    server.fail("status", method="PUT", status=403, times=99)
+    with pytest.raises(RegistryError):
+        upload(registry)
+    assert len(server.seen("DELETE")) == len(server.seen("POST"))
+
+
 def test_pieces_go_on_in_the_middle_of_one_that_broke(registry: Registry, limited: RegistryServer) -> None:
     limited.fail("cut", method="PATCH", after=1000, range=f"^{2**20}-")
     send_long(registry)
