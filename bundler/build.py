@@ -9,6 +9,7 @@ from typing import Optional
 
 from bundler.compose import FOREIGN, Composition, compose, sparse_warning, utc
 from bundler.config import BuildConfig
+from bundler.coverage import missing_images
 from bundler.delta import Base
 from bundler.gather import gather
 from bundler.lock import Lock, changes, require_unchanged
@@ -92,7 +93,7 @@ def build(
     _tell_foreign(planned, ports)
     _tell_changes(changes(before, planned.lock), ports)
     warnings = what_loaders_mind(planned.manifest, planned.head.id, before, utc(ports.now))
-    for warning in (*warnings, *sparse_warning(planned.manifest)):
+    for warning in (*warnings, *sparse_warning(planned.manifest), *missing_images(planned.manifest, planned.texts)):
         ports.say("warning", warning)
     ports.say("rendered", summary(planned.documents))
     for note in render_node_files(planned.manifest.mirrors).left_out:

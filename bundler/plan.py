@@ -12,20 +12,17 @@ from dataclasses import dataclass
 from typing import Optional
 
 from bundler.compose import Composition
+from bundler.coverage import Coverage, find_coverage
 from bundler.medium import MEDIA, capacity_of, common_files, cut
 from bundler.pack import largest_archive, layout_members
-from bundler.references import Reference, references
 from loader.bundle.errors import ConfigError
 from loader.bundle.head import Head
 from loader.bundle.manifest import BundleManifest, Image
 from loader.bundle.tarlayout import Layout
-from loader.mirrors import scopes_of
-from loader.oci.model import ImageRef
 from loader.units import counted, human
 
 # One ECDSA signature with its tar header; more of them change nothing a person would see.
 _SIGNATURE = 1024
-_OBJECT_PHASES = ("before-rook", "after-rook")
 # Hosts that get no new images; the same repositories go on elsewhere.
 _FROZEN = {
     "k8s.gcr.io": "registry.k8s.io",
@@ -54,16 +51,6 @@ class PlannedImage:
     manifests: int
     size: int
     shared: int
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """What a reference in a document resolves to: ``digest``, ``tag`` (tag mirrors only) or ``none``."""
-
-    reference: Reference
-    document: str
-    covered: str
-    problem: str
 
 
 @dataclass(frozen=True)
@@ -110,7 +97,7 @@ def make_plan(subject: Subject, media: Sequence[str] = ()) -> Plan:
             blobs.add(name)
         elif name.endswith("manifest.json"):
             manifests[directory] += 1
-    coverage = sorted(_coverage(subject), key=lambda item: ("none", "tag", "digest").index(item.covered))
+    coverage = find_coverage(manifest, subject.documents)
     named = _named_by_rook(subject)
     for item in coverage:
         if item.reference.image is not None:
@@ -130,7 +117,7 @@ def make_plan(subject: Subject, media: Sequence[str] = ()) -> Plan:
         blobs=len(blobs),
         unique=sum(sizes.values()),
         uses=sum(sum(files.values()) for files in inside.values()),
-        coverage=tuple(coverage),
+        coverage=coverage,
         discs={medium: _discs(subject, medium) for medium in media or MEDIA},
         notes=tuple(_notes(subject)),
     )
@@ -164,55 +151,6 @@ def _names(image: Image) -> list[str]:
     if image.tag:
         names += [f"{image.source}:{image.tag}", f"{image.source}:{image.tag}@{image.digest}"]
     return names
-
-
-def _coverage(subject: Subject) -> Iterator[Coverage]:
-    manifest = subject.manifest
-    documents = [item for item in manifest.documents if item.phase in _OBJECT_PHASES and item.path in subject.documents]
-    if not documents:
-        return
-    digests: dict[str, set[str]] = {}
-    tags: dict[str, set[str]] = {}
-    for image in manifest.images:
-        known = digests.setdefault(image.source, set())
-        known.add(image.digest)
-        if image.tag:
-            tags.setdefault(image.source, set()).add(image.tag)
-    children: dict[str, set[str]] = {}
-    for file in manifest.files:
-        directory, _, name = file.path.rpartition("/")
-        if name.endswith(".manifest.json"):
-            children.setdefault(directory, set()).add(f"sha256:{name[:64]}")
-    for image in manifest.images:
-        digests[image.source] |= children.get(image.path, set())
-    sources = {row.source for row in manifest.mirrors}
-    for document in documents:
-        for found in references(json.loads(subject.documents[document.path])):
-            covered, problem = _covered(found, digests, tags, sources)
-            yield Coverage(found, document.path, covered, problem)
-
-
-def _covered(
-    found: Reference, digests: Mapping[str, set[str]], tags: Mapping[str, set[str]], sources: set[str]
-) -> tuple[str, str]:
-    image: Optional[ImageRef] = found.image
-    if image is None:
-        return "none", "cannot be read as an image reference"
-    if image.digest is not None:
-        inside = image.digest in digests.get(image.name, set())
-        problem = "this digest is not in the bundle"
-    else:
-        inside = image.tag in tags.get(image.name, set())
-        problem = "this tag is not in the bundle"
-    if image.name not in digests:
-        problem = "this image is not in the bundle"
-    if not inside:
-        return "none", problem
-    if not any(scope in sources for scope in scopes_of(image.name)):
-        return "none", "no mirror covers it"
-    if image.digest is not None:
-        return "digest", ""
-    return "tag", "a tag: ICSP and IDMS do not serve it, only ITMS and registries.conf do; pin: true writes the digest"
 
 
 def _discs(subject: Subject, medium: str) -> Optional[int]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from bundler.coverage import Coverage
 from bundler.imagelist import ConfigImage, normalised
 from bundler.origin import SkopeoOrigin
-from bundler.plan import Coverage, Plan, PlannedImage
+from bundler.plan import Plan, PlannedImage
 from bundler.references import Reference
 from loader.bundle.manifest import Attachment
 from loader.units import counted, human
@@ -50,7 +51,7 @@ def plan_lines(plan: Plan, space: Space, pinned: PinnedTo = ()) -> Iterator[tupl
     manifest = plan.subject.manifest
     for item in plan.coverage:
         if item.covered != "digest" and item.reference.certain:
-            yield ("NO IMAGE" if item.covered == "none" else "by tag"), _coverage_text(item)
+            yield ("NO IMAGE" if item.covered == "none" else "by tag"), str(item)
     for image in plan.images:
         yield "image", _image_text(image)
     for one in manifest.attachments:
@@ -73,10 +74,10 @@ def plan_lines(plan: Plan, space: Space, pinned: PinnedTo = ()) -> Iterator[tupl
         yield "pinned", f"{path}: {found.owner}, {found.why}: {found.text} -> {text}"
     for item in plan.coverage:
         if item.covered == "digest" and item.reference.certain:
-            yield "by digest", _coverage_text(item)
+            yield "by digest", str(item)
     for item in plan.coverage:
         if not item.reference.certain:
-            yield "perhaps", _coverage_text(item)
+            yield "perhaps", str(item)
     for note in plan.notes:
         yield "note", note
     name = f"{manifest.name}-{manifest.version}.tar.zst"
@@ -189,8 +190,3 @@ def _image_document(item: PlannedImage) -> Mapping[str, Any]:
         "tag": image.tag,
         "why": list(item.why),
     }
-
-
-def _coverage_text(item: Coverage) -> str:
-    problem = f": {item.problem}" if item.problem else ""
-    return f"{item.reference.text}{problem} ({item.document}: {item.reference.owner}, {item.reference.why})"

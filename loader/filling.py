@@ -15,6 +15,7 @@ from loader.media.groups import bundle_groups
 from loader.media.onedrive import OneDrive
 from loader.opening import DriveOptions, Say, Sources, open_told
 from loader.sidecar import Sidecar
+from loader.signaturefiles import idle_signatures
 from loader.tie import find_tie
 from loader.units import counted
 
@@ -51,6 +52,9 @@ def open_filled(
             for group in bundle_groups([sources] if isinstance(sources, Path) else sources, trust)
         ]
         bundles = [one.bundle for one in opened]
+        if say is not None:
+            for step, text in idle_signatures(signatures, bundles):
+                say(step, text)
         bundle = bundles[0] if len(bundles) == 1 else _asked_for(bundles)
         drives = [one.drive for one in opened if one.drive is not None]
         asked = next(one for one in opened if one.bundle is bundle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loader.bundle.archive import read_exact
@@ -11,6 +11,7 @@ from loader.bundle.errors import FormatError, StorageError
 from loader.bundle.filesource import FileSource
 from loader.bundle.head import LABEL
 from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
+from loader.bundle.verify import VerifiedBundle
 from loader.media.places import disc_paths
 
 _MAX_BESIDE = 4 * MAX_SIGNATURES  # counted before the first is read
@@ -34,6 +35,14 @@ def signatures_by_discs(sources: Sequence[Path], archive: str, extra: Sequence[P
         with contextlib.suppress(StorageError):
             found += _signature_files(folder, archive)
     return _read_signatures([*found, *((path.name, path) for path in extra)], archive)
+
+
+def idle_signatures(paths: Sequence[Path], bundles: Sequence[VerifiedBundle]) -> Iterator[tuple[str, str]]:
+    """Say which of the signatures that were given by name count for none of ``bundles``: one meant them to."""
+    counted = {signer.signature for bundle in bundles for signer in bundle.signers}
+    for path in paths:
+        if _read_signature(path) not in counted:
+            yield "warning", f"--signature {path} adds nothing: it is by no trusted key, or by one that signed already"
 
 
 def _signature_files(folder: Path, archive: str) -> list[tuple[str, Path]]:

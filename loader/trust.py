@@ -33,8 +33,8 @@ def find_trust(given: str, places: Iterable[Path]) -> Path:
             return place
     raise TrustError(
         "no trusted key",
-        why=f"no --trust, no AIRGAP_TRUST, and none of {', '.join(str(place) for place in tried)}",
-        hint="give the key that came to you by another way: --trust FILE|DIR",
+        why=f"no --trust, and there is no {' and no '.join(str(place) for place in tried)}",
+        hint="give the key that came to you by another way: --trust FILE|DIR, or AIRGAP_TRUST",
     )
 
 

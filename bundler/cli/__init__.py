@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from loader.early import told_when_stopped
+
 # Where each verb is; only the module that is asked for is imported.
 VERBS = {
     "bundler.cli.shells": ("completion",),
@@ -18,7 +20,8 @@ VERBS = {
 
 def main() -> None:
     """Entry point of ``airgap-bundler``."""
-    from bundler.cli.app import app
-    from loader.cli.main import invoke
+    with told_when_stopped():
+        from bundler.cli.app import app
+        from loader.cli.main import invoke
 
-    invoke(app, VERBS)
+        invoke(app, VERBS)

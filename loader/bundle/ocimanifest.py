@@ -199,7 +199,9 @@ def _descriptor(plain: object, where: str) -> Descriptor:
         raise FormatError(f"{where} has no valid mediaType", why=_shown(media_type))
     if not isinstance(digest, str) or not is_digest(digest):
         raise FormatError(
-            f"{where} has no valid digest", why=f"{_shown(digest)} is not sha256: and 64 lower-case hex digits"
+            f"{where} has no valid digest",
+            why=f"{_shown(digest)} is not sha256: and 64 lower-case hex digits",
+            hint="have that image made anew with sha256" if str(digest).startswith("sha512:") else "",
         )
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= strictjson.MAX_INTEGER:
         raise FormatError(f"{where} has no valid size", why=_shown(size))

@@ -166,7 +166,12 @@ class _Reader:
         extra: frozenset[str] | set[str] = frozenset(),
     ) -> Rule:
         unknown = sorted(set(table) - {"threshold", "required"} - extra)
-        self.faults.extend((f"{where}{key[:60]}", "unknown key") for key in unknown)
+        for key in unknown:
+            import difflib  # where somebody mistyped, not at every start
+
+            near = difflib.get_close_matches(key[:60], ["threshold", "required", *extra], 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            self.faults.append((f"{where}{key[:60]}", f"unknown key{meant}"))
         threshold = table.get("threshold", fallback.threshold)
         if isinstance(threshold, bool) or not isinstance(threshold, int):
             self.faults.append((f"{where}threshold", "must be a whole number"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from loader.early import told_when_stopped
+
 # Where each verb is. Only the module that is asked for is imported: a zip file holds no compiled code, and what starts
 # a second later for it is noticed.
 VERBS = {
@@ -21,7 +23,8 @@ VERBS = {
 
 def main() -> None:
     """Entry point of ``airgap-loader``."""
-    from loader.cli.app import app
-    from loader.cli.main import invoke
+    with told_when_stopped():
+        from loader.cli.app import app
+        from loader.cli.main import invoke
 
-    invoke(app, VERBS)
+        invoke(app, VERBS)

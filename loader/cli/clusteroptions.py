@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from loader.bundle.errors import StorageError
+from loader.bundle.errors import ConfigError, StorageError
 from loader.cli.console import Console
 from loader.cli.site import Allowed
 
@@ -32,6 +32,15 @@ class ClusterFlags:
     kubeconfig: Kubeconfig = None
     context: Context = None
     yes: Yes = False
+
+    def require_there(self) -> None:
+        """Refuse a kubeconfig that is not there before hours are spent on what comes first."""
+        if self.kubeconfig is not None and not self.kubeconfig.is_file():
+            raise ConfigError(
+                f"--kubeconfig {self.kubeconfig} is no file",
+                why="there is none of that name",
+                hint="name the kubeconfig of this cluster, or log in with `oc login` and leave the option away",
+            )
 
     def kubectl(self, console: Console, scratch: Callable[[], Path]) -> "Kubectl":
         """Return the user's oc or kubectl; its discovery cache goes to ``scratch``."""

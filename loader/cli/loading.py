@@ -241,6 +241,7 @@ def _ports(given: _Run, stack: contextlib.ExitStack) -> "LoadPorts":
     from loader.vault import Vault
 
     console, options = given.console, given.options
+    given.cluster.require_there()
     folder = given.imports.folder()
     if not options.dry_run:
         console.open_log(log_file(folder))

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from loader.bundle.errors import ConfigError, Interrupted
+from loader.bundle.errors import AirgapError, ConfigError, Interrupted, StorageError
 from loader.cli.console import Console
 from loader.cli.options import spread_flags
 from loader.cli.streams import prepare_streams
@@ -50,14 +50,19 @@ def _status(app: typer.Typer, arguments: list[str]) -> int:
         if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
             error.show()  # the help: nothing was typed
             return ConfigError.exit_code
-        command = error.ctx.command_path
+        command, said = error.ctx.command_path, _sentence(error)
+        if said.endswith("is not readable"):  # click looks at a path before we do: what was typed is right
+            return _failed(StorageError(f"{command}: {said}", why="this user may not read it"), arguments)
         usage = " ".join(error.ctx.get_usage().split()).removeprefix("Usage: ")
         hint = f"{command} --help tells what it takes"
-        wrong = ConfigError(f"{command}: {_sentence(error)}", why=f"usage: {usage}", hint=hint)
-        Console(as_json="--json" in arguments).failure(wrong)
-        return wrong.exit_code
+        return _failed(ConfigError(f"{command}: {said}", why=f"usage: {usage}", hint=hint), arguments)
     except typer.Abort:
         return Interrupted.exit_code
+
+
+def _failed(error: AirgapError, arguments: list[str]) -> int:
+    Console(as_json="--json" in arguments).failure(error)
+    return error.exit_code
 
 
 def _sentence(error: Any) -> str:

@@ -199,7 +199,7 @@ def home() -> Path:
 
 def trust_places() -> list[Path]:
     """Where keys are looked for without ``--trust``."""
-    given = os.environ.get("AIRGAP_TRUST")
+    given = os.environ.get("AIRGAP_TRUST")  # beats the others even where nothing is there
     return [Path(given)] if given else [home() / ".config/airgap-loader/trust", Path("/etc/airgap-loader/trust")]
 
 

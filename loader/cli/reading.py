@@ -67,6 +67,7 @@ def verify(
         from loader.media.opened import damage_lines, media_notes
         from loader.media.verifying import bytes_to_read, verify_beside
         from loader.opening import open_source
+        from loader.signaturefiles import idle_signatures
 
         if disc:
             check_given_discs(console, source, trust.read())
@@ -80,7 +81,7 @@ def verify(
                 bundle = opened.bundle
                 audit.verified(bundle)
                 about = (*verdict.head_lines(bundle), *verdict.delta_lines(bundle.manifest))
-                _tell(console, (*media_notes(opened.media), *about))
+                _tell(console, (*media_notes(opened.media), *about, *idle_signatures(trust.signatures, [bundle])))
                 with console.progress("verify", bytes_to_read(opened)) as on_bytes:
                     beside = verify_beside(opened, on_bytes, required=sidecar)
                 _tell(console, (*damage_lines(opened.media), *verdict.content_lines(bundle), *beside.lines()))

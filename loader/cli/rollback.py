@@ -49,6 +49,7 @@ def rollback_command(
         from loader.rollback import RollbackOptions, RollbackPorts, rollback
         from loader.vault import Vault
 
+        cluster.require_there()
         options = RollbackOptions(dry_run, force, keep_mirrors, force_ceph_downgrade, seconds(timeout))
         vault = Vault(state.folder())
         if not dry_run:

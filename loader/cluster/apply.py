@@ -267,7 +267,7 @@ class _Run:
     def interrupted(self, error: ClusterError) -> ClusterError:
         """Return ``error`` with what was applied before it."""
         names = [f"{applied} ({applied.action})" for applied in self.done if applied.action in {"create", "patch"}]
-        before = f"applied before it: {', '.join(names)}" if names else "nothing was changed before it"
+        before = f"applied before it: {', '.join(names)}" if names else "this run changed nothing before it"
         why = f"{error.why}; {before}" if error.why else before
         return type(error)(error.message, why=why, hint=error.hint, retryable=error.retryable)
 

@@ -36,7 +36,7 @@ def request_hint(method: str, status: int, codes: Collection[str]) -> str:
     writes = method in _WRITES
     denied = status == 403 or ("DENIED" in codes and status not in RETRYABLE_STATUSES)
     known = (
-        (status == 401, "log in to this registry (login, --authfile)"),
+        (status == 401, "log in to this registry, or check the login it was given (login, --authfile)"),
         (status == 407, BY_PROXY),
         (
             denied and writes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +127,8 @@ def test_what_nothing_covers_is_listed_first(cli: Cli) -> None:
     assert "Deployment rook-ceph/tools, container other" in lines[0]
     assert [line.split()[2] for line in lines[1:3]] == ["docker.io/ceph/ceph:v15.2.4:", "rook/ceph:master:"]
     assert any(line.startswith("perhaps") and "quay.io/looks/like:one" in line for line in lines)
+    told = cli.bundler("build", "bundle.yaml", "-o", "out").expect().out
+    assert re.findall(r"(?m)^warning +NO IMAGE for ([^:]+:[^:]+):", told) == ["quay.io/nobody/has:this"]
     (cli.folder / "bundle.yaml").write_text(text.replace("after-rook}", "after-rook, pin: true}"))
     planned = cli.bundler("plan", "bundle.yaml", "--json").expect().json
     found = {item["where"].rpartition(" ")[2]: item for item in planned["references"] if item["certain"]}

@@ -68,7 +68,9 @@ def test_trust_is_found_in_its_places(built: Path, cli: Cli) -> None:
     folder.mkdir(parents=True)
     (folder / "builder.pub").write_bytes((cli.folder / "builder.pub").read_bytes())
     cli.loader("verify", built).expect()
-    Cli(cli.folder, {"AIRGAP_TRUST": str(cli.folder / "nowhere")}).loader("verify", built).expect(3)
+    nowhere = str(cli.folder / "nowhere")
+    refused = Cli(cli.folder, {"AIRGAP_TRUST": nowhere}).loader("verify", built).expect(3).three_lines
+    assert f"there is no {nowhere}" in refused[1]
     (folder / "policy.toml").write_text("threshold = 2\n")
     cli.loader("verify", built).expect(2)
 
@@ -90,7 +92,11 @@ def test_a_second_signature_counts_for_the_policy(built: Path, cli: Cli) -> None
     made = cli.folder / "approver.sig"
     sign = ["openssl", "dgst", "-sha256", "-sign", cli.folder / "approver.key", "-out", made, head / "SHA256SUMS"]
     subprocess.run(list(map(str, sign)), check=True)
-    cli.loader("verify", bundle, "--trust", trust, "--signature", made).expect()
+    assert "adds nothing" not in cli.loader("verify", bundle, "--trust", trust, "--signature", made).expect().out
+    other = cli.folder / "other.sig"
+    other.write_bytes(made.read_bytes()[::-1])
+    both = cli.loader("verify", bundle, "--trust", trust, "--signature", made, "--signature", other.name).expect()
+    assert "--signature other.sig adds nothing" in both.out
     args = ["--signer", "approver", "--public-key", "approver.pub"]
     cli.bundler("attach-signature", bundle, "builder.pub", *args).expect(3)
     cli.bundler("attach-signature", bundle, made, *args).expect()

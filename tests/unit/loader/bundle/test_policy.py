@@ -116,6 +116,16 @@ def test_a_policy_is_refused_for(name: str) -> None:
     assert [where for where, _ in caught.value.faults] == [place]
 
 
+def test_an_unknown_key_that_is_like_another_is_told_so() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(treshold=2, revokde=[], zzz=1)
+    assert [problem for _, problem in caught.value.faults] == [
+        "unknown key; did you mean revoked?",
+        "unknown key; did you mean threshold?",
+        "unknown key",
+    ]
+
+
 def test_all_faults_are_listed_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         parse(treshold=2, required="a", revoked=["a"])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from loader.cli import main
+from loader.early import told_when_stopped
 from tests.support.cli import Cli
 
 
@@ -44,3 +48,22 @@ def test_nothing_typed_shows_the_help(cli: Cli, typed: list[str]) -> None:
     ran = cli.loader(*typed)
     assert "Commands:" in ran.out + ran.err
     assert "error: " not in ran.err
+
+
+def test_a_file_that_may_not_be_read_was_not_typed_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x").touch()
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may read everything
+    monkeypatch.setattr(sys, "argv", ["airgap-loader", "verify", str(tmp_path / "x")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "may not read" in capsys.readouterr().err
+
+
+def test_who_interrupts_before_anything_began_sees_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, told_when_stopped():
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert len(capsys.readouterr().err.splitlines()) == 3

@@ -168,7 +168,7 @@ def test_first_failure_says_that_nothing_was_changed() -> None:
     with pytest.raises(ClusterError) as caught:
         apply_plan(cluster.kubectl(), plan, patience=Patience(NoClock()))
     assert "no quay.io here" in caught.value.why
-    assert "nothing was changed before it" in caught.value.why
+    assert "this run changed nothing before it" in caught.value.why
     assert "policy of this cluster" in caught.value.hint
 
 
