@@ -110,7 +110,11 @@ def narrowed(config: BuildConfig, platforms: Sequence[str], *, rewrite: bool) ->
     """
     for text in platforms:
         if not is_platform(text):
-            raise ConfigError(f"--platform {text[:80]!a} is not os/architecture[/variant]", hint="such as linux/arm/v7")
+            raise ConfigError(
+                f"--platform {text[:80]!a} is not os/architecture[/variant]",
+                why="platforms are written as Go and OCI write them",
+                hint="such as linux/arm/v7",
+            )
     images = tuple(
         replace(image, platforms=tuple(platforms) or image.platforms, rewrite=rewrite) for image in config.images
     )

@@ -103,7 +103,11 @@ def parse_size(text: str) -> int:
 def capacity_of(medium: str) -> int:
     """Return the usable bytes of ``medium``; ``ConfigError`` lists the known ones."""
     if medium not in MEDIA:
-        raise ConfigError(f"--medium {medium[:40]} is not known", hint=f"one of {', '.join(MEDIA)}, or --volume-size")
+        raise ConfigError(
+            f"--medium {medium[:40]} is not known",
+            why="its size is not in our table",
+            hint=f"one of {', '.join(MEDIA)}, or --volume-size",
+        )
     return MEDIA[medium]
 
 
@@ -113,7 +117,7 @@ def cut(size: int, capacity: int, m: int, common: CommonFiles) -> Geometry:
     Raises ``ConfigError`` when a disc can't hold what every disc must carry, or too many are needed.
     """
     if not 0 <= m <= MAX_PARITY:
-        raise ConfigError(f"--parity {m}: 0 to {MAX_PARITY} parity discs")
+        raise ConfigError(f"--parity {m}: 0 to {MAX_PARITY} parity discs", why="the format has no room for more")
     chunks = -(-size // CHUNK)
     room = replace(common, loader=max(common.loader, min(_LOADER, capacity // _LOADER_SHARE)))
     for k in range(1, min(MAX_DATA, MAX_DISCS - m, chunks) + 1):

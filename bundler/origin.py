@@ -56,7 +56,10 @@ def parse_origin(text: str, directory: Path) -> Origin:
     if colon and rest and transport in TRANSPORTS and _LOCATION.fullmatch(rest):
         return SkopeoOrigin(transport, str(directory / rest) if TRANSPORTS[transport] else rest)
     forms = ", ".join(f"{name}:…" for name in TRANSPORTS)
-    raise ConfigError(f"{text[:200]!a} is not dir:PATH, docker://REFERENCE or {forms}")
+    raise ConfigError(
+        f"{text[:200]!a} is not dir:PATH, docker://REFERENCE or {forms}",
+        why="from says where the bytes are, in skopeo's words",
+    )
 
 
 def list_folders(pattern: Path) -> list[str]:

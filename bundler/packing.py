@@ -110,7 +110,11 @@ class Packing:
             os.fsync(partial.fd)
             proof, sha256 = self_check.complete()
             if proof.bundle.head != self._planned.head:
-                raise StorageError(f"{partial.path} was read back with another head", hint="check this disk")
+                raise StorageError(
+                    f"{partial.path} was read back with another head",
+                    why="this disk does not give back what was written to it",
+                    hint="check this disk",
+                )
         return sha256
 
     def _at_hand(self, files: Sequence[File], begun: int) -> tuple[Mapping[str, bytes], list[BlobRequest]]:

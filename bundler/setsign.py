@@ -54,7 +54,11 @@ def read_set_folder(path: Path) -> SetFolder:
         paths = [entry for entry in disc_paths(path) if entry.is_dir()]
         opened = [stack.enter_context(FolderDisc(entry)) for entry in paths]
         if not opened:
-            raise ConfigError(f"{path} holds no disc folders", hint="name the folder that `media` wrote, without --iso")
+            raise ConfigError(
+                f"{path} holds no disc folders",
+                why="a media set has v01, v02 and so on",
+                hint="name the folder that `media` wrote, without --iso",
+            )
         discs = open_set(opened, None)
         manifest = decode(bundle_head(discs).manifest)
         faults = [*disc_faults(discs, MediaSource(discs)), *short_segments(discs)]

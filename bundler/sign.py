@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Optional
 
 from bundler.output import write_file
-from bundler.sigstore import archive_sha256, sigstore_bundle, sigstore_name
+from bundler.sigstore import archive_sha256, keep_others_sigstore, sigstore_bundle, sigstore_name
 from bundler.token import AskSecret, open_token
 from loader.attach import check_label, keep_others
-from loader.bundle.errors import ConfigError, StorageError
+from loader.bundle.errors import ConfigError, StorageError, TrustError
 from loader.bundle.filesource import FileSource
-from loader.bundle.head import Head, read_head
+from loader.bundle.head import read_head
 from loader.bundle.keys import PublicKey, parse_public_key
+from loader.bundle.prediction import decode_manifest
 from loader.guarded import require_private
 from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair, read_small_file
 
@@ -47,11 +48,13 @@ def open_signer(
         pem, stem = read_small_file(Path(name)), Path(name).stem
     elif kind == "env":
         if name not in environ:
-            raise ConfigError(f"--key {uri}: the variable is not set")
+            raise ConfigError(f"--key {uri}: the variable is not set", why="the environment has no such variable")
         pem, stem = environ[name].encode(), name
     else:
         raise ConfigError(
-            f"--key {kind}: is not a known kind of key", hint="file:PATH, a path, env:VARIABLE, or pkcs11:…"
+            f"--key {kind}: is not a known kind of key",
+            why="the part before the first colon says where a key is",
+            hint="file:PATH, a path, env:VARIABLE, or pkcs11:…",
         )
     passphrase = read_small_file(passphrase_file).rstrip(b"\r\n") if passphrase_file else None
     if passphrase is None and b"ENCRYPTED" in pem:
@@ -88,23 +91,42 @@ def write_key_pair(name: str, folder: Path, passphrase_file: Optional[Path]) -> 
 def sign_bundle(bundle: Path, signer: Signer, *, sigstore: bool = False) -> list[Path]:
     """Write a further signature over the bundle's ``SHA256SUMS``, and over its sidecar if that is there.
 
-    With ``sigstore`` also a Sigstore bundle over the archive, which is read for it. ``ConfigError`` where another key's
-    signature has the label.
+    With ``sigstore`` also a Sigstore bundle over the archive. Nothing is signed but a bundle's list and the sidecar of
+    this very archive, which is read for it: a signature over whatever lies there under those names could be put beside
+    what the signer never saw. ``BundleError`` for anything else, ``ConfigError`` where another key's signature has the
+    label; then nothing is written.
     """
-    head = _head_of(bundle)
-    written = [bundle.with_name(f"{bundle.name}.{signer.label}.sig")]
-    keep_others(written[0], signer.public, head.sums, CryptographyCheck())
-    write_file(written[0], signer.sign(head.sums))
+    messages = {bundle.with_name(f"{bundle.name}.{signer.label}.sig"): _list_of(bundle)}
     checksum = bundle.with_name(f"{bundle.name}.sha256")
+    sha256 = archive_sha256(bundle) if sigstore or checksum.is_file() else ""
     if checksum.is_file():
-        written.append(checksum.with_name(f"{checksum.name}.{signer.label}.sig"))
-        write_file(written[1], signer.sign(read_small_file(checksum)))
+        messages[checksum.with_name(f"{checksum.name}.{signer.label}.sig")] = _sidecar(checksum, bundle, sha256)
+    for path, message in messages.items():
+        keep_others(path, signer.public, message, CryptographyCheck())
+    files = {path: signer.sign(message) for path, message in messages.items()}
     if sigstore:
-        written.append(bundle.with_name(sigstore_name(bundle.name, signer.label)))
-        write_file(written[-1], sigstore_bundle(signer, archive_sha256(bundle)))
-    return written
+        path = bundle.with_name(sigstore_name(bundle.name, signer.label))
+        keep_others_sigstore(path, signer.public)
+        files[path] = sigstore_bundle(signer, sha256)
+    for path, data in files.items():
+        write_file(path, data)
+    return list(files)
 
 
-def _head_of(bundle: Path) -> Head:
+def _list_of(bundle: Path) -> bytes:
+    """Return the ``SHA256SUMS`` of an archive, which is the one that its ``bundle.json`` makes."""
     with FileSource(str(bundle)) as source:
-        return read_head(source)
+        head = read_head(source)
+    decode_manifest(head)
+    return head.sums
+
+
+def _sidecar(path: Path, bundle: Path, sha256: str) -> bytes:
+    data = read_small_file(path)
+    if data != f"{sha256}  {bundle.name}\n".encode("ascii"):
+        raise TrustError(
+            f"{path} is not the sidecar of {bundle.name}",
+            why=f"the archive's SHA-256 is {sha256}",
+            hint=f"if the archive is right, make it anew in its folder: sha256sum {bundle.name} > {path.name}",
+        )
+    return data

@@ -60,7 +60,9 @@ def parse_address(uri: str) -> TokenAddress:
         )
     if found.get("type", "private") != "private" or not {"object", "id"} & found.keys():
         raise ConfigError(
-            "the address names no private key", hint="pkcs11:token=NAME;object=LABEL or ;id=%01 picks one"
+            "the address names no private key",
+            why="a token holds many",
+            hint="pkcs11:token=NAME;object=LABEL or ;id=%01 picks one",
         )
     source = found.get("pin-source")
     return TokenAddress(
@@ -97,7 +99,11 @@ class TokenSigner(Signer):
         name = HASHES[self.public.algorithm]
         signature: bytes = self._private(hashlib.new(name, message).digest(), name)
         if not self.public.has_shape(signature) or not CryptographyCheck().verify(self.public, signature, message):
-            raise StorageError("the token gave a signature that does not verify", hint="check the token and its module")
+            raise StorageError(
+                "the token gave a signature that does not verify",
+                why="it is not by the key that the token names, or not of these bytes",
+                hint="check the token and its module",
+            )
         return signature
 
     def sign_sha256(self, digest: bytes) -> bytes:
@@ -178,7 +184,9 @@ def _loaded(package: Any, public: Any) -> Any:
     curve = curves.get(bytes(public[attribute.EC_PARAMS])) if public.key_type == package.KeyType.EC else None
     if curve is None:
         raise ConfigError(
-            "the token's key is of a kind that is not allowed", hint="P-256, P-384, or RSA from 3072 bits"
+            "the token's key is of a kind that is not allowed",
+            why="no loader would take its signatures",
+            hint="P-256, P-384, or RSA from 3072 bits",
         )
     point = bytes(public[attribute.EC_POINT])
     # PKCS#11 wraps the point into an OCTET STRING; some tokens give it bare.

@@ -197,7 +197,10 @@ def _read(folder: Path, check: SignatureCheck) -> Import:
         sums = read_small_file(folder / SUMS, MAX_HEAD_FILE)
         data = read_small_file(folder / MANIFEST, MAX_HEAD_FILE)
         if sha256_hex(sums) != record.bundle or manifest_line(sha256_hex(data)) not in sums:
-            raise FormatError("SHA256SUMS, bundle.json and import.json are not of one bundle")
+            raise FormatError(
+                "SHA256SUMS, bundle.json and import.json are not of one bundle",
+                why="their hashes do not agree with each other",
+            )
         for signer in record.signers:
             _require_signature(folder, signer, sums, check)
         return Import(folder, record, decode_manifest(data), "")
@@ -208,12 +211,17 @@ def _read(folder: Path, check: SignatureCheck) -> Import:
 def _require_signature(folder: Path, signer: ImportSigner, sums: bytes, check: SignatureCheck) -> None:
     """Verify a kept signature again; the record is read strictly, but its names were made by whoever wrote it."""
     if NAME.fullmatch(signer.name) is None:
-        raise FormatError(f"{signer.name[:80]!a} can't name a key")
+        raise FormatError(
+            f"{signer.name[:80]!a} can't name a key", why="a name is 1 to 64 letters, digits, dots, _ and -"
+        )
     key = parse_public_key(read_small_file(folder / "keys" / f"{signer.name}.pub", MAX_KEY_FILE), signer.name)
     signature = read_small_file(folder / f"{SUMS}.{signer.name}.sig", MAX_SIGNATURE)
     held = key.has_shape(signature) and check.verify(key, signature, sums)
     if key.fingerprint != signer.fingerprint or not held:
-        raise TrustError(f"the signature of {signer.name} over {SUMS} does not hold")
+        raise TrustError(
+            f"the signature of {signer.name} over {SUMS} does not hold",
+            why="it is not by that key, or not of this list",
+        )
 
 
 def _compact(time: str) -> str:

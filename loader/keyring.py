@@ -98,7 +98,11 @@ class Keyring:
             raise TrustError(f"key {key.name} is of a kind the policy does not allow", why=key.algorithm)
         same = next((one for one in keys if one.fingerprint == key.fingerprint), None)
         if same is not None and same.name != key.name:
-            raise ConfigError(f"this key is trusted already, as {same.name}", hint="one key needs one name")
+            raise ConfigError(
+                f"this key is trusted already, as {same.name}",
+                why="its fingerprint is the same",
+                hint="one key needs one name",
+            )
         other = next((one for one in keys if one.name == key.name), None)
         if other is not None and other.fingerprint != key.fingerprint:
             raise ConfigError(

@@ -24,13 +24,25 @@ def find_check(choice: str = "auto") -> SignatureCheck:
     ``ConfigError`` for an unknown or missing backend.
     """
     if choice not in {"auto", "openssl", "cryptography"}:
-        raise ConfigError(f"--crypto {choice} is not known", hint="auto, openssl or cryptography")
+        raise ConfigError(
+            f"--crypto {choice} is not known",
+            why="it is none of the three ways to check a signature",
+            hint="auto, openssl or cryptography",
+        )
     here = _has_cryptography()
     if choice == "cryptography" and not here:
-        raise ConfigError("--crypto cryptography: the package is not installed", hint="use --crypto openssl")
+        raise ConfigError(
+            "--crypto cryptography: the package is not installed",
+            why="no module of that name can be imported",
+            hint="use --crypto openssl",
+        )
     if choice == "openssl" or (choice == "auto" and (not here or _fips_mode())):
         if not os.access(PROGRAM, os.X_OK):
-            raise ConfigError(f"{PROGRAM} is not there", hint="install openssl, or the Python package cryptography")
+            raise ConfigError(
+                f"{PROGRAM} is not there",
+                why="it is not in PATH",
+                hint="install openssl, or the Python package cryptography",
+            )
         return OpensslCheck()
     return CryptographyCheck()
 

@@ -47,11 +47,10 @@ def build_command(
         from bundler.lock import lock_path, write_lock
 
         lock.require_sense()
+        _require_key(also, signing)
         chosen = platforms.config(config)
         lock_file = lock_path(config)
         before = _lock(console, lock_file)
-        if also and signing.key is None:
-            raise ConfigError("--also sigstore needs --key", hint="sign --also sigstore adds it later")
         signer = signing.open()
         tell_names(console, chosen)
         with opened_sources(console, chosen, access) as sources:
@@ -75,6 +74,15 @@ def build_command(
     raise typer.Exit(run(console, verb))
 
 
+def _require_key(also: AlsoOption, signing: SigningFlags) -> None:
+    if also and signing.key is None:
+        raise ConfigError(
+            "--also sigstore needs --key",
+            why="it signs once more, with the same key",
+            hint="sign --also sigstore adds it later",
+        )
+
+
 def _lock(console: "Console", path: Path) -> "Lock":
     """Read the lock, and say now if it cannot be written: layers of an hour come first. An old build changes none."""
     from bundler.lockreading import read_lock
@@ -89,7 +97,11 @@ def _base(path: Optional[Path], trust: Optional[Path]) -> Optional["Base"]:
 
     if path is None:
         if trust is not None:
-            raise ConfigError("--trust goes with --base", hint="it says whose signature the base must have")
+            raise ConfigError(
+                "--trust goes with --base",
+                why="without a base there is nothing whose signature it would check",
+                hint="it says whose signature the base must have",
+            )
         return None
     return open_base(path, KeyFlags(trust).read())
 

@@ -45,7 +45,11 @@ def find_images_command(
 
     def verb() -> None:
         if not paths and not from_cluster:
-            raise ConfigError("nothing to look at", hint="name files or folders, or give --from-cluster")
+            raise ConfigError(
+                "nothing to look at",
+                why="no path was given, and no cluster",
+                hint="name files or folders, or give --from-cluster",
+            )
         absent = [path for path in values or [] if not path.is_file()]
         if absent:
             raise ConfigError(f"--values {absent[0]} is no file", why="there is none of that name")

@@ -54,7 +54,11 @@ def media_command(
             _check(console, check)
             return
         if bundle is None or output is None:
-            raise ConfigError("media needs BUNDLE and -o DIR", hint="airgap-bundler media BUNDLE -o DIR --medium dvd")
+            raise ConfigError(
+                "media needs BUNDLE and -o DIR",
+                why="without --check a set is written",
+                hint="airgap-bundler media BUNDLE -o DIR --medium dvd",
+            )
         _make(console, bundle, output, (medium, volume_size, parity, loader, iso), signing)
 
     raise typer.Exit(run(console, verb))
@@ -73,7 +77,11 @@ def _make(
 
     medium, volume_size, parity, loader, iso = wanted
     if (medium is None) == (volume_size is None):
-        raise ConfigError("give one of --medium and --volume-size", hint="--medium dvd, or --volume-size 25GB")
+        raise ConfigError(
+            "give one of --medium and --volume-size",
+            why="they say the same in two ways, and one of them is needed",
+            hint="--medium dvd, or --volume-size 25GB",
+        )
     if iso and signing.key is None:
         raise ConfigError(
             "--iso needs --key",

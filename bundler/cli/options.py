@@ -80,7 +80,7 @@ class LockFlags:
     def require_sense(self) -> None:
         """Raise ``ConfigError`` where one excludes the other."""
         if self.locked and (self.update or self.update_all):
-            raise ConfigError("--locked and --update exclude each other")
+            raise ConfigError("--locked and --update exclude each other", why="one forbids what the other asks for")
 
     def unlocked(self, lock: "Lock") -> "Lock":
         """Return ``lock`` without what is resolved anew."""

@@ -70,7 +70,9 @@ def plan_command(
             return
         if diff or lock.moves or platforms.platform or platforms.rewrite_index:
             raise ConfigError(
-                f"{subject} is an archive: it has no lock", hint="give the config for --diff and --update"
+                f"{subject} is an archive: it has no lock",
+                why="what a lock would decide is decided in it",
+                hint="give the config for --diff and --update",
             )
         _plan_archive(console, subject, media)
 

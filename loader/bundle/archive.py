@@ -358,7 +358,10 @@ class Archive:
                     on_small(index, content)
             elif stream.take(len(due)) != due:
                 where = self.layout.members[index].path if index < len(self.layout.members) else "the end of the tar"
-                raise FormatError(f"{self.source.name}: the tar header or padding at {where} is not as predicted")
+                raise FormatError(
+                    f"{self.source.name}: the tar header or padding at {where} is not as predicted",
+                    why="a bundle is written in one way alone, and nothing hides between its files",
+                )
 
     @staticmethod
     def _told(pieces: Iterator[list[memoryview]], on_bytes: Callable[[int], None]) -> Iterator[memoryview]:

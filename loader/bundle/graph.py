@@ -102,14 +102,20 @@ class _Walker:
         for path in self._signatures.get(owner.path, ()):
             prefix = path.rpartition("/")[2].partition(".signature-")
             if prefix[1] and prefix[0] not in children:
-                raise FormatError(f"{path} signs a manifest that the image does not have")
+                raise FormatError(
+                    f"{path} signs a manifest that the image does not have",
+                    why="its name is the digest of none of the image's manifests",
+                )
             self.seen.add(path)
         self.graphs[owner.path] = ImageGraph(owner.path, tuple(nodes))
 
     def _version(self, directory: str) -> None:
         path = f"{directory}/version"
         if path not in self._files or self._read(path) != VERSION_FILE:
-            raise FormatError(f"{path} is missing or not that of a dir layout")
+            raise FormatError(
+                f"{path} is missing or not that of a dir layout",
+                why="each image is a skopeo dir: layout of version 1.1",
+            )
         self.seen.add(path)
 
     def _manifest(self, path: str, digest: str, size: int | None = None) -> bytes:

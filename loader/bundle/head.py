@@ -99,7 +99,10 @@ def _content(stream: BlockStream, name: str, size: int, cap: int) -> bytes:
         raise FormatError(f"{name} is too large", why=f"{size} bytes; at most {cap}")
     data = stream.take(size)
     if stream.take(padding(size)).strip(b"\0"):
-        raise FormatError(f"the padding after {name} is not zero")
+        raise FormatError(
+            f"the padding after {name} is not zero",
+            why="a bundle is written in one way alone, and nothing hides in its padding",
+        )
     return data
 
 

@@ -158,11 +158,17 @@ def _ec_key(name: str, spki: bytes, algorithm: Der, point: bytes) -> PublicKey:
     curve = _CURVES.get(algorithm.take(OID))
     algorithm.end()
     if curve is None:
-        raise TrustError(f"key {name} is on a curve that is not allowed", hint="use P-256 or P-384")
+        raise TrustError(
+            f"key {name} is on a curve that is not allowed",
+            why="only P-256 and P-384 are taken",
+            hint="use P-256 or P-384",
+        )
     x = int.from_bytes(point[1 : 1 + curve.size], "big")
     y = int.from_bytes(point[1 + curve.size :], "big")
     if point[:1] != b"\4" or len(point) != 1 + 2 * curve.size or not curve.has_point(x, y):
-        raise TrustError(f"key {name} is not an uncompressed point of its curve")
+        raise TrustError(
+            f"key {name} is not an uncompressed point of its curve", why="a key is written in one way alone"
+        )
     return PublicKey(name, spki, curve.algorithm, curve.n)
 
 

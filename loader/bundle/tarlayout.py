@@ -82,7 +82,7 @@ def parse_name_and_size(block: bytes) -> tuple[str, int]:
     size = int(digits, 8)
     check_name(name)
     if header(name, size) != block:
-        raise FormatError(f"the tar header of {name} is not as predicted")
+        raise FormatError(f"the tar header of {name} is not as predicted", why="a bundle is written in one way alone")
     return name, size
 
 

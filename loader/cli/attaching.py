@@ -38,7 +38,11 @@ def attach_signature_command(
 
         *sources, signature = source
         if not sources:
-            raise ConfigError("attach-signature needs SOURCE and SIG", hint="first the archive, then the signature")
+            raise ConfigError(
+                "attach-signature needs SOURCE and SIG",
+                why="two were expected and one came",
+                hint="first the archive, then the signature",
+            )
         given = Signature(signer, public_key, signature)
         path = attach_signature(sources, given, find_check(crypto.value), output=output)
         console.result("attached", str(path))

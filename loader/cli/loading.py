@@ -200,7 +200,11 @@ def _only(text: Optional[str]) -> tuple[str, ...]:
     names = tuple(text.split(",")) if text is not None else ()
     unknown = [name for name in names if name not in ONLY]
     if unknown:
-        raise ConfigError(f"--only {unknown[0][:60]!a} is not known", hint=f"one or more of {','.join(ONLY)}")
+        raise ConfigError(
+            f"--only {unknown[0][:60]!a} is not known",
+            why="there is no such part",
+            hint=f"one or more of {','.join(ONLY)}",
+        )
     return names
 
 

@@ -33,7 +33,11 @@ def join(
         from loader.media.places import find_archive
 
         if find_archive(source) is not None:
-            raise ConfigError(f"{source[0]} is an archive already", hint="join takes the discs of a media set")
+            raise ConfigError(
+                f"{source[0]} is an archive already",
+                why="there is nothing to join",
+                hint="join takes the discs of a media set",
+            )
         drive = Drive(source, trust.read(), drive_ports(console, no_prompt=no_prompt))
         with contextlib.closing(drive), console.progress("join", drive.media.archive.size) as on_bytes:
             for note in drive.discs.notes:

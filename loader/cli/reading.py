@@ -177,7 +177,11 @@ def inspect(
                     hint="give the key with --trust",
                 )
             if found["documents"] and not texts:
-                raise ConfigError(f"{source[0]} has the list alone, no documents", hint="give the archive or a disc")
+                raise ConfigError(
+                    f"{source[0]} has the list alone, no documents",
+                    why="a head carries no more",
+                    hint="give the archive or a disc",
+                )
             found["documentTexts"] = texts
         found["diff"] = None if diff is None else _compared(claimed, diff, trust)
         _show(console, found, verdict.delta_lines(claimed.manifest))

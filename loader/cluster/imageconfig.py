@@ -36,7 +36,11 @@ def authority_in(data: bytes, name: str) -> str:
     except ValueError as error:
         raise ConfigError(f"--cluster-ca {name} is not PEM", why="it is not ASCII") from error
     if any("PRIVATE KEY" in line for line in lines):
-        raise ConfigError(f"--cluster-ca {name} holds a private key", hint="give a file with the certificate alone")
+        raise ConfigError(
+            f"--cluster-ca {name} holds a private key",
+            why="it would be readable by all in the cluster",
+            hint="give a file with the certificate alone",
+        )
     kept: list[str] = []
     inside = False
     for line in lines:

@@ -50,7 +50,11 @@ def parse_place(said: str, option: str) -> Place:
     """Return the namespace and name of ``NS/NAME``; ``ConfigError`` names ``option`` where it is neither."""
     namespace, slash, name = said.partition("/")
     if not slash or not all(_LABEL.fullmatch(part) for part in (namespace, name)):
-        raise ConfigError(f"{option} {said[:80]!a} is not NS/NAME", hint="oc get cephclusters -A shows both")
+        raise ConfigError(
+            f"{option} {said[:80]!a} is not NS/NAME",
+            why="a namespace and a name, with one slash between",
+            hint="oc get cephclusters -A shows both",
+        )
     return namespace, name
 
 

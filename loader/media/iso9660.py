@@ -79,7 +79,10 @@ class IsoImage:
                 break
             if block[0] == 1:
                 if _both16(block[128:132], "the block size") != BLOCK:
-                    raise FormatError(f"{self._source.name} has blocks of another size than {BLOCK}")
+                    raise FormatError(
+                        f"{self._source.name} has blocks of another size than {BLOCK}",
+                        why="discs have blocks of 2048 bytes",
+                    )
                 return block
         raise FormatError(f"{self._source.name} is no ISO 9660 image", why="it has no primary volume descriptor")
 

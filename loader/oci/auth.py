@@ -185,9 +185,15 @@ class Authorizer:
             value = plain.get("token") or plain.get("access_token")
             life = plain.get("expires_in")
         except (ValueError, RecursionError, AttributeError) as error:
-            raise RegistryError(f"the token server {where} did not answer with JSON", status=200) from error
+            raise RegistryError(
+                f"the token server {where} did not answer with JSON", why="a token comes as a JSON object", status=200
+            ) from error
         if not isinstance(value, str) or len(value) > _MAX_TOKEN or _PRINTABLE.fullmatch(value) is None:
-            raise RegistryError(f"the token server {where} gave no usable token", status=200)
+            raise RegistryError(
+                f"the token server {where} gave no usable token",
+                why="neither token nor access_token holds one that can be sent",
+                status=200,
+            )
         seconds = float(life) if isinstance(life, (int, float)) and 0 < life < 1e9 else _DEFAULT_LIFE
         return _Token(value, self._clock() + min(max(seconds - _MARGIN, seconds / 2), _MAX_LIFE))
 

@@ -75,7 +75,11 @@ class Credentials:
         self._helpers = helpers
         explicit = authfile or environment.registry_auth_file
         if explicit is not None and not explicit.is_file():
-            raise ConfigError(f"the auth file {explicit} is not there", hint="log in first, or correct --authfile")
+            raise ConfigError(
+                f"the auth file {explicit} is not there",
+                why="there is no file of that name",
+                hint="log in first, or correct --authfile",
+            )
         self._paths = (explicit,) if explicit is not None else _default_paths(environment)
         self._lock = threading.Lock()
         self._files: Optional[list[_AuthFile]] = None
@@ -152,9 +156,11 @@ class _AuthFile:
             plain = json.loads(data)
         except (ValueError, RecursionError) as error:
             # The decoder's message may quote the file, which holds secrets.
-            raise ConfigError(f"the auth file {path} is not JSON", hint="write it again with login") from error
+            raise ConfigError(
+                f"the auth file {path} is not JSON", why="it does not parse", hint="write it again with login"
+            ) from error
         if not isinstance(plain, dict):
-            raise ConfigError(f"the auth file {path} is not a JSON object")
+            raise ConfigError(f"the auth file {path} is not a JSON object", why="its outermost value is something else")
         if path.name == ".dockercfg":
             return cls(path, plain, {}, "")
         store = plain.get("credsStore")
@@ -187,7 +193,10 @@ class _AuthFile:
                 text = ""
             username, colon, password = text.partition(":")
             if not colon:
-                raise ConfigError(f"the auth file {self.path} has a broken entry for {key[:200]!a}")
+                raise ConfigError(
+                    f"the auth file {self.path} has a broken entry for {key[:200]!a}",
+                    why="auth is base64 of USER:PASSWORD",
+                )
             password = password.rstrip("\0")
         username = username if isinstance(username, str) else ""
         password = password if isinstance(password, str) else ""

@@ -216,7 +216,7 @@ def _open(path: Path, name: str) -> tuple[BinaryIO, int]:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise FormatError(f"{full} is not a regular file")
+        raise FormatError(f"{full} is not a regular file", why="links, folders and devices are no part of a layout")
     return os.fdopen(descriptor, "rb", buffering=0), status.st_size
 
 

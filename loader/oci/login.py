@@ -52,7 +52,13 @@ def _read(path: Path) -> dict[str, Any]:
         document = json.loads(read_small_file(path, MAX_AUTHFILE))
     except (ValueError, RecursionError) as error:
         # The decoder's message may quote the file, which holds secrets.
-        raise StorageError(f"the auth file {path} is not JSON", hint="move it away, then log in again") from error
+        raise StorageError(
+            f"the auth file {path} is not JSON", why="it does not parse", hint="move it away, then log in again"
+        ) from error
     if not isinstance(document, dict):
-        raise StorageError(f"the auth file {path} is not a JSON object", hint="move it away, then log in again")
+        raise StorageError(
+            f"the auth file {path} is not a JSON object",
+            why="its outermost value is something else",
+            hint="move it away, then log in again",
+        )
     return document

@@ -104,7 +104,10 @@ def load_registries_conf(environment: Environment) -> RegistriesConf:
     folders: tuple[Path, ...] = (system, user)
     if environment.registries_conf is not None:
         if not environment.registries_conf.is_file():
-            raise ConfigError(f"CONTAINERS_REGISTRIES_CONF names {environment.registries_conf}, which is not there")
+            raise ConfigError(
+                f"CONTAINERS_REGISTRIES_CONF names {environment.registries_conf}, which is not there",
+                why="there is no file of that name",
+            )
         main = environment.registries_conf
     elif (user / "registries.conf").is_file():
         main, folders = user / "registries.conf", (user,)
@@ -126,7 +129,11 @@ def parse_registries_conf(data: bytes, what: str) -> tuple[RegistryEntry, ...]:
     """Parse one file; ``what`` names it in the ``ConfigError`` for anything that does not fit."""
     plain = _toml(data, what)
     if "registries" in plain:
-        raise ConfigError(f"{what} has the old version 1 form", hint="write [[registry]] tables (version 2)")
+        raise ConfigError(
+            f"{what} has the old version 1 form",
+            why="containers/image reads it no more",
+            hint="write [[registry]] tables (version 2)",
+        )
     tables = plain.get("registry", [])
     return tuple(_entry(table, f"{what}: registry {number}") for number, table in enumerate(_tables(tables, what), 1))
 
@@ -135,7 +142,9 @@ def parse_credential_helpers(data: bytes, what: str) -> tuple[str, ...]:
     """Return ``credential-helpers`` of one file, nothing where it has none; ``ConfigError`` as for the entries."""
     names = _toml(data, what).get("credential-helpers", [])
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise ConfigError(f"{what}: credential-helpers is not a list of names")
+        raise ConfigError(
+            f"{what}: credential-helpers is not a list of names", why='it is a list in TOML: ["containers-auth.json"]'
+        )
     return tuple(names)
 
 
@@ -161,7 +170,7 @@ def _entry(table: Mapping[str, Any], where: str) -> RegistryEntry:
     location = _location(table, "location", where)
     prefix = _location(table, "prefix", where) or location
     if not prefix or (not location and not prefix.startswith("*.")):
-        raise ConfigError(f"{where} has no location")
+        raise ConfigError(f"{where} has no location", why="location or prefix says which registry it is about")
     digest_only = _flag(table, "mirror-by-digest-only", where)
     mirrors = tuple(_mirror(one, digest_only, where) for one in _tables(table.get("mirror", []), where))
     return RegistryEntry(prefix, location, _flag(table, "insecure", where), _flag(table, "blocked", where), mirrors)
@@ -170,30 +179,37 @@ def _entry(table: Mapping[str, Any], where: str) -> RegistryEntry:
 def _mirror(table: Mapping[str, Any], digest_only: bool, where: str) -> Mirror:
     location = _location(table, "location", where)
     if not location:
-        raise ConfigError(f"{where} has a mirror without location")
+        raise ConfigError(f"{where} has a mirror without location", why="a mirror is a place to ask")
     pull_from = table.get("pull-from-mirror", "")
     if pull_from and (digest_only or pull_from not in _PULL_FROM):
-        raise ConfigError(f"{where}: pull-from-mirror of {location} cannot be {str(pull_from)[:80]!a} there")
+        raise ConfigError(
+            f"{where}: pull-from-mirror of {location} cannot be {str(pull_from)[:80]!a} there",
+            why="all, digest-only or tag-only, and for mirrors alone",
+        )
     return Mirror(location, _flag(table, "insecure", where), pull_from or ("digest-only" if digest_only else "all"))
 
 
 def _tables(value: object, where: str) -> list[Mapping[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise ConfigError(f"{where} is not a list of tables")
+        raise ConfigError(f"{where} is not a list of tables", why="tables in TOML start with [[registry]]")
     return value
 
 
 def _flag(table: Mapping[str, Any], name: str, where: str) -> bool:
     value = table.get(name, False)
     if not isinstance(value, bool):
-        raise ConfigError(f"{where}: {name} is not true or false")
+        raise ConfigError(f"{where}: {name} is not true or false", why="TOML writes them without quotes")
     return value
 
 
 def _location(table: Mapping[str, Any], name: str, where: str) -> str:
     value = table.get(name, "")
     if not isinstance(value, str) or "://" in value:
-        raise ConfigError(f"{where}: {name} is not host[/path]", hint="no scheme belongs there")
+        raise ConfigError(
+            f"{where}: {name} is not host[/path]",
+            why="that is how registries.conf names places",
+            hint="no scheme belongs there",
+        )
     return value.rstrip("/")
 
 

@@ -30,10 +30,15 @@ def find_tls_files(host: str, options: AccessOptions, environment: Environment) 
     authorities, ``NAME.cert`` goes with ``NAME.key``. ``--ca-file`` is added. ``ConfigError`` for a missing half.
     """
     if _UNSAFE.fullmatch(host):
-        raise ConfigError(f"{host[:80]!a} is not a registry host")
+        raise ConfigError(
+            f"{host[:80]!a} is not a registry host",
+            why="a folder of certificates is named by it, and this would lead elsewhere",
+        )
     if options.cert_dir is not None:
         if not options.cert_dir.is_dir():
-            raise ConfigError(f"--cert-dir {options.cert_dir} is not a directory")
+            raise ConfigError(
+                f"--cert-dir {options.cert_dir} is not a directory", why="there is no folder of that name"
+            )
         searched: tuple[Path, ...] = (options.cert_dir,)
     else:
         searched = (
@@ -120,9 +125,17 @@ def _client_pair(directory: Path, names: list[str]) -> Optional[tuple[Path, Path
         if name.endswith(".cert"):
             key = name[: -len(".cert")] + ".key"
             if key not in names:
-                raise ConfigError(f"{directory / name} has no key", hint=f"{key} belongs beside it")
+                raise ConfigError(
+                    f"{directory / name} has no key",
+                    why="a client certificate is a pair",
+                    hint=f"{key} belongs beside it",
+                )
             return directory / name, directory / key
     for name in names:
         if name.endswith(".key") and name[: -len(".key")] + ".cert" not in names:
-            raise ConfigError(f"{directory / name} has no certificate", hint="NAME.cert belongs beside NAME.key")
+            raise ConfigError(
+                f"{directory / name} has no certificate",
+                why="a client certificate is a pair",
+                hint="NAME.cert belongs beside NAME.key",
+            )
     return None

@@ -306,7 +306,11 @@ def location(exchange: Exchange, reply: Reply) -> str:
         scheme, host, _ = origin(target)
         ours = origin(reply.url)
     if not reply.header("Location"):
-        raise RegistryError(f"{exchange.host} opened an upload without Location", status=reply.status)
+        raise RegistryError(
+            f"{exchange.host} opened an upload without Location",
+            why="the distribution spec has it say where the bytes go",
+            status=reply.status,
+        )
     if scheme == "http" and ours[0] == "https":
         if host != ours[1]:
             raise RegistryError(
@@ -323,7 +327,9 @@ def _readable(exchange: Exchange, reply: Reply) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise RegistryError(f"{exchange.host} gave an upload Location that is no URL", status=reply.status) from error
+        raise RegistryError(
+            f"{exchange.host} gave an upload Location that is no URL", why="it can't be parsed", status=reply.status
+        ) from error
 
 
 def held(status: Reply, size: int) -> int:

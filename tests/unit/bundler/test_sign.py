@@ -13,7 +13,7 @@ from loader.bundle.errors import BundleError, ConfigError, StorageError, TrustEr
 from loader.bundle.policy import Rule
 from loader.opening import open_bundle
 from loader.signing import new_key_pair
-from tests.support.bundles import ARCHIVE, make_policy, make_signer, make_trust, private_pem, tiny_recipe
+from tests.support.bundles import ARCHIVE, make_policy, make_signer, make_trust, private_pem, public_pem, tiny_recipe
 from tests.support.refusals import refused
 
 BUILDER, APPROVER, STRANGER = make_signer("builder"), make_signer("approver"), make_signer("stranger")
@@ -141,3 +141,41 @@ def test_signing_what_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError):
         sign_bundle(tmp_path / ARCHIVE, APPROVER)
     assert [entry.name for entry in tmp_path.iterdir()] == [ARCHIVE]
+
+
+@pytest.mark.parametrize(
+    "other", [tiny_recipe().change(version="9").head.sums, public_pem(STRANGER._private.public_key())]
+)
+def test_what_lies_there_as_the_sidecar_is_not_signed(archive: Path, other: bytes) -> None:
+    archive.with_name(f"{ARCHIVE}.sha256").write_bytes(other)
+    with refused(TrustError, f"{ARCHIVE}.sha256 is not the sidecar of {ARCHIVE}", "SHA-256"):
+        sign_bundle(archive, APPROVER)
+    assert list(archive.parent.glob("*.sig")) == []
+
+
+def test_a_list_that_its_manifest_does_not_make_is_not_signed(tmp_path: Path) -> None:
+    listed = tiny_recipe()
+    path = tmp_path / ARCHIVE
+    path.write_bytes(dataclasses.replace(listed, sums=public_pem(STRANGER._private.public_key())).archive())
+    with pytest.raises(TrustError):
+        sign_bundle(path, APPROVER)
+    path.write_bytes(dataclasses.replace(listed, sums=listed.head.sums + b"0" * 64 + b"  more\n").archive())
+    with pytest.raises(BundleError):
+        sign_bundle(path, APPROVER)
+    assert [entry.name for entry in tmp_path.iterdir()] == [ARCHIVE]
+
+
+@pytest.mark.parametrize("which", [f"{ARCHIVE}.sha256.approver.sig", f"{ARCHIVE}.approver.sigstore.json"])
+def test_no_file_of_another_key_is_overwritten(archive: Path, which: str) -> None:
+    for path in sign_bundle(archive, dataclasses.replace(STRANGER, label="approver"), sigstore=True):
+        if path.name != which:
+            path.unlink()
+    before = archive.with_name(which).read_bytes()
+    with refused(ConfigError, f"{which} is there already", "not this key's"):
+        sign_bundle(archive, APPROVER, sigstore=True)
+    assert archive.with_name(which).read_bytes() == before
+    assert [path.name for path in archive.parent.glob("*approver*")] == [which]
+
+
+def test_a_newer_file_replaces_the_own_older_one(archive: Path) -> None:
+    assert sign_bundle(archive, APPROVER, sigstore=True) == sign_bundle(archive, APPROVER, sigstore=True)
