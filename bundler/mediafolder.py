@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from loader.alone import alone_in
 from loader.bundle.errors import ConfigError, StorageError
 
 _PARTS = ".media.part"
@@ -19,8 +20,13 @@ def part_folder(output: Path) -> Iterator[Path]:
     Raises ``ConfigError`` unless ``output`` is new, empty, or holds no more than what an interrupted run left.
     """
     parts = output / _PARTS
+    with alone_in(output), _cleared(output, parts):
+        yield parts
+
+
+@contextlib.contextmanager
+def _cleared(output: Path, parts: Path) -> Iterator[None]:
     try:
-        output.mkdir(parents=True, exist_ok=True)
         older = sorted(entry.name for entry in output.iterdir() if entry.name != _PARTS)
         if older:
             raise ConfigError(
@@ -33,6 +39,6 @@ def part_folder(output: Path) -> Iterator[Path]:
     except OSError as error:
         raise StorageError(f"cannot write {output}", why=error.strerror or str(error)) from error
     try:
-        yield parts
+        yield
     finally:
         shutil.rmtree(parts, ignore_errors=True)

@@ -18,10 +18,7 @@ _LONGEST_P384 = 104
 
 
 def readme_verify(stem: str, set_id: str, bundle_id: str, discs: Sequence[str], key: Optional[PublicKey]) -> bytes:
-    """``README-VERIFY.txt``: lines for openssl and coreutils, which busybox understands as well.
-
-    The same text stands on every disc. Commands are indented by four spaces.
-    """
+    """``README-VERIFY.txt``: lines for openssl and coreutils, busybox's too, indented; the same text on every disc."""
     name, digest = _key_words(key)
     text = f"""\
 CHECK THIS DISC WITH STOCK TOOLS
@@ -39,9 +36,11 @@ the disc. Change to the disc's top folder, then type the lines that are indented
     KEY=${{KEY:-/trusted/{name}.pub}}
     openssl pkey -pubin -in "$KEY" -outform DER | openssl dgst -sha256
 
-2. The signature of the list. One line must say "Verified OK". (-sha384 goes with a P-384 key, -sha256 with others.)
+2. The signature of the list. One line must say "Verified OK". (-sha384 goes with a P-384 key, -sha256 with others.
+   What openssl says itself is not shown: names of files stand in it, and those are the disc's.)
 
-    for s in SHA256SUMS.*.sig; do openssl dgst -{digest} -verify "$KEY" -signature "$s" SHA256SUMS; done
+    ok() {{ openssl dgst -{digest} -verify "$KEY" -signature "$1" "$2" > /dev/null 2>&1; }}
+    for s in SHA256SUMS.*.sig; do if ok "$s" SHA256SUMS; then echo "Verified OK"; else echo "not by this key"; fi; done
 
 3. The files that stand on every disc, then this disc's own. Every line must end in "OK".
 
@@ -49,16 +48,19 @@ the disc. Change to the disc's top folder, then type the lines that are indented
     for l in volumes/*.sha256; do if [ -e "$(head -n 1 "$l" | cut -c67-)" ]; then DISC=$l; fi; done
     sha256sum -c "$DISC"
 
-4. Nothing unlisted, no links, no devices. The first two lines must print "nothing unlisted", the third nothing.
+4. Nothing unlisted, no links, no devices, no odd names. The first lines must print "nothing unlisted", the last two
+   nothing.
 
     cat SHA256SUMS "$DISC" | cut -c67- | LC_ALL=C sort > /tmp/listed.$$
     find . -type f | cut -c3- | grep -vE '^SHA256SUMS(\\.[a-z0-9-]{{1,32}}\\.sig)?$' | LC_ALL=C sort \\
       | diff /tmp/listed.$$ - && echo "nothing unlisted"
     find . ! -type f ! -type d
+    find . | LC_ALL=C grep -vE '^\\.(/[A-Za-z0-9._+-]+)*$'
 
 5. Who signed the bundle itself, with the keys that your policy asks for: repeat with each (KEY=..., -sha384 as above).
 
-    for s in bundle/SHA256SUMS.*.sig; do openssl dgst -{digest} -verify "$KEY" -signature "$s" bundle/SHA256SUMS; done
+    l=bundle/SHA256SUMS
+    for s in $l.*.sig; do if ok "$s" $l; then echo "Verified OK"; else echo "not by this key"; fi; done
 
 The same and more, for the whole set at once:  airgap-loader verify DISC... --trust KEY
 """

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from loader.alone import alone_in, is_at
 from loader.bundle.errors import StorageError
 from loader.bundle.ocimanifest import OCI_INDEX, parse_manifest
 from loader.bundle.tarlayout import END, header, padding
@@ -73,28 +74,32 @@ def _platform(text: str) -> dict[str, str]:
 
 def write_layout(work: Extracting, picked: Sequence[Picked], output: Path) -> Path:
     """Write one layout with all images to ``output``, which must not exist or be an empty folder."""
-    with told(output):
-        if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
-            raise _exists(output, "it is not an empty folder")
-    work.require(picked, output)
-    partial = output.with_name(f".{output.name}.part")
-    with _partial(partial, output):
-        (partial / "blobs/sha256").mkdir(parents=True)
+    final = output.absolute()  # "." can't be renamed to
+    with _partial(final) as partial:
+        with told(output):
+            if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
+                raise _exists(output, "it is not an empty folder")
+        work.require(picked, output)
+        with told(output):
+            (partial / "blobs/sha256").mkdir(parents=True)
         for member in _members(work, picked):
             with member.blocks as blocks:
                 write_new(partial / member.path, blocks, work.on_bytes)
+        with told(output):
+            partial.replace(final)
     return output
 
 
 def write_archive(work: Extracting, picked: Sequence[Picked], target: Path) -> Path:
     """Write one layout with all images as a tar file to ``target``, which must not exist."""
-    with told(target):
-        if target.exists() or target.is_symlink():
-            raise _exists(target, "an archive is written whole, under a new name")
-    work.require(picked, target.parent)
-    partial = target.with_name(f".{target.name}.part")
-    with _partial(partial, target):
-        write_new(partial, _tar(work, picked), _ignore)
+    with _partial(target) as partial:
+        with told(target):
+            if target.exists() or target.is_symlink():
+                raise _exists(target, "an archive is written whole, under a new name")
+        work.require(picked, target.parent)
+        write_new(partial / target.name, _tar(work, picked), _ignore)
+        with told(target):
+            (partial / target.name).replace(target)
     return target
 
 
@@ -105,23 +110,28 @@ def _exists(path: Path, why: str) -> StorageError:
 
 
 @contextlib.contextmanager
-def _partial(partial: Path, final: Path) -> Iterator[None]:
-    """Give ``partial`` its final name when the block ends well; nothing of it is left else, nor of an earlier run."""
-    try:
-        with told(final):
-            _remove(partial)
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            yield
-            partial.replace(final)
-    finally:
-        _remove(partial)
+def _partial(final: Path) -> Iterator[Path]:
+    """Give a hidden folder beside ``final``, for this run alone; nothing of it is left, nor of an earlier run."""
+    final = final.absolute()  # "." has no name to hide another one behind
+    partial = final.with_name(f".{final.name}.part")
+    with alone_in(partial) as descriptor:
+        _clear(partial)
+        try:
+            yield partial
+        finally:
+            # Where it got its final name, another run may have this one by now.
+            if is_at(descriptor, partial):
+                _clear(partial)
+                partial.rmdir()
 
 
-def _remove(partial: Path) -> None:
-    if partial.is_dir() and not partial.is_symlink():
-        shutil.rmtree(partial, ignore_errors=True)
-    else:
-        partial.unlink(missing_ok=True)
+def _clear(partial: Path) -> None:
+    with told(partial):
+        for entry in partial.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
 
 
 def _members(work: Extracting, picked: Sequence[Picked]) -> Iterator[_Member]:

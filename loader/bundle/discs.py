@@ -15,7 +15,7 @@ from loader.bundle.archive import ByteSource, read_exact
 from loader.bundle.digest import sha256_hex
 from loader.bundle.errors import BundleError, FormatError, StorageError, TrustError
 from loader.bundle.head import MANIFEST, SUMS, Head, signature_label
-from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES
+from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES, MAX_UNSIGNED_SET
 from loader.bundle.mediaset import INDEX, SET, MediaSet, SetFile
 from loader.bundle.verify import Signer, Trust, verify_list
 
@@ -34,6 +34,22 @@ class Disc(Protocol):
     def open(self, path: str) -> ByteSource:
         """Open a regular file; ``StorageError`` or ``FormatError`` if it can't be."""
         ...
+
+
+class BrokenDisc:
+    """A disc that can't even be opened: whatever is asked of it raises ``error``."""
+
+    def __init__(self, name: str, error: BundleError | StorageError) -> None:
+        self.name = name
+        self._error = error
+
+    def entries(self) -> Mapping[str, str]:
+        """Raise the error."""
+        raise self._error
+
+    def open(self, path: str) -> ByteSource:
+        """Raise the error."""
+        raise self._error
 
 
 @dataclass(frozen=True)
@@ -197,6 +213,8 @@ def _agreeing(heads: Sequence[Head]) -> MediaSet:
 
 def _stranger(media: MediaSet, head: Head) -> tuple[str, bool]:
     """What a disc with another list is, and whether its segments may be this set's: their chunks are checked anyway."""
+    if len(head.manifest) > MAX_UNSIGNED_SET:
+        return f"has another list, which nobody vouches for, and a {SET} of {len(head.manifest)} bytes", True
     try:
         other = _agreeing([head])
     except BundleError:

@@ -7,6 +7,7 @@ MIB = 1024 * KIB
 
 MAX_MEMBERS = 200_000  # format.md section 1; also bounds the seek table that is read before its frames
 MAX_HEAD_FILE = 64 * MIB  # bundle.json and SHA256SUMS, each
+MAX_UNSIGNED_SET = MIB  # set.json that nobody vouched for; decoded it takes some 30 times as much
 MAX_SIGNATURE = 16 * KIB  # the largest of today's (RSA-16384) is 2 KiB; leaves room for ML-DSA
 MAX_SIGNATURES = 16  # inside the archive; further ones stand beside it
 MAX_MANIFEST = 4 * MIB  # what registries accept at most

@@ -124,6 +124,8 @@ def _taken(console: Console, source: list[Path], trust: "Trust", drive: DriveFla
 
 
 def _copy_folder(output: Path) -> Path:
+    # "." has no name to hide another one behind.
+    output = output.absolute()
     return output.with_name(f".{output.name}.discs")
 
 
@@ -151,6 +153,7 @@ def _require_sense(wish: _Wish) -> None:
 
 
 def _write(console: Console, filled: "Filled", wish: _Wish) -> list[Path]:
+    from loader.alone import alone_in
     from loader.bundle.verify import verify_content
     from loader.extract import Extracting, extract_layouts, total_blobs, write_documents
     from loader.oci.model import RegistryTarget
@@ -166,11 +169,13 @@ def _write(console: Console, filled: "Filled", wish: _Wish) -> list[Path]:
         complete = verify_content(bundle, on_bytes=on_bytes)
     if wish.documents:
         target = str(RegistryTarget.parse(wish.registry or bundle.manifest.registry))
-        return write_documents(site_documents(bundle, target), wish.output)
+        with alone_in(wish.output):
+            return write_documents(site_documents(bundle, target), wish.output)
     with console.progress("extract", sum(total_blobs(picked).values())) as on_bytes:
         work = Extracting(complete, filled.more, on_bytes)
         if wish.kind is Format.dir:
-            return extract_layouts(work, picked, wish.output)
+            with alone_in(wish.output):
+                return extract_layouts(work, picked, wish.output)
         if wish.kind is Format.oci:
             return [write_layout(work, picked, wish.output)]
         path = write_archive(work, picked, _archive_path(bundle, picked, wish.output))

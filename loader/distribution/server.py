@@ -9,6 +9,7 @@ import ssl
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -19,11 +20,10 @@ from loader import __version__
 from loader.bundle.errors import AirgapError, ConfigError
 from loader.distribution.answers import Answer, Request, answer, refusal
 from loader.distribution.catalogue import Catalogue
+from loader.distribution.lanes import Lanes, send
 
 MAX_CONNECTIONS = 256
-MAX_TRANSFERS = 10
-"""Blobs sent at once: each holds a frame of up to 4 MiB and has the next one read."""
-_IDLE = 75  # seconds that a connection may be silent, or a client may take nothing
+_IDLE = 75  # seconds that a connection may be silent
 _HANDSHAKE = 10
 _DRAINED = 2**20
 _LINGER = 2
@@ -85,7 +85,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.note = note
         self.traffic = Traffic()
         self.lock = threading.Lock()
-        self.transfers = threading.BoundedSemaphore(MAX_TRANSFERS)
+        self.lanes = Lanes()
         self.catalogue: Optional[Catalogue] = None
         self._connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._open: set[socket.socket] = set()
@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         self.close_connection = self.close_connection or has_body
         try:
-            found = answer(Request(self.command, self.path, headers), catalogue)
+            found = answer(Request(self.command, _target(self.path), headers), catalogue)
             self._send(found, catalogue)
         except AirgapError as error:
             self._give_up(error)
@@ -198,14 +198,14 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command != "HEAD" and found.body:
                 self.connection.sendall(found.body)
             return
-        with self.server.transfers:
+        with self.server.lanes.place() as step_aside:
             blocks = catalogue.open_blob(part.digest, part.start, part.stop)
             # The first frame is checked before a word is said: what is wrong there can still be told.
             first = next(blocks)
             self._head(found)
-            self.connection.sendall(first)
+            send(self.connection, first, step_aside)
             for block in blocks:
-                self.connection.sendall(block)
+                send(self.connection, block, step_aside)
 
     def _head(self, found: Answer) -> None:
         self._started = True
@@ -272,6 +272,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         return
+
+
+def _target(path: str) -> str:
+    """The request target without scheme and host, which a client may give as it would to a proxy (RFC 9112, 3.2.2)."""
+    if path.startswith("/"):
+        return path
+    try:
+        parts = urllib.parse.urlsplit(path)
+    except ValueError:
+        return path
+    return urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
 
 
 def tls_context(certificate: Optional[Path], key: Optional[Path]) -> Optional[ssl.SSLContext]:

@@ -24,6 +24,10 @@ _KINDS = {
 }
 
 
+LOST_AND_FOUND = "lost+found"
+"""What ext4 puts at the top of a file system, for root alone."""
+
+
 class FolderDisc:
     """The files below a folder. Raises ``StorageError`` if it can't be opened."""
 
@@ -53,6 +57,11 @@ class FolderDisc:
         for root, folders, files, fd in os.fwalk(".", dir_fd=self._fd, onerror=_raise):
             for name in (*folders, *files):
                 path = os.path.normpath(f"{root}/{name}")
+                if name in folders and not os.access(name, os.R_OK | os.X_OK, dir_fd=fd, follow_symlinks=False):
+                    folders.remove(name)
+                    if path != LOST_AND_FOUND:
+                        yield path, "folder that may not be read"
+                    continue
                 mode = stat.S_IFMT(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
                 if mode != stat.S_IFDIR:
                     count += 1

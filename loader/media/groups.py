@@ -10,6 +10,7 @@ from typing import Optional
 from loader.bundle import mediaset
 from loader.bundle.discs import read_disc
 from loader.bundle.errors import BundleError, StorageError
+from loader.bundle.limits import MAX_UNSIGNED_SET
 from loader.bundle.verify import Trust
 from loader.media.opendrive import is_enough
 from loader.media.places import disc_paths, is_disc, open_discs
@@ -48,6 +49,7 @@ def _claimed_bundle(path: Path) -> Optional[str]:
     try:
         with ExitStack() as stack:
             (disc,) = open_discs([path], stack)
-            return mediaset.decode(read_disc(disc).manifest).bundle.id
+            claim = read_disc(disc).manifest
+            return mediaset.decode(claim).bundle.id if len(claim) <= MAX_UNSIGNED_SET else None
     except (BundleError, StorageError):
         return None

@@ -24,7 +24,9 @@ _DESCRIPTORS = 32  # an image has two to four
 _MAX_FOLDER = 16 * MIB  # one folder's records; 200,000 names of 80 bytes
 _MAX_FOLDERS = 10_000
 _MAX_DEPTH = 16
-_MAX_CONTINUATIONS = 16
+_MAX_CONTINUATIONS = 4  # two hold the longest name and all else
+_MAX_NAME = 255
+_MAX_NAMES = 16 * MIB  # all paths together
 _FOLDER, _ASSOCIATED, _MULTI_EXTENT = 0x02, 0x04, 0x80
 
 
@@ -88,18 +90,23 @@ class IsoImage:
 
     def _walk(self, root: Record) -> None:
         waiting = [("", root, 0)]
-        seen: set[int] = set()
+        seen = {root.extent}
+        room = _MAX_NAMES
         while waiting:
             prefix, folder, depth = waiting.pop()
-            if depth > _MAX_DEPTH or len(seen) > _MAX_FOLDERS or folder.extent in seen:
-                raise self._refused(prefix, "folders are nested too deeply, too many, or in a circle")
-            seen.add(folder.extent)
             for record in self._folder(folder, prefix):
                 path = prefix + record.name
-                if record.flags & _FOLDER:
-                    waiting.append((f"{path}/", record, depth + 1))
-                else:
+                room -= len(path)
+                if room < 0:
+                    raise self._refused(prefix, f"its names take more than {_MAX_NAMES} bytes")
+                if not record.flags & _FOLDER:
                     self._add(path, record)
+                    continue
+                # Seen when it is met, not when it is read: what waits takes memory too.
+                if depth == _MAX_DEPTH or len(seen) == _MAX_FOLDERS or record.extent in seen:
+                    raise self._refused(path, "folders are nested too deeply, too many, or in a circle")
+                seen.add(record.extent)
+                waiting.append((f"{path}/", record, depth + 1))
 
     def _add(self, path: str, record: Record) -> None:
         if path in self.kinds:
@@ -154,6 +161,8 @@ class IsoImage:
             special = "device"
         if not name:
             name = raw[33 : 33 + length].decode("ascii", "replace")
+        if len(name) > _MAX_NAME:
+            raise self._refused(name, f"a name of more than {_MAX_NAME} bytes")
         if "/" in name or name in {".", ".."}:
             raise self._refused(name, "a name with a slash or dots alone")
         return Record(extent, size, raw[25], name, mode, special)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Optional
 
+from loader.alone import in_use, is_at, take
 from loader.bundle import mediaset
 from loader.bundle.archive import ByteSource, read_exact
 from loader.bundle.discs import FILE
@@ -51,18 +53,44 @@ class CopiedDisc:
         return Extent(self._part, path, offset, size)
 
 
-def join_archive(drive: Drive, target: Path, on_bytes: Callable[[int], None]) -> MediaSet:
+def join_archive(drive: Drive, target: Path, on_bytes: Callable[[int], None], *, option: str = "with -o") -> MediaSet:
     """Write the archive to ``target``, which must not exist; it stands there only when its SHA-256 matched.
 
     What the drives hold is copied in any order; where that is not enough, another disc is asked for. A run that is
-    interrupted leaves a hidden file that the next one goes on from. Raises ``ConfigError`` for a target that
-    exists, ``StorageError`` for a full disk, ``MissingVolume`` naming every lost disc when nobody can bring more.
+    interrupted leaves a hidden file that the next one goes on from. ``option``: how to name another place. Raises
+    ``ConfigError`` for a target that exists, ``StorageError`` for a full disk, ``MissingVolume`` naming every lost
+    disc when nobody can bring more.
     """
-    if target.exists() or target.is_symlink():
-        raise ConfigError(f"{target} exists", why="a file is never overwritten", hint="name another one with -o")
     part = target.with_name(f".{target.name}.part")
-    require_space(part.parent, drive.media.archive.size, have=part.stat().st_blocks * 512 if part.exists() else 0)
-    joining = _Joining(part, drive, on_bytes)
+    with _own(part) as have:
+        # Looked at under the lock: another run may just have finished it.
+        if target.exists() or target.is_symlink():
+            raise ConfigError(f"{target} exists", why="a file is never overwritten", hint=f"name another one {option}")
+        require_space(part.parent, drive.media.archive.size, have=have, option=option)
+        _copy_all(drive, _Joining(part, drive, on_bytes))
+        _finish(drive.media, part, target)
+    return drive.media
+
+
+@contextlib.contextmanager
+def _own(part: Path) -> Iterator[int]:
+    """Keep other runs off the hidden file ``part``, and give the bytes that an earlier one left in it."""
+    try:
+        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StorageError(f"cannot write {part}", why=error.strerror or str(error)) from error
+    with contextlib.closing(os.fdopen(fd)):
+        take(fd, part)
+        if not is_at(fd, part):
+            raise in_use(part)
+        try:
+            yield os.fstat(fd).st_blocks * 512
+        finally:
+            if not os.fstat(fd).st_size and is_at(fd, part):
+                part.unlink()
+
+
+def _copy_all(drive: Drive, joining: _Joining) -> None:
     missing = joining.copy()
     while missing is not None:
         wanted = joining.wanted()
@@ -73,8 +101,6 @@ def join_archive(drive: Drive, target: Path, on_bytes: Callable[[int], None]) ->
         except NotInserted:
             raise missing from None
         missing = joining.copy()
-    _finish(drive.media, part, target)
-    return drive.media
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +126,7 @@ class _Joining:
 
     def copy(self) -> Optional[MissingVolume]:
         """Copy every chunk that can be read or healed; return the error of what can't be, None when all is there."""
-        media, discs, resumed = self._media, self._drive.discs, self._part.exists()
+        media, discs, resumed = self._media, self._drive.discs, self._part.stat().st_size > 0
         with self._open_part(media.archive.size) as stream, FileSource(str(self._part)) as part:
             with WriteBack(stream.fileno(), str(self._part)) as back, ThreadPoolExecutor(_THREADS) as pool:
                 copy = _Copy(stream.fileno(), back.wrote, pool)
@@ -125,7 +151,7 @@ class _Joining:
 
     def _open_part(self, size: int) -> BinaryIO:
         try:
-            stream = self._part.open("r+b" if self._part.exists() else "w+b")
+            stream = self._part.open("r+b")
             stream.truncate(size)
         except OSError as error:
             raise StorageError(f"cannot write {self._part}", why=error.strerror or str(error)) from error
@@ -226,16 +252,22 @@ def _sync(fd: int, path: Path) -> None:
         raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error
 
 
-def _finish(media: MediaSet, part: Path, target: Path) -> None:
+def sha256_of(source: ByteSource) -> str:
+    """SHA-256 of all of ``source``, as 64 hex digits."""
     running = hashlib.sha256()
+    buffer = bytearray(_BLOCK)
+    for offset in range(0, source.size, _BLOCK):
+        running.update(read_exact(source, offset, min(_BLOCK, source.size - offset), buffer))
+    return running.hexdigest()
+
+
+def _finish(media: MediaSet, part: Path, target: Path) -> None:
     with FileSource(str(part)) as source:
-        buffer = bytearray(_BLOCK)
-        for offset in range(0, source.size, _BLOCK):
-            running.update(read_exact(source, offset, min(_BLOCK, source.size - offset), buffer))
-    if running.hexdigest() != media.archive.sha256:
+        sha256 = sha256_of(source)
+    if sha256 != media.archive.sha256:
         part.unlink()
         raise TrustError(
             f"{target.name} does not match the SHA-256 of {media.archive.name}",
-            why=f"expected {media.archive.sha256}, got {running.hexdigest()}",
+            why=f"expected {media.archive.sha256}, got {sha256}",
         )
     part.replace(target)

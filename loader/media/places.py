@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Optional
 
-from loader.bundle.discs import Disc
-from loader.bundle.errors import ConfigError, FormatError, StorageError
+from loader.bundle.discs import BrokenDisc, Disc
+from loader.bundle.errors import BundleError, ConfigError, FormatError, StorageError
 from loader.bundle.filesource import FileSource
 from loader.bundle.mediaset import SET
-from loader.media.folder import FolderDisc
+from loader.media.folder import LOST_AND_FOUND, FolderDisc
 from loader.media.iso9660 import BLOCK, MAGIC, MAGIC_OFFSET, IsoDisc
 
 
@@ -54,13 +54,18 @@ def find_archive(sources: Sequence[Path]) -> Optional[Path]:
 
 def open_discs(sources: Sequence[Path], stack: ExitStack) -> list[Disc]:
     """Open every disc that ``sources`` name; ``stack`` closes them. A folder may hold discs or be one."""
-    discs: list[Disc] = []
-    for path in dict.fromkeys(disc for source in sources for disc in disc_paths(source)):
+    paths = dict.fromkeys(disc for source in sources for disc in disc_paths(source))
+    return [_open_disc(path, stack) for path in paths]
+
+
+def _open_disc(path: Path, stack: ExitStack) -> Disc:
+    try:
         if path.is_dir():
-            discs.append(stack.enter_context(FolderDisc(path)))
-        else:
-            discs.append(IsoDisc(stack.enter_context(ImageFile(str(path))), str(path)))
-    return discs
+            return stack.enter_context(FolderDisc(path))
+        return IsoDisc(stack.enter_context(ImageFile(str(path))), str(path))
+    except (BundleError, StorageError) as error:
+        # Others, and parity, may be enough: whoever reads the discs says why this one is left out.
+        return BrokenDisc(str(path), error)
 
 
 def disc_paths(source: Path) -> list[Path]:
@@ -71,7 +76,7 @@ def disc_paths(source: Path) -> list[Path]:
         inside = sorted(source.iterdir())
         if (source / SET).exists():
             return [source]
-        found = [path for path in inside if (path / SET).is_file() or (path.suffix == ".iso" and path.is_file())]
+        found = [path for path in inside if _is_inside(path)]
     except OSError as error:
         raise StorageError(f"cannot read {source}", why=error.strerror or str(error)) from error
     # A disc mounted without its long names shows set.json in another spelling: the reader of discs explains that.
@@ -81,6 +86,19 @@ def disc_paths(source: Path) -> list[Path]:
             why="an archive is a file NAME-VERSION.tar.zst, and a disc has set.json at its top",
         )
     return found or [source]
+
+
+def _is_inside(path: Path) -> bool:
+    """Tell whether what stands in a folder of discs is one; also where nobody may look into it, but for ext4's own."""
+    try:
+        return (path / SET).is_file() or (_is_image(path) and path.is_file())
+    except PermissionError:
+        return path.name != LOST_AND_FOUND
+
+
+def _is_image(path: Path) -> bool:
+    # FAT and Windows show names in capitals.
+    return path.suffix.lower() == ".iso"
 
 
 def fingerprint(source: Path) -> Optional[tuple[object, ...]]:
@@ -111,7 +129,7 @@ def is_disc(path: Path) -> bool:
         mode = path.stat().st_mode
     except OSError as error:
         raise StorageError(f"cannot open {path}", why=error.strerror or str(error)) from error
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(mode) or _is_image(path):
         return True
     with FileSource(str(path)) as source:
         found = bytearray(len(MAGIC))

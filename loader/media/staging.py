@@ -6,32 +6,45 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loader.bundle.errors import StorageError
+from loader.bundle.filesource import FileSource
+from loader.bundle.mediaset import MediaSet
 from loader.durable import write_whole
 from loader.media.drive import Drive
-from loader.media.join import join_archive
+from loader.media.join import join_archive, sha256_of
 
 
 def stage(drive: Drive, signatures: Sequence[tuple[str, bytes]], folder: Path, on_bytes: Callable[[int], None]) -> Path:
     """Copy the set to ``folder`` and return the archive there, its signatures beside it.
 
     Each chunk is checked as it is copied, and an interrupted copy goes on with what is missing. An archive that is
-    there already is taken as it is: whoever uses it verifies it in full.
+    there already has to be the one on the discs, byte for byte: ``StorageError`` for any other.
     """
     media = drive.media
     target = folder / media.archive.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        there = target.stat().st_size if target.exists() else None
+        there = target.exists()
     except OSError as error:
         raise StorageError(f"cannot write {folder}", why=error.strerror or str(error)) from error
-    if there is None:
-        join_archive(drive, target, on_bytes)
-    elif there != media.archive.size:
-        raise StorageError(
-            f"{target} is not the archive of these discs",
-            why=f"it has {there} bytes, not {media.archive.size}",
-            hint="remove it, or name another folder with --stage",
-        )
+    if not there:
+        join_archive(drive, target, on_bytes, option="with --stage")
+    else:
+        _require_copy(target, media)
     for label, data in signatures:
         write_whole(target.with_name(f"{target.name}.{label}.sig"), data)
     return target
+
+
+def _require_copy(target: Path, media: MediaSet) -> None:
+    with FileSource(str(target)) as source:
+        why = f"it has {source.size} bytes, not {media.archive.size}"
+        if source.size == media.archive.size:
+            sha256 = sha256_of(source)
+            if sha256 == media.archive.sha256:
+                return
+            why = f"its SHA-256 is {sha256}, not {media.archive.sha256}"
+    raise StorageError(
+        f"{target} is not the archive of these discs",
+        why=why,
+        hint="it is another bundle, or was damaged: remove it, or name another folder with --stage",
+    )
