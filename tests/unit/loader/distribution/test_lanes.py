@@ -50,7 +50,7 @@ def test_a_slow_client_gets_everything(pair: tuple[socket.socket, socket.socket]
 def test_a_place_is_free_again_once_somebody_stepped_aside() -> None:
     places = Lanes()
     with ExitStack() as stack:
-        step_aside = [stack.enter_context(places.place()) for _ in range(QUICK)][0]
+        step_aside, *_ = [stack.enter_context(places.place()) for _ in range(QUICK)]
         came = threading.Event()
 
         def come() -> None:
