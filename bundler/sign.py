@@ -72,7 +72,7 @@ def _nobody(question: str) -> str:
 
 def write_key_pair(name: str, folder: Path, passphrase_file: Optional[Path]) -> tuple[Path, Path, PublicKey]:
     """Write ``NAME.key`` (PKCS#8, 0600) and ``NAME.pub``; never over a file that is there."""
-    check_label(name)
+    check_label(name, "choose another NAME")
     private, public = folder / f"{name}.key", folder / f"{name}.pub"
     for path in (private, public):
         if path.exists() or path.is_symlink():

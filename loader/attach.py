@@ -30,12 +30,10 @@ class Signature:
     file: Path
 
 
-def check_label(label: str) -> str:
-    """Return ``label`` if a signature file can bear it, else raise ``ConfigError``."""
+def check_label(label: str, hint: str = "give one with --signer NAME") -> str:
+    """Return ``label`` if a signature file can bear it, else raise ``ConfigError`` with ``hint``."""
     if LABEL.fullmatch(label) is None:
-        raise ConfigError(
-            f"{label[:60]!a} can't name a signature", why="1 to 32 of a-z 0-9 -", hint="give one with --signer NAME"
-        )
+        raise ConfigError(f"{label[:60]!a} can't name a signature", why="1 to 32 of a-z 0-9 -", hint=hint)
     return label
 
 

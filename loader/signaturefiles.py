@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loader.bundle.archive import read_exact
 from loader.bundle.errors import FormatError, StorageError
 from loader.bundle.filesource import FileSource
-from loader.bundle.head import LABEL
 from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
 from loader.bundle.verify import VerifiedBundle
 from loader.media.places import disc_paths
 
+# Whatever a person may call a signature, as a key's name: the label proves nothing. Those over the sidecar are no such.
+_LABEL = re.compile(r"(?!sha256\.)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_BESIDE = 4 * MAX_SIGNATURES  # counted before the first is read
 
 
@@ -52,12 +54,13 @@ def _signature_files(folder: Path, archive: str) -> list[tuple[str, Path]]:
     except OSError as error:
         raise StorageError(f"cannot read {folder}", why=error.strerror or str(error)) from error
     labels = [(name[len(archive) + 1 : -len(".sig")], name) for name in names if name.startswith(f"{archive}.")]
-    return [(label, folder / name) for label, name in labels if LABEL.fullmatch(label)]
+    return [(label, folder / name) for label, name in labels if _LABEL.fullmatch(label)]
 
 
 def _read_signatures(found: Sequence[tuple[str, Path]], beside: str) -> list[tuple[str, bytes]]:
     if len(found) > _MAX_BESIDE:
-        raise FormatError(f"too many signatures beside {beside}", why=f"{len(found)}; at most {_MAX_BESIDE}")
+        why = f"{len(found)}; at most {_MAX_BESIDE}"
+        raise FormatError(f"too many signatures beside {beside}", why=why, hint="leave those there that are needed")
     return [(label, _read_signature(path)) for label, path in found]
 
 

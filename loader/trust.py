@@ -73,6 +73,11 @@ def read_folder(path: Path) -> tuple[tuple[PublicKey, ...], Optional[bytes]]:
         entries = sorted(path.iterdir())
     except OSError as error:
         raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error
+    # What nobody would read is not passed over: a policy or a key that does not count was meant to.
+    for entry in entries:
+        if entry.name.lower() == POLICY != entry.name or entry.suffix.lower() == ".pub" != entry.suffix:
+            right = POLICY if entry.name.lower() == POLICY else f"{entry.stem}.pub"
+            raise ConfigError(f"{entry} would not be read", why="its name is in capitals", hint=f"rename it to {right}")
     files = [entry for entry in entries if entry.suffix == ".pub"]
     if len(files) > MAX_KEYS:
         raise ConfigError(f"{path} has too many keys", why=f"{len(files)}; at most {MAX_KEYS}")

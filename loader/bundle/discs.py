@@ -161,7 +161,8 @@ def _no_set(disc: Disc, entries: Mapping[str, str]) -> FormatError:
         return FormatError(
             f"{disc.name} shows cut or upper-cased file names",
             why=f"there is no {SET}, but a file of that name in another spelling",
-            hint="mount it with Rock Ridge or Joliet names, or give the ISO file or the device itself",
+            hint="mount it with its Rock Ridge or Joliet names, and name the mount point; an image of airgap-bundler "
+            "has Rock Ridge names and can be given as it is",
         )
     return FormatError(
         f"{disc.name} is no disc of a media set",

@@ -230,7 +230,9 @@ def verify_list(sums: bytes, candidates: Sequence[tuple[str, bytes]], trust: Tru
         raise TrustError(
             f"no trusted key signed this {what}",
             why=f"signatures: {labels}; keys tried: {', '.join(key.name for key in trust.policy.usable)}",
-            hint="compare the fingerprint on the paper slip with your trusted keys",
+            hint="compare the fingerprint on the paper slip with your trusted keys"
+            if candidates
+            else "nobody signed it yet: sign, or attach-signature, comes first",
         )
     return list(signers.values())
 

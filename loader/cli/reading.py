@@ -70,6 +70,7 @@ def verify(
         from loader.signaturefiles import idle_signatures
 
         if disc:
+            _require_alone(report=report is not None, sidecar=sidecar, stage=drive.stage is not None)
             check_given_discs(console, source, trust.read())
             return
         no_prompt = drive.no_prompt
@@ -93,6 +94,17 @@ def verify(
         console.document(found)
 
     raise typer.Exit(run(console, verb, audit))
+
+
+def _require_alone(**given: bool) -> None:
+    """Refuse options that ``--disc`` would pass over: whoever typed them would believe it was done."""
+    for name, typed in given.items():
+        if typed:
+            raise ConfigError(
+                f"--disc goes without --{name}",
+                why="it looks at discs alone, and at nothing that is in the archive on them",
+                hint="verify without --disc does all; --disc --json > FILE keeps what was found",
+            )
 
 
 def _found(opened: "Opened", replay: str, sidecar: "SidecarCheck") -> dict[str, Any]:

@@ -127,15 +127,17 @@ def _differs(disc: Disc, file: SetFile) -> Iterator[tuple[str, str, type[BundleE
         return
     try:
         source = disc.open(file.path)
+        if source.size != file.size:
+            yield file.path, f"is not as listed (it has {source.size} bytes, not {file.size})", TrustError
+            return
         found = sha256_hex(bytes(read_exact(source, 0, file.size)))
     except StorageError as error:
         yield file.path, f"can't be read ({error.why or error.message})", MissingVolume
     except BundleError as error:
         yield file.path, f"is not as listed ({error.message})", TrustError
     else:
-        if (source.size, found) != (file.size, file.sha256):
-            why = f"expected {file.size} bytes, {file.sha256}, got {source.size}, {found}"
-            yield file.path, f"is not as listed ({why})", TrustError
+        if found != file.sha256:
+            yield file.path, f"is not as listed (expected {file.sha256}, got {found})", TrustError
 
 
 def _size_faults(source: MediaSource) -> list[Fault]:

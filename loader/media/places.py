@@ -84,8 +84,14 @@ def disc_paths(source: Path) -> list[Path]:
         raise FormatError(
             f"{source} is not a regular file and holds no discs",
             why="an archive is a file NAME-VERSION.tar.zst, and a disc has set.json at its top",
+            hint=_what_to_name(inside),
         )
     return found or [source]
+
+
+def _what_to_name(inside: Sequence[Path]) -> str:
+    archive = next((path for path in inside if path.name.endswith(".tar.zst")), None)
+    return f"name the archive itself: {archive}" if archive is not None else "name the folders that have set.json"
 
 
 def _is_inside(path: Path) -> bool:

@@ -144,6 +144,31 @@ def test_too_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
         disc_of(make_iso(tree({str(number): b"" for number in range(4)})))
 
 
+def test_folders_that_lie_over_each_other_are_not_collected_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(iso9660, "_MAX_FOLDERS", 3)
+    with refused(FormatError, "disc.iso", "too many"):
+        disc_of(
+            make_iso(folder(**{f"a{number}": Entry(folder=True, flags=2, extent=100 + number) for number in range(9)}))
+        )
+
+
+def test_a_name_that_goes_on_and_on() -> None:
+    image = bytearray(make_iso(folder(a=Entry(uses=use(b"CE", bytes(24))))))
+    rest = named("x" * 200, 1) * 2
+    where = len(image)
+    image += rest.ljust(BLOCK, b"\0")
+    at = image.index(b"CE\x1c\x01") + 4
+    image[at : at + 24] = both32(where // BLOCK) + both32(0) + both32(len(rest))
+    with refused(FormatError, "disc.iso", "a name of more than 255 bytes"):
+        disc_of(bytes(image))
+
+
+def test_names_that_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(iso9660, "_MAX_NAMES", 40)
+    with refused(FormatError, "disc.iso", "its names take more than 40 bytes"):
+        disc_of(make_iso(tree({f"name-{number}": b"" for number in range(9)})))
+
+
 def test_a_file_beyond_the_end_reads_short_and_never_other_bytes() -> None:
     disc = disc_of(make_iso(folder(a=Entry(b"data", extent=2**31, size=2**32 - 1))))
     source = disc.open("a")

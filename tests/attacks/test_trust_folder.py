@@ -74,6 +74,15 @@ def test_no_verb_changes_a_folder_that_others_can_write(verb: str, site: Cli) ->
     assert sorted((path.name, path.read_bytes()) for path in folder.iterdir()) == before
 
 
+@pytest.mark.parametrize(("name", "right"), [("Policy.toml", "policy.toml"), ("approver.PUB", "approver.pub")])
+def test_a_file_that_counts_for_nothing_by_its_capitals(name: str, right: str, site: Cli) -> None:
+    (site.folder / "trust" / name).write_text("threshold = 2\n")
+    for typed in (["verify", ARCHIVE, "--trust", "trust"], ["trust", "list", "--trust", "trust"]):
+        lines = site.loader(*typed).expect(2).three_lines
+        assert name in lines[0]
+        assert f"rename it to {right}" in lines[2]
+
+
 def test_a_policy_that_says_nothing(site: Cli) -> None:
     (site.folder / "trust" / "policy.toml").write_text("# threshold = 2\n")
     ran = site.loader("verify", ARCHIVE, "--trust", "trust")

@@ -234,6 +234,9 @@ def test_verify_of_damage_that_parity_covers_and_that_it_does_not(discs: Discs) 
     assert [disc["badChunks"] for disc in found["media"]["discs"]] == [[1], [], []]
     discs.loader("verify", "--disc", "set/v01").expect(5)
     discs.loader("verify", "--disc", "set/v02").expect()
+    for passed_over in (("--report", "r"), ("--sidecar",), ("--stage", "s")):
+        said = discs.loader("verify", "--disc", "set/v02", *passed_over).expect(2).three_lines
+        assert passed_over[0] in said[0]
     lost = discs.loader("verify", "set/v01", "set/v02").expect(5)
     assert "disc v01: 1 of 3 chunks unreadable" in " ".join(lost.three_lines)
 

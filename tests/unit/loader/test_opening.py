@@ -35,14 +35,16 @@ def test_signatures_beside_an_archive_are_found_by_name(archive: Path, tmp_path:
         f"{ARCHIVE}.b.sig",
         f"{ARCHIVE}.a.sig",
         f"{ARCHIVE}.sha256.builder.sig",  # over the sidecar, not over the list
-        f"{ARCHIVE}.A.sig",
+        f"{ARCHIVE}.J.Smith.sig",
+        f"{ARCHIVE}.a b.sig",
+        f"{ARCHIVE}.\n.sig",
         f"{ARCHIVE}..sig",
         f"{ARCHIVE}.sig",
         "other-1.tar.zst.a.sig",
         "a.sig",
     ):
         (tmp_path / name).write_bytes(name.encode())
-    assert signatures_beside(archive) == [(label, f"{ARCHIVE}.{label}.sig".encode()) for label in ("a", "b")]
+    assert signatures_beside(archive) == [(label, f"{ARCHIVE}.{label}.sig".encode()) for label in ("J.Smith", "a", "b")]
 
 
 def test_further_signatures_may_lie_anywhere(archive: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from loader.bundle.errors import ConfigError, MissingVolume, StorageError, Trust
 from loader.bundle.volumes import MediaSource
 from loader.media.drive import Drive, DrivePorts
 from loader.media.join import join_archive
+from loader.media.staging import stage
 from tests.support.bundles import full_recipe, make_policy, make_signer, make_trust
 from tests.support.discs import MadeSet, bundle_set, make_set
 from tests.support.refusals import refused
@@ -74,6 +76,35 @@ def test_all_discs_at_hand(tmp_path: Path, discs: dict[str, Path]) -> None:
     assert target.read_bytes() == full_recipe().archive()
     with refused(ConfigError, "joined exists"):
         join(list(discs.values()), target)
+
+
+def test_another_run_is_not_disturbed(tmp_path: Path, discs: dict[str, Path]) -> None:
+    part = tmp_path / ".joined.part"
+    part.touch()
+    with part.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with refused(StorageError, f"{part} is in use"):
+            join(list(discs.values()), tmp_path / "joined")
+        assert part.exists()
+    join(list(discs.values()), tmp_path / "joined")
+    assert not part.exists()
+
+
+def test_what_is_staged_already_has_to_be_the_archive_of_these_discs(tmp_path: Path, discs: dict[str, Path]) -> None:
+    data = full_recipe().archive()
+    staged = tmp_path / "copy" / bundle_set().media.archive.name
+
+    def stage_it() -> Path:
+        with contextlib.closing(Drive(list(discs.values()), make_trust(), nobody())) as drive:
+            return stage(drive, [], tmp_path / "copy", lambda _: None)
+
+    assert stage_it() == staged
+    assert stage_it().read_bytes() == data
+    for other in (data[:-1], bytes([data[0] ^ 1]) + data[1:]):
+        staged.write_bytes(other)
+        with refused(StorageError, f"{staged} is not the archive of these discs"):
+            stage_it()
+        assert staged.read_bytes() == other
 
 
 @pytest.mark.parametrize(

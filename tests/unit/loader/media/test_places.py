@@ -6,12 +6,14 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loader.bundle.errors import ConfigError, FormatError, MissingVolume, StorageError
 from loader.bundle.mediaset import CHUNK
 from loader.claims import read_claim, read_vouched
+from loader.media.disccheck import check_discs
 from loader.media.folder import FolderDisc
 from loader.media.opened import damage_lines, media_notes
 from loader.media.places import ImageFile, disc_paths, find_archive
@@ -21,7 +23,7 @@ from tests.support.bundles import full_recipe, make_trust
 from tests.support.discs import bundle_set
 from tests.support.isomaker import make_iso, tree
 from tests.support.refusals import refused
-from tests.support.setfolder import write_disc, write_discs
+from tests.support.setfolder import no_progress, write_disc, write_discs
 
 
 @pytest.fixture
@@ -73,6 +75,72 @@ def test_images_and_folders_verify_together(tmp_path: Path, folders: list[Path],
         parity = bundle_set().media.volumes[-1].size
         assert sum(counted) == bytes_to_read(opened) == opened.bundle.unpacked + (0 if mixed else parity)
         assert media_document(opened)["healable"] is None
+
+
+def hurt(image: Path, way: str) -> None:
+    data = image.read_bytes()
+    if way == "cut off":
+        image.write_bytes(data[: 18 * 2048])
+    elif way == "empty":
+        image.write_bytes(b"")
+    elif way == "a stranger":
+        image.write_bytes(b"no image at all" * 10_000)
+    else:
+        image.chmod(0)
+
+
+@pytest.mark.parametrize("way", ["cut off", "empty", "a stranger", "closed"])
+def test_an_image_that_cannot_be_opened_is_lost_and_stops_no_other(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = write_images(tmp_path / "images")
+    hurt(images[1], way)
+    if way == "closed":  # to root as well
+        opening = ImageFile.__init__
+
+        def refuse(self: ImageFile, path: str, **more: int) -> None:
+            if path == str(images[1]):
+                raise StorageError(f"cannot open {path}", why="Permission denied")
+            opening(self, path, **more)
+
+        monkeypatch.setattr(ImageFile, "__init__", refuse)
+    for sources in ([tmp_path / "images"], images):
+        with open_source(sources, make_trust()) as opened:
+            assert verify_opened(opened, lambda _: None).bundle.id == bundle_set().media.bundle.id
+            assert any(str(images[1]) in text for _, text in media_notes(opened.media))
+    with pytest.raises((FormatError, StorageError)), open_source([images[1]], make_trust()):
+        pass
+
+
+def test_names_in_capitals_as_fat_shows_them(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images")
+    for image in images:
+        image.rename(image.with_name(image.name.upper()))
+    with open_source([tmp_path / "images"], make_trust()) as opened:
+        assert verify_opened(opened, lambda _: None).bundle.id == bundle_set().media.bundle.id
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in folders:
+        (folder / "lost+found").mkdir()
+    allowed = os.access
+
+    def access(name: str, mode: int, **more: Any) -> bool:  # root may read everything
+        return name not in {"lost+found", "closed"} and allowed(name, mode, **more)
+
+    monkeypatch.setattr(os, "access", access)
+    with open_source([tmp_path / "set"], make_trust()) as opened:
+        assert verify_opened(opened, lambda _: None).bundle.id == bundle_set().media.bundle.id
+    (folders[0] / "closed").mkdir()
+    found = check_discs([folders[0]], make_trust(), no_progress)
+    assert [fault.what for fault in found.faults] == ["closed is a folder that may not be read"]
+
+
+def test_what_to_name_instead_is_told(tmp_path: Path) -> None:
+    (tmp_path / "demo-1.tar.zst").touch()
+    with pytest.raises(FormatError) as caught:
+        disc_paths(tmp_path)
+    assert caught.value.hint == f"name the archive itself: {tmp_path / 'demo-1.tar.zst'}"
 
 
 def test_everything_that_is_lost_is_told_not_the_first_alone(folders: list[Path]) -> None:
