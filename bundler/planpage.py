@@ -13,6 +13,7 @@ from bundler.plan import Plan, PlannedImage
 from bundler.references import Reference
 from loader.bundle.manifest import Attachment
 from loader.units import counted, human
+from loader.verdict import delta_lines
 
 Moved = Sequence[tuple[str, str, str]]
 PinnedTo = Sequence[tuple[str, Reference, str]]
@@ -52,6 +53,7 @@ def plan_lines(plan: Plan, space: Space, pinned: PinnedTo = ()) -> Iterator[tupl
     for item in plan.coverage:
         if item.covered != "digest" and item.reference.certain:
             yield ("NO IMAGE" if item.covered == "none" else "by tag"), str(item)
+    yield from delta_lines(manifest)
     for image in plan.images:
         yield "image", _image_text(image)
     for one in manifest.attachments:

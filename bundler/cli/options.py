@@ -96,6 +96,8 @@ def given_signer(key: str, label: Optional[str], passphrase_file: Optional[Path]
     """Open ``--key``; what it is locked with is asked for where there is a terminal."""
     from bundler.sign import open_signer
 
+    if not key:
+        raise ConfigError("--key is empty", why="it may be a variable that was never set", hint="--key FILE")
     ask = getpass.getpass if sys.stdin.isatty() else None
     return open_signer(key, label=label, environ=os.environ, passphrase_file=passphrase_file, ask=ask)
 

@@ -18,6 +18,7 @@ from bundler.cli.app import app
 from bundler.cli.opening import PlatformFlags, opened_sources, tell_names
 from bundler.cli.options import LockFlags, source_date
 from loader.bundle.errors import ConfigError
+from loader.bundle.head import HEAD_TAR
 from loader.cli.console import Console, run
 from loader.cli.options import AccessFlags, Jobs, OutputFlags
 from loader.interpreter import nothing_to_collect
@@ -82,6 +83,12 @@ def plan_command(
 def _is_archive(path: Path) -> bool:
     from bundler.config import read_file
 
+    if path.name.endswith(HEAD_TAR):
+        raise ConfigError(
+            f"{path} is a bundle's head alone",
+            why="the sizes of what is in the archive are not in it",
+            hint="give the archive; inspect reads a head",
+        )
     return read_file(path, len(_ZSTD)).startswith(_ZSTD)
 
 

@@ -14,7 +14,7 @@ import typer
 from loader.bundle.errors import AirgapError, ConfigError, Interrupted, StorageError
 from loader.cli.console import Console
 from loader.cli.options import spread_flags
-from loader.cli.streams import prepare_streams
+from loader.cli.streams import prepare_streams, silence
 from loader.interpreter import nothing_to_collect
 
 _M_MMAP_THRESHOLD = -3  # malloc.h of glibc
@@ -45,19 +45,35 @@ def invoke(app: typer.Typer, verbs: Mapping[str, tuple[str, ...]]) -> None:
 def _status(app: typer.Typer, arguments: list[str]) -> int:
     """Run ``app`` and return its exit code; what was typed wrong is told as any other error is."""
     try:
-        return app(args=arguments, prog_name=app.info.name, standalone_mode=False) or 0
+        status: int = app(args=arguments, prog_name=app.info.name, standalone_mode=False) or 0
+        sys.stdout.flush()  # help and version are printed by others, and may stand in a buffer yet
     except _UsageError as error:
-        if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
-            error.show()  # the help: nothing was typed
-            return ConfigError.exit_code
-        command, said = error.ctx.command_path, _sentence(error)
-        if said.endswith("is not readable"):  # click looks at a path before we do: what was typed is right
-            return _failed(StorageError(f"{command}: {said}", why="this user may not read it"), arguments)
-        usage = " ".join(error.ctx.get_usage().split()).removeprefix("Usage: ")
-        hint = f"{command} --help tells what it takes"
-        return _failed(ConfigError(f"{command}: {said}", why=f"usage: {usage}", hint=hint), arguments)
+        return _misused(error, arguments)
     except typer.Abort:
         return Interrupted.exit_code
+    except OSError as error:
+        return _unprinted(error, arguments)
+    return status
+
+
+def _misused(error: Any, arguments: list[str]) -> int:
+    if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # the help: nothing was typed
+        return ConfigError.exit_code
+    command, said = error.ctx.command_path, _sentence(error)
+    if said.endswith("is not readable"):  # click looks at a path before we do: what was typed is right
+        return _failed(StorageError(f"{command}: {said}", why="this user may not read it"), arguments)
+    usage = " ".join(error.ctx.get_usage().split()).removeprefix("Usage: ")
+    hint = f"{command} --help tells what it takes"
+    return _failed(ConfigError(f"{command}: {said}", why=f"usage: {usage}", hint=hint), arguments)
+
+
+def _unprinted(error: OSError, arguments: list[str]) -> int:
+    silence(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return 0  # the reader had enough, as `| head` has
+    why = error.strerror or str(error)
+    return _failed(StorageError("not all could be printed", why=why, hint="make room where it goes"), arguments)
 
 
 def _failed(error: AirgapError, arguments: list[str]) -> int:

@@ -20,6 +20,13 @@ def prepare_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it by itself
 
 
+def silence(stream: TextIO) -> None:
+    """Have what is still said to ``stream`` go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 def write_line(stream: TextIO, text: str) -> Optional[OSError]:
     """Write a line at once, in one piece: workers trace from their threads. Return why it can't be had, if so.
 
@@ -30,8 +37,6 @@ def write_line(stream: TextIO, text: str) -> Optional[OSError]:
         stream.write(f"{text}\n")
         stream.flush()
     except OSError as error:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        silence(stream)
         return None if isinstance(error, BrokenPipeError) else error
     return None

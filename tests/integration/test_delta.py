@@ -55,6 +55,14 @@ def test_the_archive_itself_is_as_good_a_base(pair: tuple[Carried, Carried], tmp
     assert again.archive.stat().st_size == delta.archive.stat().st_size
 
 
+def test_a_plan_says_what_it_builds_on(pair: tuple[Carried, Carried]) -> None:
+    old, delta = pair
+    lines = delta.cli.bundler("plan", delta.archive).expect().out.splitlines()
+    assert any(line.startswith("delta ") and old.id in line for line in lines)
+    head = old.archive.with_name(old.archive.name.replace(".tar.zst", ".head.tar"))
+    assert "head alone" in old.cli.bundler("plan", head).expect(2).three_lines[0]
+
+
 def test_a_delta_onto_its_base(pair: tuple[Carried, Carried]) -> None:
     old, delta = pair
     with RegistryServer() as registry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -67,3 +68,17 @@ def test_who_interrupts_before_anything_began_sees_no_traceback(capsys: pytest.C
         raise KeyboardInterrupt
     assert ended.value.code == 130
     assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+@pytest.mark.parametrize("typed", ["--help", "--version", "verify --help", "completion bash"])
+def test_a_full_disk_under_what_is_printed(cli: Cli, typed: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = cli.command("airgap-loader", *typed.split())
+        done = subprocess.run(command, env=cli.variables(), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "error: not all could be printed"
+    assert len(done.stderr.splitlines()) == 3
+
+
+def test_a_key_that_is_empty_is_not_no_key(cli: Cli) -> None:
+    assert "--key is empty" in cli.bundler("sign", "x.tar.zst", "--key", "").expect(2).three_lines[0]
