@@ -107,7 +107,7 @@ class MediaSource:
             for volume, start, stop in zip(media.volumes, first, first[1:])
         ]
         self.data, self.parity = self.volumes[: media.k], self.volumes[media.k :]
-        self.healed: dict[str, int] = {}
+        self.healed: dict[str, set[int]] = {}
         self._starts = list(accumulate((reader.volume.size for reader in self.data), initial=0))
         self._cache: OrderedDict[tuple[int, int], Buffer] = OrderedDict()
         self._lock = threading.Lock()
@@ -215,7 +215,8 @@ class MediaSource:
                     why="every chunk it was made of matched: the set was written with wrong parity",
                     hint=f"a readable copy of disc {reader.volume.name} is needed",
                 )
-            self.healed[reader.volume.name] = self.healed.get(reader.volume.name, 0) + 1
+            # A chunk that is read again is rebuilt again, and is one all the same.
+            self.healed.setdefault(reader.volume.name, set()).add(chunk)
             found[number, chunk] = part
         return found
 

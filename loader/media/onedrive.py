@@ -157,7 +157,9 @@ class OneDrive:
         keys = {key for number in group for key in self._bad(*self._range(number))}
         self._healing.heal(keys)
         words = ", ".join(disc_word(name) for name in sorted({name for name, _ in keys}))
-        self.drive.say("media", f"healed: {counted(len(keys), 'chunk')}; the blobs around them come from disc {words}")
+        self.drive.say(
+            "media", f"healed: {counted(len(keys), 'chunk')} of disc {words}; the blobs around them come next"
+        )
         for number in group:
             take(number)
         for key in keys:

@@ -51,7 +51,7 @@ def damage_lines(media: Optional[OpenedMedia]) -> Iterator[tuple[str, str]]:
         yield "warning", note
     for reader in media.source.volumes:
         name, count = reader.volume.name, len(reader.damage)
-        healed = media.source.healed.get(name, 0)
+        healed = len(media.source.healed.get(name, ()))
         if not reader.copies and healed:
             yield "media", f"disc {name} is not here: {counted(healed, 'chunk')} made from parity"
         elif count:

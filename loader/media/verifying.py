@@ -93,7 +93,7 @@ def media_document(opened: Opened) -> dict[str, Any]:
         {
             "badChunks": sorted(reader.damage),
             "chunks": reader.volume.chunks,
-            "fromParity": source.healed.get(reader.volume.name, 0),
+            "fromParity": len(source.healed.get(reader.volume.name, ())),
             "here": bool(reader.copies),
             "name": reader.volume.name,
         }

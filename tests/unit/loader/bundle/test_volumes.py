@@ -53,14 +53,23 @@ def test_every_disc_may_be_the_lost_one(made: MadeSet) -> None:
         source = source_of([made.disc(name) for name in made.shares if name != lost])
         source.require_enough()
         assert read(source, 0, len(DATA)) == DATA
-        assert source.healed == ({} if lost == "p01" else {lost: len(source.data[int(lost[1:]) - 1].damage) or 2})
+        healed = {name: len(chunks) for name, chunks in source.healed.items()}
+        assert healed == ({} if lost == "p01" else {lost: len(source.data[int(lost[1:]) - 1].damage) or 2})
 
 
 def test_a_healed_chunk_is_kept_for_the_next_read(made: MadeSet) -> None:
     source = source_of(made.discs("v01", "v03", "p01"))
     assert read(source, 2 * CHUNK + 5, 10) == DATA[2 * CHUNK + 5 :][:10]
     assert read(source, 2 * CHUNK + 900, 10) == DATA[2 * CHUNK + 900 :][:10]
-    assert source.healed == {"v02": 1}
+    assert {name: len(chunks) for name, chunks in source.healed.items()} == {"v02": 1}
+
+
+def test_a_chunk_that_is_healed_again_is_counted_once(made: MadeSet) -> None:
+    source = source_of(made.discs("v01", "v03", "p01"))
+    for _ in range(2):
+        source._cache.clear()
+        assert read(source, 2 * CHUNK + 5, 10) == DATA[2 * CHUNK + 5 :][:10]
+    assert source.healed == {"v02": {0}}
 
 
 def test_only_a_few_chunks_are_kept() -> None:
@@ -84,7 +93,7 @@ def test_a_bad_chunk_is_healed_and_told(made: MadeSet, harm: str) -> None:
     source = source_of(discs)
     assert read(source, 0, len(DATA)) == DATA
     assert source.data[1].damage == {1: harm}
-    assert source.healed == {"v02": 1}
+    assert {name: len(chunks) for name, chunks in source.healed.items()} == {"v02": 1}
 
 
 def test_a_missing_segment_is_healed(made: MadeSet) -> None:
