@@ -19,6 +19,7 @@ from tests.support.images import make_image
 from tests.support.proxy import ForwardProxy
 from tests.support.registry import RegistryServer
 from tests.support.wire import Wire
+from tests.unit.loader.oci.test_registry_push import DATA, DIGEST, Body
 
 
 def registries(root: Path, options: AccessOptions, **proxies: str) -> Registries:
@@ -68,6 +69,19 @@ def test_https_goes_through_a_tunnel_and_is_still_verified(tmp_path: Path) -> No
         made.close()
         lax.close()
     assert set(proxy.asked) == {"CONNECT reg.invalid:443"}
+
+
+def test_who_stores_what_it_took_is_waited_for_through_a_proxy_too(tmp_path: Path) -> None:
+    authority = PrivateAuthority(tmp_path / "ca")
+    options = AccessOptions(tls_verify=False, timeout=0.5)
+    with RegistryServer(tls=authority.server_context()) as server, ForwardProxy(server.host) as proxy:
+        made = registries(tmp_path, options, https_proxy=proxy.host)
+        server.fail("hang", method="PUT", seconds=1.5)
+        made.push("reg.invalid").upload_blob("a", DIGEST, len(DATA), Body())
+        made.close()
+        assert server.store.has_blob("a", DIGEST)
+        first, second = (one.at for one in server.seen("PUT"))
+    assert second - first > 1.4  # it was the server that ended it
 
 
 def test_an_interim_answer_through_a_proxy_is_not_taken_for_the_answer() -> None:
