@@ -39,8 +39,8 @@ the disc. Change to the disc's top folder, then type the lines that are indented
 2. The signature of the list. One line must say "Verified OK". (-sha384 goes with a P-384 key, -sha256 with others.
    What openssl says itself is not shown: names of files stand in it, and those are the disc's.)
 
-    ok() {{ openssl dgst -{digest} -verify "$KEY" -signature "$1" "$2" > /dev/null 2>&1; }}
-    for s in SHA256SUMS.*.sig; do if ok "$s" SHA256SUMS; then echo "Verified OK"; else echo "not by this key"; fi; done
+    for s in SHA256SUMS.*.sig; do openssl dgst -{digest} -verify "$KEY" -signature "$s" SHA256SUMS > /dev/null 2>&1 \\
+      && echo "Verified OK" || echo "not by this key"; done
 
 3. The files that stand on every disc, then this disc's own. Every line must end in "OK".
 
@@ -59,8 +59,8 @@ the disc. Change to the disc's top folder, then type the lines that are indented
 
 5. Who signed the bundle itself, with the keys that your policy asks for: repeat with each (KEY=..., -sha384 as above).
 
-    l=bundle/SHA256SUMS
-    for s in $l.*.sig; do if ok "$s" $l; then echo "Verified OK"; else echo "not by this key"; fi; done
+    for s in bundle/SHA256SUMS.*.sig; do openssl dgst -{digest} -verify "$KEY" -signature "$s" bundle/SHA256SUMS \\
+      > /dev/null 2>&1 && echo "Verified OK" || echo "not by this key"; done
 
 The same and more, for the whole set at once:  airgap-loader verify DISC... --trust KEY
 """

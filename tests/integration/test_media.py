@@ -135,6 +135,18 @@ def test_the_readme_finds_what_is_wrong(discs: Discs, shell: tuple[str, str], ha
         assert f"{path}: FAILED" in text
 
 
+def test_a_name_on_the_disc_cannot_say_that_it_verified(discs: Discs, shell: tuple[str, str]) -> None:
+    folder = discs.folder / "set/v01"
+    (folder / "SHA256SUMS.builder.sig").unlink()
+    (folder / "SHA256SUMS.builder\nVerified OK\n.sig").mkdir()
+    found = type_lines(shell, folder, discs.folder / "builder.pub")
+    signed, odd = found.stdout.partition("set.json: OK")[::2]
+    assert "Verified OK" not in signed
+    assert "not by this key" in signed
+    assert odd.count("Verified OK") == 2  # the bundle's own, and the name that stands out in step 4
+    assert "Verified OK\n.sig\n" in odd
+
+
 def test_data_discs_joined_by_cat_are_the_archive(made: Discs) -> None:
     line = "cat set/*/demo-1.v??.s??? | zstd -dc | tar -t"
     found = subprocess.run(line, shell=True, cwd=made.folder, capture_output=True, text=True, check=True)
