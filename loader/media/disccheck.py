@@ -22,6 +22,10 @@ from loader.units import counted, human
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
+_SET = "set"
+"""Where a fault is that is not of one disc of the set."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """Something wrong on a disc; ``kind`` is the error it would be."""
@@ -86,7 +90,7 @@ def check_discs(sources: Sequence[Path], trust: Optional[Trust], progress: Progr
             [signer.key.name for signer in media.discs.signers],
             {reader.volume.name: dict(reader.damage) for reader in readers},
         )
-        found.faults += [Fault("set", note, TrustError) for note in media.discs.notes]
+        found.faults += [Fault(_SET, note, TrustError) for note in media.discs.notes]
         found.faults += disc_faults(media.discs, media.source)
     return found
 
@@ -176,10 +180,14 @@ def _size(disc: Disc, name: str) -> Optional[int]:
 def require_clean(found: DiscReport) -> None:
     """Raise the error of the gravest finding, if there is one."""
     for fault in found.faults:
+        stray = fault.disc == _SET
+        why = "it was given among the discs of this set" if stray else "the signed list says otherwise"
         raise fault.kind(
             f"{fault.disc}: {fault.what}",
-            why=f"{len(found.faults)} such findings" if len(found.faults) > 1 else "the signed list says otherwise",
-            hint="do not use this disc; write or get it again",
+            why=f"{len(found.faults)} such findings" if len(found.faults) > 1 else why,
+            hint="give the discs of one set at a time, and write or get anew what is damaged"
+            if stray
+            else "do not use this disc; write or get it again",
         )
     bad = {name: len(chunks) for name, chunks in found.damage.items() if chunks}
     if bad:
