@@ -64,6 +64,8 @@ def _open_disc(path: Path, stack: ExitStack) -> Disc:
             return stack.enter_context(FolderDisc(path))
         return IsoDisc(stack.enter_context(ImageFile(str(path))), str(path))
     except (BundleError, StorageError) as error:
+        if not os.path.lexists(path):
+            raise  # what was typed wrong is no lost disc
         # Others, and parity, may be enough: whoever reads the discs says why this one is left out.
         return BrokenDisc(str(path), error)
 

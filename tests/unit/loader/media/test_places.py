@@ -112,6 +112,11 @@ def test_an_image_that_cannot_be_opened_is_lost_and_stops_no_other(
         pass
 
 
+def test_what_is_not_there_was_typed_wrong(tmp_path: Path, folders: list[Path]) -> None:
+    with refused(StorageError, "cannot open", "nowhere"):
+        check_discs([*folders, tmp_path / "nowhere"], make_trust(), no_progress)
+
+
 def test_names_in_capitals_as_fat_shows_them(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images")
     for image in images:
