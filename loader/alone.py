@@ -34,15 +34,16 @@ def in_use(path: Path) -> StorageError:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[int]:
+def alone_in(folder: Path, *, hidden: bool = False) -> Iterator[int]:
     """Make ``folder`` where it is not there, and keep other runs off it while the block lasts.
 
-    Gives its descriptor. What was made for it and is empty in the end is removed. Raises ``StorageError``.
+    Gives its descriptor. One that is ``hidden`` has a name of our own, and may not be a link to what is somebody's.
+    What was made for it and is empty in the end is removed. Raises ``StorageError``.
     """
     try:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if hidden else 0))
     except OSError as error:
         raise StorageError(f"cannot write {folder}", why=error.strerror or str(error)) from error
     try:
@@ -62,6 +63,6 @@ def alone_in(folder: Path) -> Iterator[int]:
 def is_at(descriptor: int, path: Path) -> bool:
     """Whether the open file or folder still has the name ``path``: the other run may have just renamed it."""
     try:
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False

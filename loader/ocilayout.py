@@ -114,7 +114,7 @@ def _partial(final: Path) -> Iterator[Path]:
     """Give a hidden folder beside ``final``, for this run alone; nothing of it is left, nor of an earlier run."""
     final = final.absolute()  # "." has no name to hide another one behind
     partial = final.with_name(f".{final.name}.part")
-    with alone_in(partial) as descriptor:
+    with alone_in(partial, hidden=True) as descriptor:
         _clear(partial)
         try:
             yield partial

@@ -35,11 +35,14 @@ def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
     assert (tmp_path / "a").is_dir()
 
 
-def test_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_is_followed_where_a_person_named_it_and_not_where_we_did(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    with refused(StorageError, "link"), alone_in(tmp_path / "link"):
+    with refused(StorageError, "link"), alone_in(tmp_path / "link", hidden=True):
         pass
+    with alone_in(tmp_path / "link"), refused(StorageError, "in use"), alone_in(tmp_path / "real"):
+        pass
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_a_file_system_without_such_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
