@@ -82,3 +82,10 @@ def test_a_full_disk_under_what_is_printed(cli: Cli, typed: str) -> None:
 
 def test_a_key_that_is_empty_is_not_no_key(cli: Cli) -> None:
     assert "--key is empty" in cli.bundler("sign", "x.tar.zst", "--key", "").expect(2).three_lines[0]
+
+
+@pytest.mark.parametrize("option", ["--ca-file", "--cert-dir", "--authfile", "--kubeconfig"])
+def test_a_file_that_is_not_there_is_told_before_the_bundle_is_read(cli: Cli, option: str) -> None:
+    (cli.folder / "x.tar.zst").write_bytes(b"no bundle")
+    lines = cli.loader("load", "x.tar.zst", "--yes", option, "nowhere").expect(2).three_lines
+    assert "nowhere" in lines[0]
