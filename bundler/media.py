@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -34,7 +33,6 @@ from loader.zstd import find_decoder
 
 RECORD = "TRANSFER-RECORD.txt"
 _SYNCING = 8  # small files at a time: a disk takes several in one go
-_NO_LABEL = re.compile(r"[^a-z0-9-]")
 
 
 @dataclass(frozen=True)
@@ -147,8 +145,7 @@ def _read_bundle(archive: Path, output: Path, options: MediaOptions, signer: Opt
         size = source.size
     common[f"bundle/{SUMS}"] = head.sums
     common[f"bundle/{MANIFEST}"] = head.manifest
-    for given, data in [*head.signatures, *signatures_beside(archive)]:
-        label = _NO_LABEL.sub("-", given.lower())[:32]
+    for label, data in [*head.signatures, *signatures_beside(archive)]:
         path = f"bundle/{SUMS}.{label}.sig"
         if common.setdefault(path, data) != data:
             common[f"bundle/{SUMS}.{label[:30]}-2.sig"] = data

@@ -40,7 +40,7 @@ the disc. Change to the disc's top folder, then type the lines that are indented
    What openssl says itself is not shown: names of files stand in it, and those are the disc's.)
 
     for s in SHA256SUMS.*.sig; do openssl dgst -{digest} -verify "$KEY" -signature "$s" SHA256SUMS > /dev/null 2>&1 \\
-      && echo "Verified OK" || echo "not by this key"; done
+      && echo "Verified OK" || echo "not by this key, or it can't be read"; done
 
 3. The files that stand on every disc, then this disc's own. Every line must end in "OK".
 
@@ -60,7 +60,7 @@ the disc. Change to the disc's top folder, then type the lines that are indented
 5. Who signed the bundle itself, with the keys that your policy asks for: repeat with each (KEY=..., -sha384 as above).
 
     for s in bundle/SHA256SUMS.*.sig; do openssl dgst -{digest} -verify "$KEY" -signature "$s" bundle/SHA256SUMS \\
-      > /dev/null 2>&1 && echo "Verified OK" || echo "not by this key"; done
+      > /dev/null 2>&1 && echo "Verified OK" || echo "not by this key, or it can't be read"; done
 
 The same and more, for the whole set at once:  airgap-loader verify DISC... --trust KEY
 """

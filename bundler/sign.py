@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,10 +124,11 @@ def _list_of(bundle: Path) -> bytes:
 
 def _sidecar(path: Path, bundle: Path, sha256: str) -> bytes:
     data = read_small_file(path)
-    if data != f"{sha256}  {bundle.name}\n".encode("ascii"):
+    if data != os.fsencode(f"{sha256}  {bundle.name}\n"):
+        named = data.startswith(sha256.encode("ascii"))
         raise TrustError(
             f"{path} is not the sidecar of {bundle.name}",
-            why=f"the archive's SHA-256 is {sha256}",
+            why="it names another file, or more" if named else f"the archive's SHA-256 is {sha256}",
             hint=f"if the archive is right, make it anew in its folder: sha256sum {bundle.name} > {path.name}",
         )
     return data

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from loader.bundle.errors import StorageError
-
-_TAKEN = frozenset({errno.EWOULDBLOCK, errno.EACCES})
 
 
 def take(descriptor: int, path: Path) -> None:
@@ -21,9 +18,10 @@ def take(descriptor: int, path: Path) -> None:
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _TAKEN:
-            raise in_use(path) from error
+    except BlockingIOError as error:
+        raise in_use(path) from error
+    except OSError:
+        return
 
 
 def in_use(path: Path) -> StorageError:
@@ -34,15 +32,15 @@ def in_use(path: Path) -> StorageError:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path, *, hidden: bool = False) -> Iterator[int]:
-    """Make ``folder`` where it is not there, and keep other runs off it while the block lasts.
+def alone_in(folder: Path, *, hidden: bool = False, parents: bool = True) -> Iterator[int]:
+    """Make ``folder`` (and its ``parents``) where it is not there, and keep other runs off it while the block lasts.
 
     Gives its descriptor. One that is ``hidden`` has a name of our own, and may not be a link to what is somebody's.
     What was made for it and is empty in the end is removed. Raises ``StorageError``.
     """
     try:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=parents, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if hidden else 0))
     except OSError as error:
         raise StorageError(f"cannot write {folder}", why=error.strerror or str(error)) from error
@@ -53,7 +51,8 @@ def alone_in(folder: Path, *, hidden: bool = False) -> Iterator[int]:
         try:
             yield descriptor
         finally:
-            for path in made:
+            # By the name alone it might be the next run's.
+            for path in made if is_at(descriptor, folder) else made[1:]:
                 with contextlib.suppress(OSError):
                     path.rmdir()
     finally:

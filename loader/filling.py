@@ -53,7 +53,8 @@ def open_filled(
         ]
         bundles = [one.bundle for one in opened]
         if say is not None:
-            for step, text in idle_signatures(signatures, bundles):
+            also = [one for each in opened if each.sidecar is not None for one in each.sidecar.signatures]
+            for step, text in idle_signatures(signatures, bundles, also):
                 say(step, text)
         bundle = bundles[0] if len(bundles) == 1 else _asked_for(bundles)
         drives = [one.drive for one in opened if one.drive is not None]

@@ -254,7 +254,7 @@ def _endorsed(
             raise TrustError(
                 f"{path} is no trusted key's signature over {file}",
                 why=f"keys tried: {', '.join(one.name for one in policy.usable)}",
-                hint="openssl dgst -sha256 (-sha384 for P-384) -sign OLD.key -out SIG NEW.pub, OLD being trusted here",
+                hint="openssl dgst -sha256 -sign OLD.key -out SIG NEW.pub, OLD being trusted here (P-384: -sha384)",
             )
         signed[key.fingerprint] = key
     try:

@@ -74,7 +74,9 @@ def _platform(text: str) -> dict[str, str]:
 
 def write_layout(work: Extracting, picked: Sequence[Picked], output: Path) -> Path:
     """Write one layout with all images to ``output``, which must not exist or be an empty folder."""
-    final = output.absolute()  # "." can't be renamed to
+    final = output.absolute()  # "." has no name
+    if final.exists() and final.samefile(Path.cwd()):
+        raise _exists(output, "it is the folder you are in, and a layout is put in place as a whole")
     with _partial(final) as partial:
         with told(output):
             if output.is_symlink() or (output.exists() and (not output.is_dir() or any(output.iterdir()))):

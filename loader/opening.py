@@ -23,7 +23,7 @@ from loader.media.opened import OpenedMedia, damage_lines, media_notes, open_med
 from loader.media.places import find_archive
 from loader.media.savedpass import SavedPass
 from loader.sidecar import Sidecar, read_sidecar
-from loader.signaturefiles import signatures_beside, signatures_by_discs
+from loader.signaturefiles import passed_over, signatures_beside, signatures_by_discs
 from loader.zstd import find_decoder
 
 Say = Callable[[str, str], None]
@@ -87,6 +87,8 @@ def open_told(
     """
     with open_source(sources, trust, signatures=signatures, drive=drive, tie=tie) as opened:
         _tell(say, media_notes(opened.media))
+        if opened.sidecar is not None:
+            _tell(say, passed_over(_listed(sources)[0]))
         yield opened
         _tell(say, damage_lines(opened.media))
 

@@ -27,13 +27,15 @@ _HINT = "the archive or its sidecar was damaged or exchanged: get another copy o
 class Sidecar:
     """What the file ``name`` says the archive's SHA-256 is, and who of the trusted signed it.
 
-    Without ``signers`` it says nothing, for ``reason``: an unsigned hash is as good as the hand that put it there.
+    ``signatures``: theirs. Without ``signers`` it says nothing, for ``reason``: an unsigned hash is as good as the hand
+    that put it there.
     """
 
     name: str
     sha256: str = ""
     signers: tuple[str, ...] = ()
     reason: str = ""
+    signatures: tuple[bytes, ...] = ()
 
     def require_signed(self) -> None:
         """Raise ``TrustError`` where there is nothing to compare with."""
@@ -95,7 +97,12 @@ def read_sidecar(archive: Path, trust: Trust, extra: Sequence[Path] = ()) -> Sid
     found = _LINE.fullmatch(data)
     if found is None:
         raise FormatError(f"{name} is not a sidecar", why="expected one line, as sha256sum writes it", hint=_HINT)
-    return Sidecar(name, found[1].decode("ascii"), tuple(signer.key.name for signer in signers))
+    return Sidecar(
+        name,
+        found[1].decode("ascii"),
+        tuple(signer.key.name for signer in signers),
+        signatures=tuple(signer.signature for signer in signers),
+    )
 
 
 def has_loose_bits(bundle: VerifiedBundle) -> bool:

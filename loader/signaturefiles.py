@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from loader.bundle.archive import read_exact
 from loader.bundle.errors import FormatError, StorageError
 from loader.bundle.filesource import FileSource
+from loader.bundle.head import LABEL
 from loader.bundle.limits import MAX_SIGNATURE, MAX_SIGNATURES
 from loader.bundle.verify import VerifiedBundle
 from loader.media.places import disc_paths
 
-# Whatever a person may call a signature, as a key's name: the label proves nothing. Those over the sidecar are no such.
-_LABEL = re.compile(r"(?!sha256\.)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_BESIDE = 4 * MAX_SIGNATURES  # counted before the first is read
 
 
@@ -39,12 +37,30 @@ def signatures_by_discs(sources: Sequence[Path], archive: str, extra: Sequence[P
     return _read_signatures([*found, *((path.name, path) for path in extra)], archive)
 
 
-def idle_signatures(paths: Sequence[Path], bundles: Sequence[VerifiedBundle]) -> Iterator[tuple[str, str]]:
-    """Say which of the signatures that were given by name count for none of ``bundles``: one meant them to."""
-    counted = {signer.signature for bundle in bundles for signer in bundle.signers}
+def passed_over(archive: Path) -> Iterator[tuple[str, str]]:
+    """Say which files beside ``archive`` are named almost as its signatures: one meant them to count."""
+    with contextlib.suppress(OSError):
+        for name in sorted(entry.name for entry in archive.parent.iterdir()):
+            label = name[len(archive.name) + 1 : -len(".sig")]
+            ours = name.startswith(f"{archive.name}.") and name.endswith(".sig")
+            if ours and not (LABEL.fullmatch(label) or label.startswith("sha256.")):
+                yield "warning", f"{name} is not read: a signature is {archive.name}.LABEL.sig, LABEL of a-z 0-9 -"
+
+
+def idle_signatures(
+    paths: Sequence[Path], bundles: Sequence[VerifiedBundle], also: Iterable[bytes] = ()
+) -> Iterator[tuple[str, str]]:
+    """Say which of the signatures that were given by name count for none of ``bundles``: one meant them to.
+
+    ``also``: what counted for something else, a sidecar.
+    """
+    counted = {signer.signature for bundle in bundles for signer in bundle.signers}.union(also)
     for path in paths:
         if _read_signature(path) not in counted:
-            yield "warning", f"--signature {path} adds nothing: it is by no trusted key, or by one that signed already"
+            yield (
+                "warning",
+                f"--signature {path} adds nothing: no trusted key made it over this, or its key signed already",
+            )
 
 
 def _signature_files(folder: Path, archive: str) -> list[tuple[str, Path]]:
@@ -54,7 +70,7 @@ def _signature_files(folder: Path, archive: str) -> list[tuple[str, Path]]:
     except OSError as error:
         raise StorageError(f"cannot read {folder}", why=error.strerror or str(error)) from error
     labels = [(name[len(archive) + 1 : -len(".sig")], name) for name in names if name.startswith(f"{archive}.")]
-    return [(label, folder / name) for label, name in labels if _LABEL.fullmatch(label)]
+    return [(label, folder / name) for label, name in labels if LABEL.fullmatch(label)]
 
 
 def _read_signatures(found: Sequence[tuple[str, Path]], beside: str) -> list[tuple[str, bytes]]:

@@ -40,7 +40,7 @@ def find_check(choice: str = "auto") -> SignatureCheck:
         if not os.access(PROGRAM, os.X_OK):
             raise ConfigError(
                 f"{PROGRAM} is not there",
-                why="it is not in PATH",
+                why="nothing that can be run has that name",
                 hint="install openssl, or the Python package cryptography",
             )
         return OpensslCheck()

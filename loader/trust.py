@@ -77,7 +77,11 @@ def read_folder(path: Path) -> tuple[tuple[PublicKey, ...], Optional[bytes]]:
     for entry in entries:
         if entry.name.lower() == POLICY != entry.name or entry.suffix.lower() == ".pub" != entry.suffix:
             right = POLICY if entry.name.lower() == POLICY else f"{entry.stem}.pub"
-            raise ConfigError(f"{entry} would not be read", why="its name is in capitals", hint=f"rename it to {right}")
+            raise ConfigError(
+                f"{entry} would not be read",
+                why="its name has capitals",
+                hint=f"rename it to {right}",
+            )
     files = [entry for entry in entries if entry.suffix == ".pub"]
     if len(files) > MAX_KEYS:
         raise ConfigError(f"{path} has too many keys", why=f"{len(files)}; at most {MAX_KEYS}")

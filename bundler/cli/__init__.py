@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loader.early import told_when_stopped
+from loader.cli.early import told_when_stopped
 
 # Where each verb is; only the module that is asked for is imported.
 VERBS = {

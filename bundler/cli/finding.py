@@ -52,7 +52,7 @@ def find_images_command(
             )
         absent = [path for path in values or [] if not path.is_file()]
         if absent:
-            raise ConfigError(f"--values {absent[0]} is no file", why="there is none of that name")
+            raise ConfigError(f"--values {absent[0]} is no file", why="nothing has that name, or it is something else")
         found = _look(paths or [], values or [])
         if from_cluster:
             found.occurrences += _cluster(kubeconfig, context).occurrences

@@ -86,7 +86,7 @@ def _is_archive(path: Path) -> bool:
     if path.name.endswith(HEAD_TAR):
         raise ConfigError(
             f"{path} is a bundle's head alone",
-            why="the sizes of what is in the archive are not in it",
+            why="the documents, whose references a plan looks up, are not in it",
             hint="give the archive; inspect reads a head",
         )
     return read_file(path, len(_ZSTD)).startswith(_ZSTD)

@@ -36,25 +36,12 @@ class Disc(Protocol):
         ...
 
 
-class BrokenDisc:
-    """A disc that can't even be opened: whatever is asked of it raises ``error``."""
-
-    def __init__(self, name: str, error: BundleError | StorageError) -> None:
-        self.name = name
-        self._error = error
-
-    def entries(self) -> Mapping[str, str]:
-        """Raise the error."""
-        raise self._error
-
-    def open(self, path: str) -> ByteSource:
-        """Raise the error."""
-        raise self._error
-
-
 @dataclass(frozen=True)
 class DiscSet:
-    """The discs at hand of one set. ``copies`` has the discs that carry a volume, ``notes`` what else was found."""
+    """The discs at hand of one set. ``copies`` has the discs that carry a volume, ``notes`` what else was found.
+
+    ``broken``: discs whose own list can't be read, and why; the notes have them too.
+    """
 
     media: MediaSet
     sums: bytes
@@ -63,6 +50,7 @@ class DiscSet:
     discs: tuple[Disc, ...]
     copies: Mapping[str, tuple[Disc, ...]]
     notes: tuple[str, ...]
+    broken: tuple[tuple[str, BundleError | StorageError], ...] = ()
 
 
 def open_set(discs: Sequence[Disc], trust: Optional[Trust]) -> DiscSet:
@@ -74,17 +62,17 @@ def open_set(discs: Sequence[Disc], trust: Optional[Trust]) -> DiscSet:
     heads: list[tuple[Disc, Head]] = []
     notes: list[str] = []
     damaged: list[Disc] = []
-    failure: Optional[BundleError | StorageError] = None
+    broken: list[tuple[str, BundleError | StorageError]] = []
     for disc in discs:
         head = _try_disc(disc)
         if isinstance(head, Head):
             heads.append((disc, head))
         else:
-            failure = failure or head
+            broken.append((disc.name, head))
             notes.append(f"{disc.name}: {head}")
             damaged.append(disc)
     if not heads:
-        raise failure or RuntimeError("a set needs a disc")
+        raise broken[0][1] if broken else RuntimeError("a set needs a disc")
     media, signers, sums = _choose(heads, trust)
     for disc, head in heads:
         if head.sums != sums:
@@ -96,7 +84,7 @@ def open_set(discs: Sequence[Disc], trust: Optional[Trust]) -> DiscSet:
     good = [disc for disc, head in heads if head.sums == sums]
     copies = _copies(media, [*good, *damaged], notes)
     index = read_common(good, next(file for file in media.files if file.path == INDEX))
-    return DiscSet(media, sums, index, tuple(signers), tuple(good), copies, tuple(notes))
+    return DiscSet(media, sums, index, tuple(signers), tuple(good), copies, tuple(notes), tuple(broken))
 
 
 def _try_disc(disc: Disc) -> Head | BundleError | StorageError:
@@ -178,6 +166,11 @@ def _choose(heads: Sequence[tuple[Disc, Head]], trust: Optional[Trust]) -> tuple
         signatures = list(dict.fromkeys(signature for head in same for signature in head.signatures))
         try:
             signers = verify_list(sums, signatures, trust, "media set") if trust else []
+            if trust is None and any(len(head.manifest) > MAX_UNSIGNED_SET for head in same):
+                raise FormatError(
+                    f"{SET} is too large to be read before anybody vouches for it",
+                    why=f"more than {MAX_UNSIGNED_SET} bytes",
+                )
             return _agreeing(same), signers, sums
         except BundleError as error:
             failure = failure or error
@@ -215,7 +208,7 @@ def _agreeing(heads: Sequence[Head]) -> MediaSet:
 def _stranger(media: MediaSet, head: Head) -> tuple[str, bool]:
     """What a disc with another list is, and whether its segments may be this set's: their chunks are checked anyway."""
     if len(head.manifest) > MAX_UNSIGNED_SET:
-        return f"has another list, which nobody vouches for, and a {SET} of {len(head.manifest)} bytes", True
+        return f"has another list, which was not checked, and a {SET} of {len(head.manifest)} bytes", True
     try:
         other = _agreeing([head])
     except BundleError:

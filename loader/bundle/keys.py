@@ -167,7 +167,8 @@ def _ec_key(name: str, spki: bytes, algorithm: Der, point: bytes) -> PublicKey:
     y = int.from_bytes(point[1 + curve.size :], "big")
     if point[:1] != b"\4" or len(point) != 1 + 2 * curve.size or not curve.has_point(x, y):
         raise TrustError(
-            f"key {name} is not an uncompressed point of its curve", why="a key is written in one way alone"
+            f"key {name} is not an uncompressed point of its curve",
+            why="it has another form, or is off the curve",
         )
     return PublicKey(name, spki, curve.algorithm, curve.n)
 

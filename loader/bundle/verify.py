@@ -232,7 +232,7 @@ def verify_list(sums: bytes, candidates: Sequence[tuple[str, bytes]], trust: Tru
             why=f"signatures: {labels}; keys tried: {', '.join(key.name for key in trust.policy.usable)}",
             hint="compare the fingerprint on the paper slip with your trusted keys"
             if candidates
-            else "nobody signed it yet: sign, or attach-signature, comes first",
+            else "no signature came with it: bring its NAME.sig file along, or give --signature FILE",
         )
     return list(signers.values())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loader.early import told_when_stopped
+from loader.cli.early import told_when_stopped
 
 # Where each verb is. Only the module that is asked for is imported: a zip file holds no compiled code, and what starts
 # a second later for it is noticed.

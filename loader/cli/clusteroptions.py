@@ -38,7 +38,7 @@ class ClusterFlags:
         if self.kubeconfig is not None and not self.kubeconfig.is_file():
             raise ConfigError(
                 f"--kubeconfig {self.kubeconfig} is no file",
-                why="there is none of that name",
+                why="nothing has that name, or it is something else",
                 hint="name the kubeconfig of this cluster, or log in with `oc login` and leave the option away",
             )
 

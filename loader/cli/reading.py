@@ -4,7 +4,7 @@
 # ruff: noqa: FA100
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -67,10 +67,10 @@ def verify(
         from loader.media.opened import damage_lines, media_notes
         from loader.media.verifying import bytes_to_read, verify_beside
         from loader.opening import open_source
-        from loader.signaturefiles import idle_signatures
 
         if disc:
-            _require_alone(report=report is not None, sidecar=sidecar, stage=drive.stage is not None)
+            given_too = {"signature": bool(trust.signatures), "stage": drive.stage is not None}
+            _require_alone(report=report is not None, sidecar=sidecar, **given_too)
             check_given_discs(console, source, trust.read())
             return
         no_prompt = drive.no_prompt
@@ -82,7 +82,7 @@ def verify(
                 bundle = opened.bundle
                 audit.verified(bundle)
                 about = (*verdict.head_lines(bundle), *verdict.delta_lines(bundle.manifest))
-                _tell(console, (*media_notes(opened.media), *about, *idle_signatures(trust.signatures, [bundle])))
+                _tell(console, (*media_notes(opened.media), *about, *_passed_over(opened, taken, trust.signatures)))
                 with console.progress("verify", bytes_to_read(opened)) as on_bytes:
                     beside = verify_beside(opened, on_bytes, required=sidecar)
                 _tell(console, (*damage_lines(opened.media), *verdict.content_lines(bundle), *beside.lines()))
@@ -94,6 +94,16 @@ def verify(
         console.document(found)
 
     raise typer.Exit(run(console, verb, audit))
+
+
+def _passed_over(opened: "Opened", source: Sequence[Path], given: list[Path]) -> Iterator[tuple[str, str]]:
+    """What stands beside the archive or was given, and counts for nothing."""
+    from loader.signaturefiles import idle_signatures, passed_over
+
+    sidecar = opened.sidecar
+    if sidecar is not None:
+        yield from passed_over(source[0])
+    yield from idle_signatures(given, [opened.bundle], sidecar.signatures if sidecar is not None else ())
 
 
 def _require_alone(**given: bool) -> None:

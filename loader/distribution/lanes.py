@@ -1,4 +1,4 @@
-"""How many blobs are on their way at once, and that clients who take their time do not stop the others."""
+"""How many blobs are on their way at once, and that up to thirty who take their time stop no others."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from loader.bundle.archive import read_exact
 from loader.bundle.digest import sha256_hex
@@ -90,9 +90,15 @@ def check_discs(sources: Sequence[Path], trust: Optional[Trust], progress: Progr
             [signer.key.name for signer in media.discs.signers],
             {reader.volume.name: dict(reader.damage) for reader in readers},
         )
-        found.faults += [Fault(_SET, note, TrustError) for note in media.discs.notes]
+        broken = {f"{name}: {error}": (name, error) for name, error in media.discs.broken}
+        for note in media.discs.notes:
+            found.faults.append(_broken(*broken[note]) if note in broken else Fault(_SET, note, TrustError))
         found.faults += disc_faults(media.discs, media.source)
     return found
+
+
+def _broken(name: str, error: Union[BundleError, StorageError]) -> Fault:
+    return Fault(name, str(error), type(error) if isinstance(error, BundleError) else MissingVolume)
 
 
 def disc_faults(discs: DiscSet, source: MediaSource) -> list[Fault]:

@@ -57,9 +57,10 @@ class FolderDisc:
         for root, folders, files, fd in os.fwalk(".", dir_fd=self._fd, onerror=_raise):
             for name in (*folders, *files):
                 path = os.path.normpath(f"{root}/{name}")
-                if name in folders and not os.access(name, os.R_OK | os.X_OK, dir_fd=fd, follow_symlinks=False):
+                if name in folders and _is_closed(name, fd):
                     folders.remove(name)
                     if path != LOST_AND_FOUND:
+                        count += 1
                         yield path, "folder that may not be read"
                     continue
                 mode = stat.S_IFMT(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
@@ -99,6 +100,16 @@ class FolderDisc:
         trace: Optional[TracebackType],
     ) -> None:
         self.close()
+
+
+def _is_closed(name: str, folder: int) -> bool:
+    try:
+        os.close(os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder))
+    except PermissionError:
+        return True
+    except OSError:
+        return False  # a link; what else it may be shows when it is read
+    return False
 
 
 def _raise(error: OSError) -> None:

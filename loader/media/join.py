@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Optional
 
-from loader.alone import in_use, is_at, take
+from loader.alone import alone_in
 from loader.bundle import mediaset
 from loader.bundle.archive import ByteSource, read_exact
 from loader.bundle.discs import FILE
@@ -62,32 +61,16 @@ def join_archive(drive: Drive, target: Path, on_bytes: Callable[[int], None], *,
     disc when nobody can bring more.
     """
     part = target.with_name(f".{target.name}.part")
-    with _own(part) as have:
+    # A folder is locked, and not the file: on SMB nothing else could read or write that.
+    with alone_in(target.with_name(f".{target.name}.lock"), hidden=True, parents=False):
         # Looked at under the lock: another run may just have finished it.
         if target.exists() or target.is_symlink():
             raise ConfigError(f"{target} exists", why="a file is never overwritten", hint=f"name another one {option}")
+        have = part.stat().st_blocks * 512 if part.exists() else 0
         require_space(part.parent, drive.media.archive.size, have=have, option=option)
         _copy_all(drive, _Joining(part, drive, on_bytes))
         _finish(drive.media, part, target)
     return drive.media
-
-
-@contextlib.contextmanager
-def _own(part: Path) -> Iterator[int]:
-    """Keep other runs off the hidden file ``part``, and give the bytes that an earlier one left in it."""
-    try:
-        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StorageError(f"cannot write {part}", why=error.strerror or str(error)) from error
-    with contextlib.closing(os.fdopen(fd)):
-        take(fd, part)
-        if not is_at(fd, part):
-            raise in_use(part)
-        try:
-            yield os.fstat(fd).st_blocks * 512
-        finally:
-            if not os.fstat(fd).st_size and is_at(fd, part):
-                part.unlink()
 
 
 def _copy_all(drive: Drive, joining: _Joining) -> None:
@@ -126,7 +109,7 @@ class _Joining:
 
     def copy(self) -> Optional[MissingVolume]:
         """Copy every chunk that can be read or healed; return the error of what can't be, None when all is there."""
-        media, discs, resumed = self._media, self._drive.discs, self._part.stat().st_size > 0
+        media, discs, resumed = self._media, self._drive.discs, self._part.exists()
         with self._open_part(media.archive.size) as stream, FileSource(str(self._part)) as part:
             with WriteBack(stream.fileno(), str(self._part)) as back, ThreadPoolExecutor(_THREADS) as pool:
                 copy = _Copy(stream.fileno(), back.wrote, pool)
@@ -151,7 +134,8 @@ class _Joining:
 
     def _open_part(self, size: int) -> BinaryIO:
         try:
-            stream = self._part.open("r+b")
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            stream = os.fdopen(os.open(self._part, flags, 0o644), "r+b")
             stream.truncate(size)
         except OSError as error:
             raise StorageError(f"cannot write {self._part}", why=error.strerror or str(error)) from error
@@ -252,22 +236,16 @@ def _sync(fd: int, path: Path) -> None:
         raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error
 
 
-def sha256_of(source: ByteSource) -> str:
-    """SHA-256 of all of ``source``, as 64 hex digits."""
-    running = hashlib.sha256()
-    buffer = bytearray(_BLOCK)
-    for offset in range(0, source.size, _BLOCK):
-        running.update(read_exact(source, offset, min(_BLOCK, source.size - offset), buffer))
-    return running.hexdigest()
-
-
 def _finish(media: MediaSet, part: Path, target: Path) -> None:
+    running = hashlib.sha256()
     with FileSource(str(part)) as source:
-        sha256 = sha256_of(source)
-    if sha256 != media.archive.sha256:
+        buffer = bytearray(_BLOCK)
+        for offset in range(0, source.size, _BLOCK):
+            running.update(read_exact(source, offset, min(_BLOCK, source.size - offset), buffer))
+    if running.hexdigest() != media.archive.sha256:
         part.unlink()
         raise TrustError(
             f"{target.name} does not match the SHA-256 of {media.archive.name}",
-            why=f"expected {media.archive.sha256}, got {sha256}",
+            why=f"expected {media.archive.sha256}, got {running.hexdigest()}",
         )
     part.replace(target)

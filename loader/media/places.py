@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
-from loader.bundle.discs import BrokenDisc, Disc
+from loader.bundle.archive import ByteSource
+from loader.bundle.discs import Disc
 from loader.bundle.errors import BundleError, ConfigError, FormatError, StorageError
 from loader.bundle.filesource import FileSource
 from loader.bundle.mediaset import SET
@@ -33,6 +34,22 @@ class ImageFile(FileSource):
         os.dup2(waiting, self._fd, inheritable=False)
         os.close(waiting)
         return os.lseek(self._fd, 0, os.SEEK_END)
+
+
+class BrokenDisc:
+    """A disc that can't even be opened: whatever is asked of it raises ``error``."""
+
+    def __init__(self, name: str, error: Union[BundleError, StorageError]) -> None:
+        self.name = name
+        self._error = error
+
+    def entries(self) -> Mapping[str, str]:
+        """Raise the error."""
+        raise self._error
+
+    def open(self, path: str) -> ByteSource:
+        """Raise the error."""
+        raise self._error
 
 
 def find_archive(sources: Sequence[Path]) -> Optional[Path]:
@@ -99,9 +116,11 @@ def _what_to_name(inside: Sequence[Path]) -> str:
 def _is_inside(path: Path) -> bool:
     """Tell whether what stands in a folder of discs is one; also where nobody may look into it, but for ext4's own."""
     try:
-        return (path / SET).is_file() or (_is_image(path) and path.is_file())
+        return stat.S_ISREG((path if _is_image(path) else path / SET).stat().st_mode)
     except PermissionError:
         return path.name != LOST_AND_FOUND
+    except OSError:
+        return False
 
 
 def _is_image(path: Path) -> bool:

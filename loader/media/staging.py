@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from loader.bundle.errors import StorageError
+from loader.bundle.errors import BundleError, StorageError
 from loader.bundle.filesource import FileSource
+from loader.bundle.head import read_head
 from loader.bundle.mediaset import MediaSet
 from loader.durable import write_whole
 from loader.media.drive import Drive
-from loader.media.join import join_archive, sha256_of
+from loader.media.join import join_archive
 
 
 def stage(drive: Drive, signatures: Sequence[tuple[str, bytes]], folder: Path, on_bytes: Callable[[int], None]) -> Path:
     """Copy the set to ``folder`` and return the archive there, its signatures beside it.
 
     Each chunk is checked as it is copied, and an interrupted copy goes on with what is missing. An archive that is
-    there already has to be the one on the discs, byte for byte: ``StorageError`` for any other.
+    there already has to be of the discs' bundle, ``StorageError`` for any other; whoever uses it verifies its bytes.
     """
     media = drive.media
     target = folder / media.archive.name
@@ -37,14 +38,16 @@ def stage(drive: Drive, signatures: Sequence[tuple[str, bytes]], folder: Path, o
 
 def _require_copy(target: Path, media: MediaSet) -> None:
     with FileSource(str(target)) as source:
-        why = f"it has {source.size} bytes, not {media.archive.size}"
-        if source.size == media.archive.size:
-            sha256 = sha256_of(source)
-            if sha256 == media.archive.sha256:
-                return
-            why = f"its SHA-256 is {sha256}, not {media.archive.sha256}"
+        try:
+            bundle = read_head(source).id
+        except BundleError:
+            bundle = ""
+        size = source.size
+    if bundle == media.bundle.id and size == media.archive.size:
+        return
+    why = f"its bundle id is {bundle}, not {media.bundle.id}" if bundle else "it is no archive"
     raise StorageError(
         f"{target} is not the archive of these discs",
-        why=why,
-        hint="it is another bundle, or was damaged: remove it, or name another folder with --stage",
+        why=f"it has {size} bytes, not {media.archive.size}" if bundle == media.bundle.id else why,
+        hint="remove it, or name another folder with --stage",
     )

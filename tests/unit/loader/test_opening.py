@@ -9,7 +9,7 @@ from loader.bundle.errors import FormatError, StorageError, TrustError
 from loader.bundle.policy import Rule
 from loader.claims import read_claim
 from loader.opening import open_bundle
-from loader.signaturefiles import signatures_beside
+from loader.signaturefiles import passed_over, signatures_beside
 from tests.support.bundles import (
     ARCHIVE,
     make_policy,
@@ -44,7 +44,14 @@ def test_signatures_beside_an_archive_are_found_by_name(archive: Path, tmp_path:
         "a.sig",
     ):
         (tmp_path / name).write_bytes(name.encode())
-    assert signatures_beside(archive) == [(label, f"{ARCHIVE}.{label}.sig".encode()) for label in ("J.Smith", "a", "b")]
+    assert signatures_beside(archive) == [(label, f"{ARCHIVE}.{label}.sig".encode()) for label in ("a", "b")]
+    assert [text.split(" is not read")[0] for _, text in passed_over(archive)] == [
+        f"{ARCHIVE}.\n.sig",
+        f"{ARCHIVE}..sig",
+        f"{ARCHIVE}.J.Smith.sig",
+        f"{ARCHIVE}.a b.sig",
+        f"{ARCHIVE}.sig",
+    ]
 
 
 def test_further_signatures_may_lie_anywhere(archive: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from loader.cli import main
-from loader.early import told_when_stopped
+from loader.cli.early import told_when_stopped
 from tests.support.cli import Cli
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from loader.alone import alone_in
 from loader.bundle.errors import ConfigError, MissingVolume, StorageError, TrustError
 from loader.bundle.volumes import MediaSource
 from loader.media.drive import Drive, DrivePorts
@@ -79,15 +79,10 @@ def test_all_discs_at_hand(tmp_path: Path, discs: dict[str, Path]) -> None:
 
 
 def test_another_run_is_not_disturbed(tmp_path: Path, discs: dict[str, Path]) -> None:
-    part = tmp_path / ".joined.part"
-    part.touch()
-    with part.open("rb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with refused(StorageError, f"{part} is in use"):
-            join(list(discs.values()), tmp_path / "joined")
-        assert part.exists()
+    with alone_in(tmp_path / ".joined.lock", hidden=True), refused(StorageError, ".joined.lock is in use"):
+        join(list(discs.values()), tmp_path / "joined")
     join(list(discs.values()), tmp_path / "joined")
-    assert not part.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["joined", "set"]
 
 
 def test_what_is_staged_already_has_to_be_the_archive_of_these_discs(tmp_path: Path, discs: dict[str, Path]) -> None:

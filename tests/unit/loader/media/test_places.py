@@ -128,12 +128,14 @@ def test_names_in_capitals_as_fat_shows_them(tmp_path: Path) -> None:
 def test_a_folder_that_may_not_be_read(tmp_path: Path, folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in folders:
         (folder / "lost+found").mkdir()
-    allowed = os.access
+    opening = os.open
 
-    def access(name: str, mode: int, **more: Any) -> bool:  # root may read everything
-        return name not in {"lost+found", "closed"} and allowed(name, mode, **more)
+    def refuse(name: Any, flags: int, *more: Any, **fds: int) -> int:  # root may read everything
+        if name in {"lost+found", "closed"}:
+            raise PermissionError(13, "Permission denied")
+        return opening(name, flags, *more, **fds)
 
-    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(os, "open", refuse)
     with open_source([tmp_path / "set"], make_trust()) as opened:
         assert verify_opened(opened, lambda _: None).bundle.id == bundle_set().media.bundle.id
     (folders[0] / "closed").mkdir()
