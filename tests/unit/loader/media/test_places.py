@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from loader.bundle.errors import ConfigError, FormatError, MissingVolume, StorageError
+from loader.bundle.errors import ConfigError, FormatError, MissingVolume, StorageError, TrustError
 from loader.bundle.mediaset import CHUNK
 from loader.claims import read_claim, read_vouched
-from loader.media.disccheck import check_discs
+from loader.media.disccheck import check_discs, require_clean
 from loader.media.folder import FolderDisc
 from loader.media.opened import damage_lines, media_notes
 from loader.media.places import ImageFile, disc_paths, find_archive
 from loader.media.verifying import bytes_to_read, media_document, verify_opened
 from loader.opening import open_source
 from tests.support.bundles import full_recipe, make_trust
-from tests.support.discs import bundle_set
+from tests.support.discs import bundle_set, make_set
 from tests.support.isomaker import make_iso, tree
 from tests.support.refusals import refused
 from tests.support.setfolder import no_progress, write_disc, write_discs
@@ -110,6 +110,21 @@ def test_an_image_that_cannot_be_opened_is_lost_and_stops_no_other(
             assert any(str(images[1]) in text for _, text in media_notes(opened.media))
     with pytest.raises((FormatError, StorageError)), open_source([images[1]], make_trust()):
         pass
+
+
+def test_a_broken_disc_is_told_apart_from_a_stray(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images")
+    hurt(images[1], "cut off")
+    found = check_discs(images, make_trust(), no_progress)
+    assert [fault.disc for fault in found.faults] == [str(images[1])]
+    with refused(FormatError, str(images[1]), "truncated"):
+        require_clean(found)
+    other = write_disc(tmp_path / "other", make_set(b"x" * 3_000_000, 2**20, 0, name="other").disc("v01"))
+    found = check_discs([images[0], other], None, no_progress)
+    with pytest.raises(TrustError) as caught:
+        require_clean(found)
+    assert "among the discs of this set" in caught.value.why
+    assert "one set at a time" in caught.value.hint
 
 
 def test_what_is_not_there_was_typed_wrong(tmp_path: Path, folders: list[Path]) -> None:
