@@ -10,7 +10,7 @@ import pytest
 
 from loader.bundle import mediaset
 from loader.bundle.digest import sha256_hex
-from loader.bundle.discs import bundle_head, read_disc
+from loader.bundle.discs import bundle_head, open_set, read_disc
 from loader.bundle.errors import BundleError, FormatError, MissingVolume, TrustError
 from loader.bundle.mediaset import CHUNK
 from loader.bundle.verify import verify_content, verify_head
@@ -193,6 +193,15 @@ def test_a_list_larger_than_its_limit_is_not_read() -> None:
 
     with refused(FormatError, "SHA256SUMS on tray is too large"):
         read_disc(Huge("tray", {"SHA256SUMS": b"", "set.json": b""}))  # type: ignore[arg-type] # as above
+
+
+def test_a_large_set_json_that_nobody_vouches_for_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loader.bundle.discs.MAX_UNSIGNED_SET", 10)
+    stranger = make_set(b"x" * 3_000_000, 2**20, 0, name="other").disc("v01")
+    found = opened([*bundle_set().discs(), stranger])
+    assert any("which was not checked" in note for note in found.notes)
+    with refused(FormatError, "set.json is too large to be read before anybody vouches for it"):
+        open_set(bundle_set().discs(), None)
 
 
 def test_a_document_of_another_size_than_listed() -> None:
