@@ -22,6 +22,7 @@ from bundler.render.imagepolicy import SignedImage
 from bundler.render.model import PinnedImage, Rendered
 from bundler.resolve import Attached, ResolvedImage
 from bundler.sequence import floor_of, newest, numbered
+from bundler.targets import require_one_each
 from loader import __version__
 from loader.bundle import manifest as manifests
 from loader.bundle.errors import ConfigError
@@ -79,6 +80,7 @@ def compose(
     """
     locked = remembered(lock, resolved, utc(now))
     _require_possible(resolved)
+    require_one_each(resolved)
     images, packed = _directories(resolved)
     attachments, beside = _attachments(resolved)
     packed, requires = _delta((*packed, *beside), base)

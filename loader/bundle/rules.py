@@ -46,7 +46,7 @@ def check_manifest(manifest: m.BundleManifest) -> Mapping[str, m.File]:
     for index, mirror in enumerate(manifest.mirrors):
         _check_mirror(mirror, manifest.registry, f"mirrors[{index}]")
     _check_documents(manifest.documents, files)
-    _check_targets(manifest.images)
+    _check_targets(manifest)
     return files
 
 
@@ -188,11 +188,12 @@ def _check_target(target: m.Target, where: str) -> None:
             _match(_KINDNAME, value, f"{where}.target")
 
 
-def _check_targets(images: tuple[m.Image, ...]) -> None:
-    """No two images may claim one tag of one repository with different content."""
+def _check_targets(manifest: m.BundleManifest) -> None:
+    """No two images or attachments may claim one tag of one repository with different content."""
     seen: dict[tuple[str, str], str] = {}
-    for image in images:
-        if image.tag is not None:
-            other = seen.setdefault((image.repository, image.tag), image.digest)
-            where = f"{image.repository}:{image.tag}"
-            _require(other == image.digest, "images", where, "two images with different digests on one tag")
+    claims: tuple[m.Image | m.Attachment, ...] = (*manifest.images, *manifest.attachments)
+    for claim in claims:
+        if claim.tag is not None:
+            other = seen.setdefault((claim.repository, claim.tag), claim.digest)
+            where = f"{claim.repository}:{claim.tag}"
+            _require(other == claim.digest, "images", where, "two images with different digests on one tag")

@@ -336,6 +336,12 @@ def test_an_attachment_with_a(name: str) -> None:
         verify(attached(**ATTACHMENTS[name]).archive())
 
 
+def test_an_attachment_on_the_tag_of_an_image() -> None:
+    assert tiny_recipe().manifest.images[0].tag == "v1"
+    with refused(FormatError, "apps/app0:v1", "one tag"):
+        verify(attached(tag="v1").archive())
+
+
 def test_an_attachment_that_is_another_thing() -> None:
     with refused(FormatError, f"{SINGLE}/manifest.json", OTHER):
         verify(attached(digest=OTHER).archive())

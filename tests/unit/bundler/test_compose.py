@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from bundler.compose import Composition, compose, utc
 from bundler.delta import Base
 from bundler.lock import Last, Lock
-from bundler.resolve import resolve
+from bundler.resolve import Attached, resolve
 from loader.bundle import manifest as manifests
 from loader.bundle.digest import digest_of, sha256_hex
 from loader.bundle.errors import ConfigError
 from loader.bundle.head import Head
+from loader.bundle.ocimanifest import parse_manifest
 from loader.bundle.rules import check_manifest
 from loader.bundle.sums import render_sums
 from loader.signing import Signer
@@ -35,12 +36,18 @@ def composed(
     there: Head | None = None,
     signed: dict[str, bytes] | None = None,
     base: Base | None = None,
+    beside: Mapping[str, Attached] | None = None,
     **fields: object,
 ) -> Composition:
+    """Compose ``images`` by name; ``beside`` are attachments by the name of their image."""
     config = make_config(list(images), **fields)
     outside = Outside({name: MemoryImage(image, signed or {}) for name, image in images.items()})
     lock = lock or Lock()
-    resolved = resolve(config.images, lock, outside.open, jobs=2)
+    found = {name: {one.subject: (one,)} for name, one in (beside or {}).items()}
+    resolved = [
+        replace(image, beside=found.get(str(image.config.name), {}))
+        for image in resolve(config.images, lock, outside.open, jobs=2)
+    ]
     return compose(config, lock, resolved, signers, now=now, there=there, base=base)
 
 
@@ -190,3 +197,35 @@ def test_a_delta_that_would_be_older_is_refused(sequence: int) -> None:
     with pytest.raises(ConfigError, match="not larger than that of the base"):
         composed({"docker.io/x/one:1": ONE}, base=BASE, sequence=sequence)
     assert composed({"docker.io/x/one:1": ONE}, base=replace(BASE, sequence=0), sequence=1).manifest.sequence == 1
+
+
+def signature(name: str) -> Attached:
+    """A signature of ``ONE``, of other bytes for each ``name``."""
+    image = make_image(name=name, platforms=["linux/amd64"])
+    tag = ONE.digest.replace(":", "-") + ".sig"
+    parsed = parse_manifest(image.data, name, image.media_type)
+    return Attached("signature", ONE.digest, tag, image.digest, image.data, parsed, ())
+
+
+def test_a_tag_that_is_listed_and_belongs_to_an_image_is_one_thing() -> None:
+    listed = make_image(name="listed", platforms=["linux/amd64"])
+    tag = f"docker.io/x/one:{signature('listed').tag}"
+    images = {"docker.io/x/one:1": ONE, tag: listed}
+    same = composed(images, beside={"docker.io/x/one:1": signature("listed")}).manifest
+    assert same.attachments[0].digest == listed.digest == same.images[1].digest
+    with pytest.raises(ConfigError, match="one target path") as caught:
+        composed(images, beside={"docker.io/x/one:1": signature("signed anew")})
+    assert caught.value.faults[0][0] == "the signature of docker.io/x/one:1"
+    assert tag in caught.value.faults[0][1]
+    assert "leave out the one that is listed" in caught.value.hint
+
+
+def test_two_signatures_of_one_image_from_two_places_are_refused_where_they_share_a_repository() -> None:
+    one, two = "docker.io/x/one:1", "quay.io/x/one:1"
+    beside = {one: signature("here"), two: signature("there")}
+    with pytest.raises(ConfigError, match="one target path") as caught:
+        composed({one: ONE, two: ONE}, beside=beside)
+    assert "keep-host" in caught.value.hint
+    apart = composed({one: ONE, two: ONE}, beside=beside, paths="keep-host").manifest
+    assert {item.digest for item in apart.attachments} == {found.digest for found in beside.values()}
+    check_manifest(apart)
