@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Optional
 
 from loader.bundle import frames
-from loader.bundle.errors import AirgapError, TrustError
+from loader.bundle.errors import AirgapError, FormatError, TrustError
 from loader.bundle.filesource import FileSource
 from loader.bundle.head import Head
 from loader.bundle.keys import parse_public_key
@@ -22,6 +22,8 @@ from loader.bundle.tarlayout import Layout
 from loader.bundle.verify import Complete, OnePass, Trust, verify_head
 from loader.signing import CryptographyCheck, Signer, load_signer, new_key_pair
 from loader.zstd import find_decoder
+
+_UNFIT = "this program is at fault, not a file of yours: leave out the image that is named, and report it"
 
 
 class _Stopped(Exception):
@@ -137,6 +139,8 @@ class SelfCheck:
                 why=self._error.why,
                 hint="the source changed or is damaged",
             ) from self._error
+        if isinstance(self._error, FormatError):
+            raise FormatError(self._error.message, why=self._error.why, hint=_UNFIT) from self._error
         if self._error is not None:
             raise self._error
 

@@ -10,7 +10,7 @@ import pytest
 
 from bundler.pack import layout_members
 from bundler.selfcheck import SelfCheck
-from loader.bundle.errors import AirgapError, BundleError, TrustError
+from loader.bundle.errors import AirgapError, BundleError, FormatError, TrustError
 from loader.bundle.limits import BIG_MEMBER
 from loader.bundle.tarlayout import Layout
 from tests.support.bundles import Recipe, full_recipe, make_trust, tiny_recipe
@@ -60,6 +60,16 @@ def test_an_end_that_comes_too_early(cut: int, tmp_path: Path) -> None:
         write(check, path, made.archive()[:-cut])
         with pytest.raises(BundleError):
             check.complete()
+
+
+def test_what_is_not_as_loaders_want_it_is_no_fault_of_a_copy(tmp_path: Path) -> None:
+    made, path = tiny_recipe(), tmp_path / "archive"
+    made = made.put(f"{made.manifest.images[0].path}/more", b"x")
+    path.write_bytes(made.archive())
+    with check_of(made, path) as check, pytest.raises(FormatError, match="not referred to") as caught:
+        check.complete()
+    assert "another copy" not in caught.value.hint
+    assert "report it" in caught.value.hint
 
 
 def test_bytes_behind_the_end(tmp_path: Path) -> None:
