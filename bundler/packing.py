@@ -141,7 +141,9 @@ def _blob_sources(resolved: Sequence[ResolvedImage]) -> Mapping[str, ImageSource
     for image in resolved:
         blobs: list[Descriptor] = []
         for parsed in image.all_manifests:
-            blobs += [*([parsed.config] if parsed.config else []), *parsed.layers]
+            # Who calls a layer foreign need not have it; another image may name it as its own.
+            layers = [layer for layer in parsed.layers if not layer.foreign]
+            blobs += [*([parsed.config] if parsed.config else []), *layers]
         for blob in blobs:
             sources.setdefault(blob.digest, image.source)
     return sources

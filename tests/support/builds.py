@@ -69,6 +69,8 @@ class MemoryImage:
         wanted = size - start if length is None else length
         self.read.append((digest, start, wanted))
         self.before(digest)
+        if digest not in self.image.blobs:
+            raise RegistryError(f"blob {digest} unknown", status=404)
         data = self.spoil(digest, self.image.blobs[digest])
         yield MemoryBody(data[start : start + wanted], self.step, b"" if self.ranges else data[start + wanted :])
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import shutil
 import tarfile
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import zstandard
 
 from bundler.build import Built
 from bundler.lock import Lock
+from loader.bundle.digest import digest_of
 from loader.bundle.errors import BundleError, ConfigError, RegistryError, StorageError, TrustError
 from loader.bundle.filesource import FileSource
 from loader.bundle.limits import FRAME
@@ -95,6 +97,22 @@ def test_every_blob_is_read_once(tmp_path: Path) -> None:
     read = [entry for image in places.images.values() for entry in image.read]
     assert len({(digest, start) for digest, start, _ in read}) == len(read)
     assert {digest for digest, _, _ in read} == {*ONE.blobs, *TWO.blobs}
+
+
+def test_a_layer_is_not_asked_of_an_image_that_calls_it_foreign(tmp_path: Path) -> None:
+    own = make_image(name="own", platforms=["windows/amd64"], layers=[make_layer("base")])
+    plain = json.loads(own.data)
+    base, *_ = plain["layers"]
+    base["urls"] = ["https://elsewhere.example/layer"]
+    data = json.dumps(plain).encode()
+    older = replace(
+        own,
+        manifests=((digest_of(data), own.media_type, data),),
+        blobs={digest: blob for digest, blob in own.blobs.items() if digest != base["digest"]},
+    )
+    built = run_build(outside(one=older, two=own), tmp_path)
+    listed = [file.path for file in check(built, BUILDER).bundle.manifest.files]
+    assert [path for path in listed if path.endswith(base["digest"][7:])] == [f"images/0001-two/{base['digest'][7:]}"]
 
 
 def test_the_same_build_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
