@@ -119,4 +119,8 @@ def _read(source: ManifestSource, digest: str, place: tuple[str, str, Optional[s
     if tag is None and subject_of(data) != subject:
         raise FormatError(f"{what} does not refer to it", why=f"the subject of {digest} is {subject_of(data)}")
     children = tuple(read_child(source, child, what) for child in parsed.children)
-    return Attached(kind, subject, tag, digest, data, parsed, children)
+    made = Attached(kind, subject, tag, digest, data, parsed, children)
+    away = next((layer.digest for one in made.manifests for layer in one.layers if layer.foreign), None)
+    if away is not None:
+        raise FormatError(f"{what} has a layer that is hosted elsewhere", why=away)
+    return made

@@ -241,6 +241,18 @@ def test_a_signature_of_another_kind_is_refused(cli: Cli, source: RegistryServer
     assert "nested" in " ".join(cli.bundler(*BUILD).expect(2).three_lines)
 
 
+def test_an_attachment_with_a_layer_that_is_elsewhere_is_refused(cli: Cli, source: RegistryServer) -> None:
+    image = make_image().put(source.store, "x/app", "1")
+    plain = json.loads(artifact(source.store, "x/app", "said")[1])
+    plain["layers"][0]["urls"] = ["https://elsewhere.example/layer"]
+    tag = f"{image.digest.replace(':', '-')}.sbom"
+    source.store.add_manifest("x/app", json.dumps(plain).encode(), oci.OCI_MANIFEST, tag)
+    config(cli, source)
+    said = " ".join(cli.bundler("plan", "bundle.yaml", "--plain-http").expect(2).three_lines)
+    assert "hosted elsewhere" in said
+    assert "attachments: false" in said
+
+
 def test_an_index_that_was_rewritten_was_signed_by_nobody(cli: Cli, source: RegistryServer) -> None:
     _, tags, _ = signed_image(source)
     config(cli, source)
