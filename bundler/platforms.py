@@ -33,11 +33,12 @@ def kept_children(data: bytes, parsed: ParsedManifest, wanted: Sequence[str]) ->
     if not wanted or not parsed.is_index:
         return frozenset(child.digest for child in parsed.children)
     about = _attested(data)
-    named = {child.digest: child.platform for child in parsed.children if child.platform not in _NONE}
-    kept = {digest for digest, platform in named.items() if platform and matches(platform, wanted)}
+    # One child may be listed for several platforms.
+    named = {(child.digest, child.platform) for child in parsed.children if child.platform not in _NONE}
+    kept = {digest for digest, platform in named if platform and matches(platform, wanted)}
     if not kept:
         return frozenset()
-    loose = {child.digest for child in parsed.children} - named.keys()
+    loose = {child.digest for child in parsed.children} - {digest for digest, _ in named}
     return frozenset(kept | {digest for digest in loose if about.get(digest) is None or about[digest] in kept})
 
 

@@ -21,7 +21,7 @@ from loader.bundle.limits import MAX_CONFIG
 from loader.bundle.ocimanifest import Descriptor, ParsedManifest, parse_manifest
 from loader.oci.platforms import matches
 
-_UNKNOWN = "unknown/unknown"  # what buildkit gives attestation manifests as a platform
+_UNNAMED = frozenset({None, "unknown/unknown"})  # buildkit gives attestation manifests the latter as a platform
 
 
 class ManifestSource(Protocol):
@@ -213,9 +213,9 @@ def _rewritten(whole: ResolvedImage) -> ResolvedImage:
 
     Signatures of the rest would sign nothing.
     """
-    named = [child for child in whole.children if child.descriptor.platform not in {None, _UNKNOWN}]
+    named = {child.descriptor.digest: child for child in whole.children if child.descriptor.platform not in _UNNAMED}
     if whole.config.platforms and len(named) == 1:
-        return _one_platform(whole, named[0])
+        return _one_platform(whole, *named.values())
     if not whole.left_out:
         return whole
     kept = {child.descriptor.digest for child in whole.children}
@@ -313,7 +313,7 @@ def _platforms(
     if known is not None and not parsed.is_index:
         return known.platforms, {}
     if parsed.is_index:
-        found = [child.platform for child in parsed.children if child.platform not in {None, _UNKNOWN}]
+        found = [child.platform for child in parsed.children if child.platform not in _UNNAMED]
         return tuple(dict.fromkeys(platform for platform in found if platform)), {}
     config = parsed.config
     if config is None or config.size > MAX_CONFIG or not config.media_type.endswith("json"):

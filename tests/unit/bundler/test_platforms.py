@@ -22,6 +22,15 @@ def test_children_by_platform() -> None:
     assert kept_children(image.data, parsed, ["linux/s390x"]) == frozenset()
 
 
+def test_a_child_that_is_listed_for_several_platforms_is_any_of_them() -> None:
+    image = make_image(platforms=("linux/arm/v6", "linux/amd64"))
+    plain = json.loads(image.data)
+    plain["manifests"].insert(1, {**plain["manifests"][0], "platform": {"os": "linux", "architecture": "arm64"}})
+    data = json.dumps(plain).encode()
+    for wanted in ("linux/arm/v6", "linux/arm64"):
+        assert kept_children(data, parse_manifest(data, "index"), [wanted]) == {image.manifests[0][0]}
+
+
 def attested_index() -> tuple[bytes, list[str]]:
     digests = [f"sha256:{number:064x}" for number in range(5)]
     platforms = [("linux", "amd64"), ("linux", "arm64"), ("unknown", "unknown"), ("unknown", "unknown"), None]

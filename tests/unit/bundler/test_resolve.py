@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -205,6 +206,16 @@ def test_an_index_rewritten_to_one_platform_is_its_manifest() -> None:
     assert (found.upstream, found.digest, found.data) == (APP.digest, arm, APP.manifests[1][2])
     assert (found.children, found.left_out, found.platforms) == ((), (), ("linux/arm64",))
     assert found.signatures == {"signature-1": b"of the child"}
+
+
+def test_a_child_that_is_listed_twice_is_one_manifest() -> None:
+    plain = json.loads(APP.data)
+    plain["manifests"].append({**plain["manifests"][1], "platform": {"os": "linux", "architecture": "s390x"}})
+    data = json.dumps(plain).encode()
+    index = replace(APP, manifests=(*APP.manifests[:-1], (digest_of(data), APP.media_type, data)))
+    image = replace(config_image(NAME, ("linux/arm64",)), rewrite=True)
+    (found,) = run(Outside({NAME: MemoryImage(index)}), image)
+    assert (found.digest, found.platforms) == (APP.manifests[1][0], ("linux/arm64",))
 
 
 @pytest.mark.parametrize(
