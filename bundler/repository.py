@@ -9,7 +9,7 @@ from typing import Optional
 from bundler.neighbours import Tagged
 from loader.bundle.errors import RegistryError
 from loader.oci.registry import Registry
-from loader.oci.sources import RegistryImage
+from loader.oci.sources import RegistryImage, Repository
 
 _NOT_FOUND = 404
 
@@ -40,20 +40,20 @@ class TagLists:
 
 
 class RepositoryNeighbours:
-    """The neighbours of an image that came from a registry.
+    """The neighbours of an image that came from a registry, as ``place`` has them.
 
     A list of tags that does not name the image's own tag is of another time or place (a cache), and counts as none.
     """
 
-    def __init__(self, image: RegistryImage, tag: Optional[str], lists: TagLists) -> None:
-        self._image = image
+    def __init__(self, place: Repository, tag: Optional[str], lists: TagLists) -> None:
+        self._place = place
         self._tag = tag
         self._lists = lists
 
     def tagged(self, tag: str) -> Optional[Tagged]:
         """Return what ``tag`` names."""
         try:
-            return RegistryImage(self._image.registry, self._image.repository, tag)
+            return RegistryImage(self._place.registry, self._place.repository, tag)
         except RegistryError as error:
             if error.status == _NOT_FOUND:
                 return None
@@ -61,9 +61,9 @@ class RepositoryNeighbours:
 
     def tags(self) -> Optional[frozenset[str]]:
         """Return all tags."""
-        listed = self._lists.of(self._image.registry, self._image.repository)
+        listed = self._lists.of(self._place.registry, self._place.repository)
         return listed if listed is not None and self._tag in {None, *listed} else None
 
     def referrers(self, subject: str) -> Optional[tuple[str, ...]]:
         """Ask the referrers API."""
-        return self._image.registry.referrers(self._image.repository, subject)
+        return self._place.registry.referrers(self._place.repository, subject)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Optional
 
@@ -16,30 +17,47 @@ from bundler.neighbours import Neighbours
 from bundler.origin import SkopeoOrigin
 from bundler.repository import RepositoryNeighbours, TagLists
 from bundler.resolve import ImageSource
-from loader.bundle.errors import ConfigError, FormatError, StorageError
+from loader.bundle.errors import ConfigError, FormatError, RegistryError, StorageError
 from loader.oci.connect import Registries
 from loader.oci.dirlayout import DirLayout
 from loader.oci.model import ImageRef
-from loader.oci.sources import RegistryImage
+from loader.oci.sources import RegistryImage, Repository
 
 
 @dataclass(frozen=True)
 class RegistrySource:
-    """An image of a registry; simple-signing files do not exist there."""
+    """An image of a registry; simple-signing files do not exist there.
+
+    ``beside`` is where its tags are. What the image's own place lacks, a mirror for digests, is taken from there.
+    """
 
     image: RegistryImage
     tag: Optional[str]
     lists: TagLists
+    beside: Repository
 
     def manifest(self, digest: Optional[str] = None) -> tuple[bytes, str]:
-        """Return (bytes, media type) of the top manifest or a child."""
-        return self.image.manifest(digest)
+        """Return (bytes, media type) of the top manifest, a child or what belongs to them."""
+        try:
+            return self.image.manifest(digest)
+        except RegistryError as error:
+            if digest is None or self._has_all(error):
+                raise
+            return self.beside.manifest(digest)
 
     def open_blob(
         self, digest: str, size: int, start: int = 0, length: Optional[int] = None
     ) -> AbstractContextManager[BlobBody]:
         """Open a part of a blob."""
-        return self.image.open_blob(digest, size, start, length)
+        try:
+            return self.image.open_blob(digest, size, start, length)
+        except RegistryError as error:
+            if self._has_all(error):
+                raise
+            return self.beside.open_blob(digest, size, start, length)
+
+    def _has_all(self, error: RegistryError) -> bool:
+        return self.beside is self.image or error.status != HTTPStatus.NOT_FOUND
 
     def signatures(self) -> Mapping[str, bytes]:
         """Return nothing."""
@@ -47,7 +65,7 @@ class RegistrySource:
 
     def neighbours(self) -> Neighbours:
         """Return the repository around the image."""
-        return RepositoryNeighbours(self.image, self.tag, self.lists)
+        return RepositoryNeighbours(self.beside, self.tag, self.lists)
 
 
 @dataclass(frozen=True)
@@ -96,7 +114,8 @@ class Sources:
         origin = image.origin
         if isinstance(origin, ImageRef):
             wanted = origin if digest is None else dataclasses.replace(origin, tag=None, digest=digest)
-            return RegistrySource(self.registries.image(wanted), origin.tag, self.lists)
+            found = self.registries.image(wanted)
+            return RegistrySource(found, origin.tag, self.lists, self.registries.beside(origin, found))
         try:
             layout = DirLayout.open(self.layouts[origin] if isinstance(origin, SkopeoOrigin) else origin)
             signed = signature_images(layout.signatures, layout.digest) if image.attachments else {}

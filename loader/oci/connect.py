@@ -9,7 +9,7 @@ from functools import cache, partial
 from http import HTTPStatus
 from typing import Optional
 
-from loader.bundle.errors import RegistryError
+from loader.bundle.errors import ConfigError, RegistryError
 from loader.oci.credentials import Credential, Credentials, HelperRunner
 from loader.oci.environment import AccessOptions, Environment
 from loader.oci.exchange import Exchange
@@ -20,7 +20,7 @@ from loader.oci.rate import RateLimit
 from loader.oci.registriesconf import RegistriesConf, load_registries_conf
 from loader.oci.registry import Registry
 from loader.oci.retry import RetryPolicy
-from loader.oci.sources import RegistryImage, first_that_answers
+from loader.oci.sources import RegistryImage, Repository, first_that_answers
 from loader.oci.tls import find_tls_files, make_context
 
 
@@ -63,6 +63,18 @@ class Registries:
         endpoints = self._registries_conf().pull_endpoints(ref)
         candidates = [(self._registry(one.host, one.insecure), one.repository) for one in endpoints]
         return first_that_answers(candidates, ref.reference)
+
+    def beside(self, ref: ImageRef, found: RegistryImage) -> Repository:
+        """Return where the tags beside ``found``, which ``ref`` named, are asked for.
+
+        That is its own place, or the last of those for tags where ``found`` came from a mirror for digests alone.
+        """
+        try:
+            endpoints = self._registries_conf().pull_endpoints(dataclasses.replace(ref, digest=None))
+        except ConfigError:  # no place is for tags
+            return found
+        places = [(self._registry(one.host, one.insecure), one.repository) for one in endpoints]
+        return found if (found.registry, found.repository) in places else Repository(*places[-1])
 
     def push(self, host: str, repository: str = "") -> Registry:
         """Return the client to push to ``host``: never a mirror; ``ConfigError`` when registries.conf blocks it."""

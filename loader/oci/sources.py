@@ -40,12 +40,31 @@ class ImageSource(Protocol):
         ...
 
 
-class RegistryImage:
+class Repository:
+    """A repository of a registry: what it has by digest, each manifest asked for once."""
+
+    def __init__(self, registry: Registry, repository: str) -> None:
+        self.registry = registry
+        self.repository = repository
+
+    def manifest(self, digest: str) -> tuple[bytes, str]:
+        """Return (bytes, media type), checked against ``digest``."""
+        # Several tags of one image have the same children, which whoever reads them keeps anyway.
+        held = self.registry.held
+        found = held.get((self.repository, digest)) or self.registry.manifest(self.repository, digest)
+        held[self.repository, digest] = found
+        return found.data, found.media_type
+
+    def open_blob(self, digest: str, size: int, start: int = 0, length: Optional[int] = None) -> BlobReader:
+        """Open a blob or a part of it."""
+        return self.registry.open_blob(self.repository, digest, size, start, length)
+
+
+class RegistryImage(Repository):
     """An image in a registry as an ``ImageSource``: what its tag names is asked once, then held by digest."""
 
     def __init__(self, registry: Registry, repository: str, reference: str) -> None:
-        self.registry = registry
-        self.repository = repository
+        super().__init__(registry, repository)
         self._top = registry.manifest(repository, reference)
 
     @property
@@ -57,15 +76,7 @@ class RegistryImage:
         """Return (bytes, media type), checked against ``digest``."""
         if digest is None or digest == self._top.digest:
             return self._top.data, self._top.media_type
-        # Several tags of one image have the same children, which whoever reads them keeps anyway.
-        held = self.registry.held
-        found = held.get((self.repository, digest)) or self.registry.manifest(self.repository, digest)
-        held[self.repository, digest] = found
-        return found.data, found.media_type
-
-    def open_blob(self, digest: str, size: int, start: int = 0, length: Optional[int] = None) -> BlobReader:
-        """Open a blob or a part of it."""
-        return self.registry.open_blob(self.repository, digest, size, start, length)
+        return super().manifest(digest)
 
 
 def first_that_answers(candidates: Sequence[tuple[Registry, str]], reference: str) -> RegistryImage:

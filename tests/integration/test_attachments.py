@@ -346,3 +346,22 @@ def test_a_plan_from_the_lock_knows_what_belongs_to_an_image(cli: Cli, source: R
     assert f"+ {source.host}/x/app:1 signature {new}" in cli.bundler(*BUILD).expect().err
     assert new in attached(cli)
     cli.bundler(*BUILD, "--locked").expect()
+
+
+def test_a_mirror_for_digests_alone_is_not_asked_for_tags(cli: Cli, source: RegistryServer) -> None:
+    image, tags, referrer = signed_image(source)
+    config(cli, source)
+    with RegistryServer() as mirror:
+        image.put(mirror.store, "m/app")
+        make_image(name="other").put(mirror.store, "m/other")
+        conf = cli.home / ".config" / "containers" / "registries.conf"
+        conf.parent.mkdir(parents=True)
+        conf.write_text(
+            f'[[registry]]\nlocation = "{source.host}/x"\nmirror-by-digest-only = true\n'
+            f'[[registry.mirror]]\nlocation = "{mirror.host}/m"\n'
+        )
+        cli.bundler("plan", "bundle.yaml", "--plain-http").expect()
+        cli.bundler(*BUILD, "--locked").expect()
+        assert attached(cli) == {**{digest: tag for tag, digest in tags.items()}, referrer: None}
+        assert not [digest for digest in image.blobs if source.seen("GET", f"/v2/x/app/blobs/{digest}")]
+        assert mirror.seen("GET", "/v2/m/app/blobs/")

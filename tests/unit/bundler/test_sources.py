@@ -34,6 +34,9 @@ class FakeRegistries:
         self.asked.append(str(reference))
         return MemoryImage(APP)
 
+    def beside(self, reference: ImageRef, found: MemoryImage) -> MemoryImage:
+        return found
+
 
 def sources(fake: FakeRegistries | None = None, **fields: Any) -> Sources:
     return Sources(cast(Registries, fake or FakeRegistries()), **fields)
@@ -59,7 +62,8 @@ def test_an_image_is_asked_for_by_tag_or_by_digest_alone() -> None:
 
 
 def test_a_registry_gives_manifests_and_blobs_and_no_signature_files() -> None:
-    source = RegistrySource(cast(Any, MemoryImage(APP)), None, TagLists())
+    image = cast(Any, MemoryImage(APP))
+    source = RegistrySource(image, None, TagLists(), image)
     assert source.manifest() == (APP.data, APP.media_type)
     child, media_type, data = APP.manifests[0]
     assert source.manifest(child) == (data, media_type)
