@@ -14,6 +14,7 @@ from loader.bundle.head import HEAD_TAR, MANIFEST, SUMS, Head, read_head, read_h
 from loader.bundle.limits import MAX_HEAD_FILE, MAX_SIGNATURE, MAX_SIGNATURES
 from loader.bundle.prediction import decode_manifest
 from loader.bundle.verify import Trust, verify_signatures
+from loader.presence import is_folder
 from loader.signaturefiles import signatures_beside
 
 
@@ -47,7 +48,7 @@ def _read_file(path: Path) -> tuple[Head, list[tuple[str, bytes]]]:
 
 def _folder(path: Path) -> Optional[Path]:
     """Return the folder that holds the head, ``None`` where ``path`` is a file with all of it."""
-    if path.is_dir():
+    if is_folder(path):
         return path / "bundle" if not (path / MANIFEST).exists() and (path / "bundle" / MANIFEST).exists() else path
     return path.parent if path.name in {SUMS, MANIFEST} else None
 

@@ -18,6 +18,7 @@ from loader.bundle.digest import digest_of, is_digest, is_hex
 from loader.bundle.errors import ConfigError, FormatError
 from loader.bundle.ocimanifest import KNOWN_TYPES
 from loader.bundle.strictjson import MAX_INTEGER, loads
+from loader.presence import is_named
 
 _MAX_LOCK = 64 * 2**20
 # JSON is YAML, whose reader knows lines; only a lock with faults is read so.
@@ -69,7 +70,7 @@ _BESIDE: Mapping[str, _Rule] = {
 
 def read_lock(path: Path) -> Lock:
     """Return the lock at ``path``, an empty one if there is none; ``ConfigError`` if it was edited into nonsense."""
-    if not path.exists():
+    if not is_named(path):
         return Lock()
     data = read_file(path, _MAX_LOCK)
     try:

@@ -21,6 +21,7 @@ from loader.cluster.undoeffect import nodes_after, rook_after
 from loader.cluster.undowaits import needs_restart, waits_after
 from loader.cluster.waits import Clock, Patience, await_done
 from loader.nodes import question, words_for
+from loader.presence import is_file, is_named
 from loader.record import HEX, MAX_REPORT, Change, Record, decode, identity
 from loader.report import Report
 from loader.signing import read_small_file
@@ -135,8 +136,8 @@ def _document(path: Path, state: _State, options: RollbackOptions) -> dict[str, 
 
 
 def _read(path: Path, ports: RollbackPorts) -> _State:
-    if not path.is_file():
-        why = "not a regular file" if path.exists() else "no such file"
+    if not is_file(path):
+        why = "not a regular file" if is_named(path) else "no such file"
         raise ConfigError(f"{path} is not the report of a load", why=why, hint=_WHERE)
     data = read_small_file(path, MAX_REPORT)
     record, changes = _decoded(data, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from loader.bundle.keys import PublicKey, parse_public_key
 from loader.bundle.limits import MAX_KEY_FILE, MAX_KEYS, MAX_POLICY
 from loader.bundle.policy import TrustPolicy, parse_policy
 from loader.guarded import read_guarded, require_guarded
+from loader.presence import is_folder, is_named
 
 POLICY = "policy.toml"
 # A key's name goes into reports, state and file names, which are ASCII and are read back strictly.
@@ -29,7 +29,7 @@ def find_trust(given: str, places: Iterable[Path]) -> Path:
     tried = list(places)
     for place in tried:
         # A link that leads nowhere stands for a choice someone made: an error, not the next place's keys.
-        if os.path.lexists(place):
+        if is_named(place):
             return place
     raise TrustError(
         "no trusted key",
@@ -61,7 +61,7 @@ def read_policy(document: Mapping[str, Any], keys: Sequence[PublicKey], where: P
 
 def read_keys(path: Path) -> tuple[tuple[PublicKey, ...], Optional[bytes]]:
     """As :func:`read_folder`; a single key file is one key without a policy."""
-    if path.is_dir():
+    if is_folder(path):
         return read_folder(path)
     return (_read_key(path),), None
 

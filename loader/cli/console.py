@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -335,6 +336,12 @@ def _outcome(console: Console, verb: Callable[[], None]) -> Optional[AirgapError
     except AirgapError as error:
         console.failure(error)
         return error
+    except OSError as error:
+        for line in traceback.format_exc().splitlines():
+            console.detail(line)
+        unusable = _unusable(error)
+        console.failure(unusable)
+        return unusable
     except KeyboardInterrupt:
         stopped = Interrupted("interrupted", why="Ctrl-C or SIGTERM", hint="the same command goes on where it stopped")
         console.failure(stopped)
@@ -342,6 +349,15 @@ def _outcome(console: Console, verb: Callable[[], None]) -> Optional[AirgapError
     finally:
         console.close()
     return None
+
+
+def _unusable(error: OSError) -> StorageError:
+    """The error for what no other place has a word for: a name that is too long, a folder that may not be searched."""
+    named = [str(name)[:300] for name in (error.filename, error.filename2) if name is not None]
+    return StorageError(
+        f"cannot use {' and '.join(named)}" if named else "this machine refused something",
+        why=error.strerror or str(error) or type(error).__name__,
+    )
 
 
 def _interrupt(number: int, frame: Optional[FrameType]) -> None:

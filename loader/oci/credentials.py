@@ -22,6 +22,7 @@ from loader.bundle.errors import ConfigError
 from loader.oci.environment import Environment
 from loader.oci.model import DOCKER_HUB
 from loader.oci.registriesconf import AUTH_FILES
+from loader.presence import is_file
 
 MAX_AUTHFILE = 2**20
 """An auth file of one pull secret is a few KiB; a mistaken --authfile must not be read into memory."""
@@ -74,7 +75,7 @@ class Credentials:
         self._run = run
         self._helpers = helpers
         explicit = authfile or environment.registry_auth_file
-        if explicit is not None and not explicit.is_file():
+        if explicit is not None and not is_file(explicit):
             raise ConfigError(
                 f"the auth file {explicit} is not there",
                 why="there is no file of that name",

@@ -18,6 +18,7 @@ from typing import BinaryIO, Optional
 from loader.bundle.digest import digest_of, is_digest, require_digest
 from loader.bundle.errors import FormatError, StorageError
 from loader.bundle.ocimanifest import MAX_MANIFEST, Descriptor, ParsedManifest, parse_manifest
+from loader.presence import is_folder
 
 VERSION = "version"
 VERSION_TEXT = b"Directory Transport Version: 1.1\n"
@@ -148,7 +149,7 @@ class FilePart:
 
 
 def _check_version(path: Path) -> None:
-    if not path.is_dir():
+    if not is_folder(path):
         raise FormatError(f"{path} is not a dir: layout", why="it is not a directory")
     # A missing version is accepted by skopeo too; the manifest decides.
     if not _exists(path, VERSION):

@@ -17,6 +17,7 @@ from loader.bundle.errors import ConfigError
 from loader.bundle.names import is_host, is_repository
 from loader.oci.environment import Environment
 from loader.oci.model import ImageRef
+from loader.presence import is_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -103,17 +104,17 @@ def load_registries_conf(environment: Environment) -> RegistriesConf:
     user, system = environment.containers_config, environment.etc / "containers"
     folders: tuple[Path, ...] = (system, user)
     if environment.registries_conf is not None:
-        if not environment.registries_conf.is_file():
+        if not is_file(environment.registries_conf):
             raise ConfigError(
                 f"CONTAINERS_REGISTRIES_CONF names {environment.registries_conf}, which is not there",
                 why="there is no file of that name",
             )
         main = environment.registries_conf
-    elif (user / "registries.conf").is_file():
+    elif is_file(user / "registries.conf"):
         main, folders = user / "registries.conf", (user,)
     else:
         main = system / "registries.conf"
-    paths = [main] if main.is_file() else []
+    paths = [main] if is_file(main) else []
     for folder in folders:
         paths += sorted((folder / "registries.conf.d").glob("*.conf"))
     entries: dict[str, RegistryEntry] = {}

@@ -10,6 +10,7 @@ from typing import Optional
 
 from loader.bundle.errors import ConfigError
 from loader.oci.environment import AccessOptions, Environment
+from loader.presence import is_folder
 
 _UNSAFE = re.compile(r"(?:.*/.*|\.{1,2})", re.DOTALL)
 
@@ -35,7 +36,7 @@ def find_tls_files(host: str, options: AccessOptions, environment: Environment) 
             why="a folder of certificates is named by it, and this would lead elsewhere",
         )
     if options.cert_dir is not None:
-        if not options.cert_dir.is_dir():
+        if not is_folder(options.cert_dir):
             raise ConfigError(
                 f"--cert-dir {options.cert_dir} is not a directory", why="there is no folder of that name"
             )
@@ -48,7 +49,7 @@ def find_tls_files(host: str, options: AccessOptions, environment: Environment) 
         )
     authorities: list[Path] = []
     client = None
-    directory = next((path for path in searched if path.is_dir()), None)
+    directory = next((path for path in searched if is_folder(path)), None)
     if directory is not None:
         names = _names(directory)
         authorities = [directory / name for name in names if name.endswith(".crt")]

@@ -40,6 +40,11 @@ def test_a_place_that_leads_nowhere_does_not_hand_over_to_the_next(folder: Path)
     assert find_trust("", [link, folder]) == link
 
 
+def test_a_place_that_cannot_be_looked_for_does_not_hand_over_to_the_next(folder: Path) -> None:
+    with refused(StorageError, "cannot look for"):
+        find_trust("", [folder / ("a" * 300), folder])
+
+
 def test_one_key_file(folder: Path) -> None:
     policy = load_trust(folder / "a.pub")
     assert [(key.name, key.fingerprint) for key in policy.usable] == [("a", A.fingerprint)]

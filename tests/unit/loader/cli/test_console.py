@@ -98,6 +98,19 @@ def test_exit_codes(error: BaseException, status: int) -> None:
     assert screen.lines[-1].startswith("  next: ")
 
 
+def test_what_the_system_refuses_is_three_lines_and_no_traceback(tmp_path: Path) -> None:
+    def verb() -> None:
+        (tmp_path / ("a" * 300)).stat()
+
+    screen, shown = Screen(), Screen(verbose=True)
+    assert run(screen.console, verb) == run(shown.console, verb) == 1
+    assert screen.lines[0].startswith(f"error: cannot use {tmp_path}/aaa")
+    assert screen.lines[1] == "  why:  File name too long"
+    assert len(screen.lines) == 3
+    assert shown.lines[0].startswith("Traceback")
+    assert shown.lines[-3:] == screen.lines
+
+
 def test_a_bug_keeps_its_traceback() -> None:
     with pytest.raises(RuntimeError, match="ours"):
         run(Screen().console, raising(RuntimeError("ours")))
