@@ -26,6 +26,7 @@ _DEFAULT_LIFE = 60.0
 """Seconds a token lives when the server does not say ("Token Authentication Specification")."""
 _MARGIN = 5.0
 _MAX_LIFE = 3600.0
+_REFUSED = frozenset({400, 401, 403})
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 CLIENT_ID = "airgap-bundler"
 
@@ -73,6 +74,8 @@ class Authorizer:
         self._plain = plain
         self._lock = threading.Lock()
         self._challenge: Optional[Challenge] = None
+        # A gateway may have a token server for each path below it.
+        self._challenges: dict[str, Challenge] = {}
         self._tokens: dict[_Key, _Token] = {}
         self._locks: dict[_Key, threading.Lock] = {}
 
@@ -85,14 +88,19 @@ class Authorizer:
         """Yield ``request`` (with a login where one is known), token requests, and ``request`` again after a 401.
 
         The flow ends when the answer last sent in is the one to use, a second 401 included. ``RegistryError`` when
-        a token server refuses.
+        a token server refuses that the registry names now; one that it named before may be another's by now.
         """
         credential = self._find(repository)
-        challenge = self._challenge
+        fresh = None
+        challenge = self._challenges.get(repository, self._challenge)
         for _ in range(2):
             header = ""
             if challenge is not None:
-                header = yield from self._authorization(challenge, tuple(scopes), credential)
+                try:
+                    header = yield from self._authorization(challenge, tuple(scopes), credential)
+                except RegistryError as error:
+                    if fresh is not None or error.status not in _REFUSED:
+                        raise
             answer = yield (request.with_header("Authorization", header) if header else request)
             if answer.status != 401:
                 return
@@ -101,7 +109,7 @@ class Authorizer:
                 return
             self._forget(header, _key(fresh, tuple(scopes), credential))
             with self._lock:
-                self._challenge = challenge = fresh
+                self._challenge = self._challenges[repository] = challenge = fresh
 
     def _choose(self, answer: AuthAnswer, credential: Optional[Credential]) -> Optional[Challenge]:
         offered = parse_challenges(answer.header_values("WWW-Authenticate"))
@@ -172,7 +180,7 @@ class Authorizer:
         data = answer.read_all(MAX_TOKEN_ANSWER)
         where = shown_url(request.url)
         if answer.status != 200:
-            refused = answer.status in {400, 401, 403}
+            refused = answer.status in _REFUSED
             raise RegistryError(
                 f"{self._host}: the token server {where} refused" if refused else f"the token server {where} failed",
                 status=answer.status,

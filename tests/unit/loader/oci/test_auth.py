@@ -112,6 +112,31 @@ def test_another_scope_has_another_token() -> None:
     assert sent.headers["Authorization"] == "Bearer T2"
 
 
+def test_each_repository_has_its_own_token_server() -> None:
+    made, other = authorizer(FakeTime()), BEARER.replace("auth.example", "other.example")
+    drive(made.flow(REQUEST, SCOPES, "a"), FakeAnswer(401, [BEARER]), token("TA"), FakeAnswer(200))
+    scopes = ("repository:b:pull",)
+    # The first one knows nothing of b; the registry says who does.
+    answers = (FakeAnswer(403), FakeAnswer(401, [other]), token("TB"), FakeAnswer(200))
+    first, bare, asked, last = drive(made.flow(REQUEST, scopes, "b"), *answers)
+    assert [urllib.parse.urlsplit(one.url).netloc for one in (first, asked)] == ["auth.example", "other.example"]
+    assert (bare, last.headers["Authorization"]) == (REQUEST, "Bearer TB")
+    for repository, own, value in (("a", SCOPES, "TA"), ("b", scopes, "TB")):
+        (sent,) = drive(made.flow(REQUEST, own, repository), FakeAnswer(200))
+        assert sent.headers["Authorization"] == f"Bearer {value}"
+
+
+def test_a_token_server_that_refuses_what_the_registry_asks_for_now_is_an_error() -> None:
+    made = authorizer(FakeTime())
+    drive(made.flow(REQUEST, SCOPES), FakeAnswer(401, [BEARER]), token("T1"), FakeAnswer(200))
+    flow = made.flow(REQUEST, ("repository:b:pull",))
+    next(flow)
+    assert flow.send(FakeAnswer(403)) == REQUEST
+    flow.send(FakeAnswer(401, [BEARER]))
+    with pytest.raises(RegistryError, match="refused"):
+        flow.send(FakeAnswer(403))
+
+
 def test_a_refused_token_is_asked_for_again_once() -> None:
     made = authorizer(FakeTime())
     drive(made.flow(REQUEST, SCOPES), FakeAnswer(401, [BEARER]), token("T1"), FakeAnswer(200))
