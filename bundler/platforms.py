@@ -45,7 +45,7 @@ def kept_children(data: bytes, parsed: ParsedManifest, wanted: Sequence[str]) ->
 def _attested(data: bytes) -> dict[str, str]:
     """Return which child each attestation manifest of an index is about."""
     found = {}
-    for item in json.loads(data)["manifests"]:
+    for item in json.loads(data).get("manifests") or []:
         annotations = item.get("annotations")
         about = annotations.get(_ATTESTED) if isinstance(annotations, dict) else None
         if isinstance(about, str):

@@ -101,7 +101,7 @@ def _candidates(one: Attached) -> Iterator[tuple[Descriptor, object]]:
     if one.parsed.is_index:
         return
     plain: Any = json.loads(one.data)
-    for layer, described in zip(one.parsed.layers, plain["layers"]):
+    for layer, described in zip(one.parsed.layers, plain.get("layers") or []):
         simple = one.kind == SIGNATURE and layer.media_type == SIMPLE_SIGNING
         if simple or (one.kind == REFERRER and layer.media_type.startswith(BUNDLE)):
             annotations = described.get("annotations")

@@ -175,6 +175,9 @@ def _require_manifest_child(child: Descriptor, what: str) -> None:
 
 def _descriptors(plain: dict[str, Any], field: str, what: str, most: int) -> tuple[Descriptor, ...]:
     items = plain.get(field)
+    if items is None:
+        # Go writes an empty list as null, and what reads it there takes null and nothing for one.
+        return ()
     if not isinstance(items, list):
         raise FormatError(f"{what} has no list of {field}", why=f"{field} is {_shown(items)}")
     if len(items) > most:

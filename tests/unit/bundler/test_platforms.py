@@ -31,6 +31,11 @@ def test_a_child_that_is_listed_for_several_platforms_is_any_of_them() -> None:
         assert kept_children(data, parse_manifest(data, "index"), [wanted]) == {image.manifests[0][0]}
 
 
+def test_an_index_of_nothing_has_none_of_them() -> None:
+    data = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": None}).encode()
+    assert kept_children(data, parse_manifest(data, "index"), ["linux/amd64"]) == frozenset()
+
+
 def attested_index() -> tuple[bytes, list[str]]:
     digests = [f"sha256:{number:064x}" for number in range(5)]
     platforms = [("linux", "amd64"), ("linux", "arm64"), ("unknown", "unknown"), ("unknown", "unknown"), None]

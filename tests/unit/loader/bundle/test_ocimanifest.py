@@ -63,6 +63,12 @@ def test_index_has_children_with_platforms() -> None:
     assert parsed.blobs == ()
 
 
+@pytest.mark.parametrize("nothing", [None, ..., []])
+def test_null_and_nothing_are_empty_lists(nothing: object) -> None:
+    assert parse(manifest(layers=nothing)).layers == ()
+    assert parse(index(manifests=nothing)).children == ()
+
+
 @pytest.mark.parametrize(
     ("plain", "content_type", "expected"),
     [
@@ -117,7 +123,7 @@ REFUSED: list[tuple[str, object, str | None, str]] = [
     ("child of schema 1", index(child(media_type=min(oci.SCHEMA1_TYPES))), None, "not an image manifest"),
     ("child too large", index(descriptor(A, oci.MAX_MANIFEST + 1, oci.OCI_MANIFEST)), None, "too large"),
     ("manifests an object", index(manifests={}), None, "no list"),
-    ("layers missing", manifest(layers=...), None, "no list"),
+    ("layers a word", manifest(layers="none"), None, "no list"),
     ("config missing", manifest(config=...), None, "config is not a descriptor"),
     ("layer of null", manifest(layers=[None]), None, "layers[0]"),
     ("too many layers", manifest(layers=[descriptor()] * (oci.MAX_LAYERS + 1)), None, "too many"),
