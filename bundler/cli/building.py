@@ -44,7 +44,8 @@ def build_command(
 
     def verb() -> None:
         from bundler.build import BuildPorts, build
-        from bundler.lock import lock_path, write_lock
+        from bundler.lock import lock_path
+        from bundler.lockmerge import keep_lock
 
         lock.require_sense()
         _require_key(also, signing)
@@ -66,7 +67,7 @@ def build_command(
                 sigstore=bool(also),
             )
             built = build(chosen, (before, lock.unlocked(before)), output, [signer] if signer else [], ports)
-        write_lock(lock_file, built.composition.lock)
+        keep_lock(lock_file, before, built.composition.lock, lambda text: console.note("warning", text))
         if not built.composition.head.signatures:
             console.note("warning", "the bundle is unsigned: no loader takes it until a signature is attached")
         console.document(_built_document(built))

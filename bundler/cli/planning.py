@@ -107,7 +107,8 @@ def _plan_archive(console: Console, path: Path, media: list[str]) -> None:
 
 def _plan_config(console: Console, path: Path, wish: _Wish) -> None:
     from bundler.compose import compose, sparse_warning, utc
-    from bundler.lock import changes, lock_path, require_unchanged, write_lock
+    from bundler.lock import changes, lock_path, require_unchanged
+    from bundler.lockmerge import keep_lock
     from bundler.lockreading import read_lock
     from bundler.plan import composed, make_plan
     from bundler.planpage import diff_lines, normalised_names, plan_document, plan_lines
@@ -148,7 +149,7 @@ def _plan_config(console: Console, path: Path, wish: _Wish) -> None:
     # Planning builds nothing: the last bundle stays the one that was built.
     after = dataclasses.replace(planned.lock, last=before.last)
     if after != before:
-        write_lock(lock_file, after)
+        keep_lock(lock_file, before, after, lambda text: console.note("warning", text))
     document = plan_document(plan, space, changes=changed, moved=moved, pinned=pinned)
     console.document({**document, "normalised": normalised_names(config.images), "source": "config"})
 

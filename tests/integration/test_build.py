@@ -120,6 +120,30 @@ def test_nothing_locked_moves_unless_asked(cli: Cli, source: RegistryServer) -> 
     assert "not in the lock" in ran.err
 
 
+def test_what_is_locked_while_a_build_runs_stays_so(cli: Cli, source: RegistryServer) -> None:
+    make_image(name="old").put(source.store, "x/a", "1")
+    prepare(cli, simple(source, "x/a:1"))
+    cli.bundler("plan", "bundle.yaml", "--plain-http").expect()
+    new = make_image(name="new").put(source.store, "x/a", "1")
+    cli.bundler("plan", "bundle.yaml", "--plain-http", "--update", f"{source.host}/x/a:1").expect()
+    later = (cli.folder / "bundle.lock").read_bytes()
+    (cli.folder / "later.lock").write_bytes(later)
+    make_image(name="old").put(source.store, "x/a", "1")
+    cli.bundler("plan", "bundle.yaml", "--plain-http", "--update", f"{source.host}/x/a:1").expect()
+    # A credential helper is asked while the build runs, and stands for somebody else's plan.
+    helper = cli.folder / "bin" / "docker-credential-later"
+    helper.parent.mkdir()
+    helper.write_text("#!/bin/sh\ncp later.lock bundle.lock\necho credentials not found\nexit 1\n")
+    helper.chmod(0o755)
+    (cli.folder / "auth.json").write_text(json.dumps({"auths": {}, "credHelpers": {source.host: "later"}}))
+    slow = Cli(cli.folder, cli.environ, path=f"{helper.parent}:{cli.path}")
+    built = slow.bundler(*BUILD, "--authfile", "auth.json").expect()
+    assert f"was locked anew meanwhile, to {new.digest}" in built.err
+    lock = json.loads((cli.folder / "bundle.lock").read_text())
+    assert lock["images"] == json.loads(later)["images"]
+    assert lock["last"] is not None
+
+
 def test_a_garbled_lock_is_refused(cli: Cli, source: RegistryServer) -> None:
     prepare(cli, simple(source, "docker.io/ceph/ceph:v15.2.4"))
     for text in ("{", "{}", "[]", '{"formatVersion": 1, "images": {"a": {}}, "last": null}'):
