@@ -14,6 +14,7 @@ from typing import Optional
 
 from bundler.output import write_file
 from loader.bundle.errors import ConfigError, StorageError
+from loader.oci.model import ImageRef
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,18 @@ def unlocked(lock: Lock, update: Iterable[str], *, everything: bool) -> Lock:
     """Return ``lock`` without the images that may move; ``ConfigError`` for a name it doesn't have."""
     if everything:
         return dataclasses.replace(lock, images={})
-    names = set(update)
-    unknown = sorted(names - lock.images.keys())
+    names = {name: name if name in lock.images else _in_full(name) for name in update}
+    unknown = sorted(given for given, name in names.items() if name not in lock.images)
     if unknown:
         raise ConfigError(
             "--update names images that are not locked", faults=[(name, "not in the lock") for name in unknown]
         )
-    return dataclasses.replace(lock, images={name: e for name, e in lock.images.items() if name not in names})
+    return dataclasses.replace(lock, images={name: e for name, e in lock.images.items() if name not in names.values()})
+
+
+def _in_full(name: str) -> str:
+    """Return the name as the lock has it for one as a config may have it: ``busybox``."""
+    try:
+        return str(ImageRef.parse(name))
+    except ConfigError:
+        return name

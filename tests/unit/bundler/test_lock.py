@@ -23,6 +23,15 @@ def locked(digest: str = A) -> Locked:
 LOCK = Lock({"docker.io/x/y:1": locked(), "quay.io/z:2": locked(B)}, Last(7, "c" * 64))
 
 
+def test_an_image_is_unlocked_by_the_name_that_a_config_gives_it() -> None:
+    lock = Lock({"docker.io/library/busybox:latest": locked(), "quay.io/z:2": locked(B)})
+    for name in ("busybox", "busybox:latest", "docker.io/library/busybox:latest"):
+        assert list(unlocked(lock, [name], everything=False).images) == ["quay.io/z:2"]
+    for name in ("busybox:1", "Not a name"):
+        with refused(ConfigError, "--update"):
+            unlocked(lock, [name], everything=False)
+
+
 def test_the_lock_stands_beside_its_config() -> None:
     assert lock_path(Path("site/bundle.yaml")) == Path("site/bundle.lock")
 
