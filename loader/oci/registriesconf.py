@@ -17,7 +17,7 @@ from loader.bundle.errors import ConfigError
 from loader.bundle.names import is_host, is_repository
 from loader.oci.environment import Environment
 from loader.oci.model import ImageRef
-from loader.presence import is_file
+from loader.presence import is_file, is_named
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,6 +28,7 @@ MAX_FILE = 4 * 2**20
 """OpenShift renders some thousand mirrors into a few hundred KiB."""
 AUTH_FILES = "containers-auth.json"
 """The credential helper that is none: the auth files."""
+_NAME = "registries.conf"
 _PULL_FROM = {"all", "digest-only", "tag-only"}
 
 
@@ -97,33 +98,42 @@ class RegistriesConf:
 
 
 def load_registries_conf(environment: Environment) -> RegistriesConf:
-    """Read the user's or the system's file and the drop-ins beside it; a later file wins per prefix.
+    """Read the user's or the system's file and the drop-ins beside it.
 
-    ``CONTAINERS_REGISTRIES_CONF`` names the one main file. ``ConfigError`` names the file that is wrong.
+    Of one prefix the first entry in a file counts, and the last file. ``CONTAINERS_REGISTRIES_CONF`` names the one main
+    file, which may be ``/dev/null``. ``ConfigError`` names the file that is wrong.
     """
-    user, system = environment.containers_config, environment.etc / "containers"
-    folders: tuple[Path, ...] = (system, user)
+    entries: dict[str, RegistryEntry] = {}
+    helpers: tuple[str, ...] = (AUTH_FILES,)
+    for path in _files(environment):
+        data = _read(path)
+        first: dict[str, RegistryEntry] = {}
+        for entry in parse_registries_conf(data, str(path)):
+            first.setdefault(entry.prefix, entry)
+        entries.update(first)
+        helpers = parse_credential_helpers(data, str(path)) or helpers
+    return RegistriesConf(tuple(entries.values()), helpers)
+
+
+def _files(environment: Environment) -> list[Path]:
+    """Return the files there are, in the order in which they are read."""
+    # skopeo up to 1.9 looks into ~/.config whatever XDG_CONFIG_HOME says.
+    users = tuple(dict.fromkeys((environment.containers_config, environment.home / ".config" / "containers")))
+    system = environment.etc / "containers"
+    folders = (system, *reversed(users))
+    own = next((user for user in users if is_file(user / _NAME)), None)
     if environment.registries_conf is not None:
-        if not is_file(environment.registries_conf):
+        if not is_named(environment.registries_conf):
             raise ConfigError(
                 f"CONTAINERS_REGISTRIES_CONF names {environment.registries_conf}, which is not there",
                 why="there is no file of that name",
             )
-        main = environment.registries_conf
-    elif is_file(user / "registries.conf"):
-        main, folders = user / "registries.conf", (user,)
+        main = [environment.registries_conf]
+    elif own is not None:
+        main, folders = [own / _NAME], (own,)
     else:
-        main = system / "registries.conf"
-    paths = [main] if is_file(main) else []
-    for folder in folders:
-        paths += sorted((folder / "registries.conf.d").glob("*.conf"))
-    entries: dict[str, RegistryEntry] = {}
-    helpers: tuple[str, ...] = (AUTH_FILES,)
-    for path in paths:
-        data = _read(path)
-        entries.update((entry.prefix, entry) for entry in parse_registries_conf(data, str(path)))
-        helpers = parse_credential_helpers(data, str(path)) or helpers
-    return RegistriesConf(tuple(entries.values()), helpers)
+        main = [system / _NAME] if is_file(system / _NAME) else []
+    return [*main, *(path for folder in folders for path in sorted((folder / f"{_NAME}.d").glob("*.conf")))]
 
 
 def parse_registries_conf(data: bytes, what: str) -> tuple[RegistryEntry, ...]:

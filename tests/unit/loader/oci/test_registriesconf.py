@@ -157,6 +157,27 @@ def test_the_users_file_replaces_the_systems_and_drop_ins_win(tmp_path: Path) ->
     assert used() == "user-drop-in"
 
 
+def test_of_one_prefix_the_first_entry_of_a_file_counts(tmp_path: Path) -> None:
+    entry = '[[registry]]\nprefix = "q.io"\nlocation = "{}"\n'
+    environment = Environment(home=tmp_path, uid=0, etc=tmp_path / "etc", registries_conf=tmp_path / "own.conf")
+    (tmp_path / "own.conf").write_text(entry.format("first") + entry.format("second"))
+    assert load_registries_conf(environment).pull_endpoints(ImageRef.parse("q.io/a"))[0].host == "first"
+
+
+def test_a_file_under_the_home_is_found_whatever_the_config_home_is(tmp_path: Path) -> None:
+    environment = Environment(home=tmp_path, uid=0, etc=tmp_path / "etc", xdg_config_home=tmp_path / "xdg")
+    for folder in (tmp_path / ".config", tmp_path / "xdg"):
+        write(folder / "containers/registries.conf", folder.name.lstrip("."))
+        endpoints = load_registries_conf(environment).pull_endpoints(ImageRef.parse("q.io/a"))
+        assert endpoints[0].host == folder.name.lstrip(".")
+
+
+def test_no_file_at_all_may_be_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "etc/containers/registries.conf", "system")
+    environment = Environment(home=tmp_path, uid=0, etc=tmp_path / "etc", registries_conf=Path("/dev/null"))
+    assert load_registries_conf(environment).entries == ()
+
+
 def test_the_variable_names_the_main_file(tmp_path: Path) -> None:
     write(tmp_path / "own.conf", "own")
     environment = Environment(home=tmp_path, uid=0, etc=tmp_path / "etc", registries_conf=tmp_path / "own.conf")
