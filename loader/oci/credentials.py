@@ -27,6 +27,7 @@ from loader.presence import is_file
 MAX_AUTHFILE = 2**20
 """An auth file of one pull secret is a few KiB; a mistaken --authfile must not be read into memory."""
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LINE_ENDS = re.compile(r"[\r\n]")
 _HELPER_TIMEOUT = 60
 _TOKEN_USER = "<token>"  # noqa: S105 - the literal user name by which a helper hands out an identity token
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io")
@@ -189,7 +190,8 @@ class _AuthFile:
         packed, username, password = entry.get("auth"), entry.get("username"), entry.get("password")
         if isinstance(packed, str) and packed:
             try:
-                text = base64.b64decode(packed, validate=True).decode("utf-8")
+                # Line ends do not count, as for Go; base64(1) writes some.
+                text = base64.b64decode(_LINE_ENDS.sub("", packed), validate=True).decode("utf-8")
             except (binascii.Error, ValueError):
                 text = ""
             username, colon, password = text.partition(":")
@@ -200,9 +202,10 @@ class _AuthFile:
                 )
             password = password.rstrip("\0")
         username = username if isinstance(username, str) else ""
-        password = password if isinstance(password, str) else ""
         token = token if isinstance(token, str) else ""
-        return Credential(username, password, token) if token or (username and password) else None
+        if not isinstance(password, str):
+            return Credential(username, "", token) if token else None
+        return Credential(username, password, token) if token or username else None
 
 
 def ask_helper(helper: str, server: str, run: HelperRunner, *, named_in: str) -> Optional[Credential]:
@@ -244,5 +247,5 @@ def _keys(host: str, repository: str) -> Iterator[str]:
         yield from _HUB_KEYS
     # Docker writes some hosts with a scheme, and with /v1/ or /v2/ behind.
     for scheme in ("https://", "http://"):
-        for end in ("", "/", "/v1/", "/v2/"):
+        for end in ("", "/", "/v1", "/v1/", "/v2", "/v2/"):
             yield f"{scheme}{host}{end}"

@@ -59,6 +59,7 @@ def test_the_most_specific_key_wins(tmp_path: Path, repository: str, user: str) 
         ("docker.io", "docker.io"),
         ("https://reg:5000", "reg:5000"),
         ("https://reg:5000/v2/", "reg:5000"),
+        ("https://reg:5000/v2", "reg:5000"),
     ],
 )
 def test_keys_as_docker_writes_them(tmp_path: Path, key: str, host: str) -> None:
@@ -76,6 +77,9 @@ def test_another_host_gets_nothing(tmp_path: Path, key: str) -> None:
         (packed("u", "p:with:colons"), Credential("u", "p:with:colons")),
         ({"username": "u", "password": "p"}, Credential("u", "p")),
         ({"identitytoken": "t", **packed("u")}, Credential("u", "pw", "t")),
+        (packed("u", ""), Credential("u", "")),
+        ({"auth": "dTpw\r\nOnE=\n"}, Credential("u", "p:q")),
+        ({"username": "u"}, None),
         ({}, None),
         ({"auth": ""}, None),
         ("text", None),
