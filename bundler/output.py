@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from loader.alone import take
 from loader.bundle.errors import RegistryError, StorageError, TrustError
 from loader.durable import sync_folder, write_whole
 from loader.units import human
@@ -69,12 +69,10 @@ def partial_file(path: Path) -> Iterator[Partial]:
         os.close(fd)
         raise StorageError(f"{hidden} is no file", why="something else has its name", hint="remove it")
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        take(fd, hidden)
+    except StorageError:
         os.close(fd)
-        raise StorageError(
-            f"{hidden} is in use", why="another build writes this bundle", hint="wait for it to end"
-        ) from error
+        raise
     partial = Partial(hidden, fd)
     had = os.fstat(fd).st_size
     try:

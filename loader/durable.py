@@ -10,6 +10,8 @@ from typing import Optional
 
 from loader.bundle.errors import StorageError
 
+# Some network file systems sync files alone.
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
 REPORT_ELSEWHERE = "--report DIR names another folder"
 
 
@@ -26,10 +28,13 @@ def make_folders(path: Path, mode: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in ``folder`` on the disk. Raises ``OSError``."""
+    """Have the names in ``folder`` on the disk, where its file system can be told so. Raises ``OSError``."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -180,13 +180,16 @@ class History:
             raise self._unusable(error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             os.close(descriptor)
             raise StorageError(
                 f"another run uses the state folder {self._directory}",
                 why="it is pushing or applying; two at once would write over each other's reports",
                 hint="wait for it to end, then run the same command; another site needs another --state DIR",
             ) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise self._unusable(error) from error
         try:
             yield
         finally:

@@ -180,12 +180,18 @@ class Keyring:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o755)
             descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StorageError(f"cannot use {self.folder}", why=error.strerror or str(error)) from error
+            raise self._unusable(error) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError as error:
+                raise self._unusable(error) from error
             yield
         finally:
             os.close(descriptor)
+
+    def _unusable(self, error: OSError) -> StorageError:
+        return StorageError(f"cannot use {self.folder}", why=error.strerror or str(error))
 
 
 def with_revoked(text: str, fingerprint: str) -> str:

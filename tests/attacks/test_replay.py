@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import threading
 from pathlib import Path
@@ -168,6 +169,17 @@ def test_a_second_run_on_one_state_is_turned_away_and_the_first_goes_on(tmp_path
         pass
     (tmp_path / "file").write_bytes(b"")
     with refused(StorageError, "cannot use the state folder"), History(tmp_path / "file").running():
+        pass
+
+
+def test_a_state_folder_that_cannot_be_locked_is_in_nobodys_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_: int, __: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with refused(StorageError, "cannot use the state folder", "No locks available"), History(tmp_path).running():
         pass
 
 

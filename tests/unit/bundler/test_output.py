@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -31,6 +32,17 @@ def test_a_file_that_is_not_kept_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a bug"), partial_file(tmp_path / "x"):
         raise ValueError("a bug")
     assert names(tmp_path) == []
+
+
+def test_a_file_system_without_locks_is_no_other_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(_: int, __: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with partial_file(tmp_path / "x") as partial:
+        os.write(partial.fd, b"content")
+        partial.keep(tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"content"
 
 
 def test_an_older_file_stands_until_the_new_one_is_kept(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -27,6 +28,22 @@ def test_a_place_that_cannot_be_written_is_named_and_left_clean(tmp_path: Path) 
     with refused(StorageError, str(tmp_path / "folder")):
         write_whole(tmp_path / "folder", b"x", hint="try another")
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_cannot_be_synced_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync, said = os.fsync, [errno.EINVAL]
+
+    def files_alone(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(said[0], os.strerror(said[0]))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_alone)
+    write_whole(tmp_path / "file", b"one")
+    assert (tmp_path / "file").read_bytes() == b"one"
+    said[0] = errno.EIO
+    with refused(StorageError, str(tmp_path / "file"), os.strerror(errno.EIO)):
+        write_whole(tmp_path / "file", b"two")
 
 
 def test_a_folder_for_reports_is_made_and_tried(tmp_path: Path) -> None:

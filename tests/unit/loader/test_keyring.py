@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
 
-from loader.bundle.errors import AirgapError, ConfigError, TrustError
+from loader.bundle.errors import AirgapError, ConfigError, StorageError, TrustError
 from loader.bundle.keys import PublicKey
 from loader.keyring import Keyring, with_revoked
 from loader.signing import CryptographyCheck, Signer
@@ -69,6 +70,15 @@ def test_no_key_comes_in_by_another_fingerprint(digits: str, ring: Keyring, offe
     with pytest.raises(AirgapError):
         ring.add(offered, fingerprint=f"sha256:{digits}", check=CHECK)
     assert "new" not in names(ring)
+
+
+def test_a_folder_that_cannot_be_locked_is_told(ring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(_: int, __: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with refused(StorageError, str(ring.folder), "No locks available"):
+        ring.remove("old")
 
 
 def test_adding_again_changes_nothing(ring: Keyring, offered: Path) -> None:
