@@ -199,7 +199,7 @@ class Exchange:
         with closing(self._auth.flow(request, scopes, repository)) as flow:
             message = next(flow)
             while True:
-                answer = self._follow(message) if message.url == request.url else self._send(message)
+                answer = self._follow(message)
                 if answer.status == 401 and message.url == request.url and not self.is_ours(answer.url):
                     # A redirect's target must not make us ask a token server of its choice.
                     return answer

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from loader.oci.environment import AccessOptions
 from tests.support.certificates import PrivateAuthority
 from tests.support.clients import Client
 from tests.support.images import make_image
+from tests.support.loopback import LoopbackServer, QuietHandler
 from tests.support.registry import RegistryServer
 from tests.support.registryrules import Rules
 
@@ -68,6 +70,31 @@ def test_a_token_server_that_broke_is_asked_again(server: RegistryServer, client
             registry.manifest("a", "v1")
         assert registry.manifest("a", "v1").digest == image.digest
     assert kept.value.retryable
+
+
+class _Moved(QuietHandler):
+    def do_GET(self) -> None:  # noqa: N802 - the base class looks for it
+        self.send_response(307)
+        self.send_header("Location", f"{self.server.owner.to}/token?{urllib.parse.urlsplit(self.path).query}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+class MovedTokens(LoopbackServer):
+    to = ""
+
+
+def test_a_token_server_that_moved_is_followed_without_the_login(server: RegistryServer, client: Client) -> None:
+    with MovedTokens(_Moved) as moved:
+        moved.to = server.url
+        server.rules = Rules(auth="bearer", anonymous_pull=True, realm=f"http://{moved.host}/token")
+        login(client, server)
+        image = make_image().put(server.store, "a", "v1")
+        with client.to(server) as registry:
+            assert registry.manifest("a", "v1").digest == image.digest
+    (asked,) = server.seen("GET", "^/token")
+    assert "scope=repository%3Aa%3Apull" in asked.path
+    assert asked.authorization == ""
 
 
 def test_anonymous_pull_needs_no_login(server: RegistryServer, client: Client) -> None:
