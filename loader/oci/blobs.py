@@ -28,14 +28,16 @@ def range_request(url: str, start: int, end: int, size: int) -> Request:
 def position(answer: Answer, start: int, end: int, size: int, what: str) -> None:
     """Check that ``answer`` is the part asked for, and read off what comes before it when Range was ignored.
 
-    ``RegistryError`` when lengths do not fit.
+    The part may end early: a server may give less than it was asked for (RFC 9110 section 14.2). ``RegistryError`` when
+    lengths do not fit.
     """
     length = answer.length()
     if answer.status == 206:
         match = _CONTENT_RANGE.fullmatch(answer.header("Content-Range"))
-        if match is None or (int(match[1]), int(match[2]) + 1) != (start, end) or match[3] not in {str(size), "*"}:
+        fits = match is not None and int(match[1]) == start < int(match[2]) + 1 <= end
+        if match is None or not fits or match[3] not in {str(size), "*"}:
             raise _wrong(answer, what, f"asked for {start}-{end - 1}/{size}, got {answer.header('Content-Range')!a}")
-        expected = end - start
+        expected = int(match[2]) + 1 - start
     elif answer.status == 200:
         expected = size
     else:
@@ -49,6 +51,12 @@ def position(answer: Answer, start: int, end: int, size: int, what: str) -> None
         if not got:
             raise _wrong(answer, what, f"it ended {left} bytes before the part asked for", retryable=True)
         left -= got
+
+
+def _end_of(answer: Answer) -> Optional[int]:
+    """Return where a part that was checked ends (exclusive), None where all that is left was to come."""
+    match = _CONTENT_RANGE.fullmatch(answer.header("Content-Range")) if answer.status == 206 else None
+    return None if match is None else int(match[2]) + 1
 
 
 class BlobReader:
@@ -66,6 +74,7 @@ class BlobReader:
         self._backoff = backoff
         self._what = what
         self._answer: Optional[Answer] = open_at(start, end, backoff)
+        self._part = _end_of(self._answer)
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to ``size`` bytes, ``b""`` at the end; ``RegistryError`` for too few or too many bytes."""
@@ -118,7 +127,7 @@ class BlobReader:
         answer, self._answer = self._answer, None
         # A body without Content-Length ends when its server hangs up: nothing to keep, and not worth the wait.
         whole = answer.status == 206 or self._end == self._size
-        if self._position == self._end and whole and answer.length() is not None:
+        if self._position in {self._end, self._part} and whole and answer.length() is not None:
             answer.close()
         else:
             answer.abort()
@@ -132,8 +141,11 @@ class BlobReader:
         self.close()
 
     def _standing(self) -> Answer:
+        if self._position == self._part:
+            self.close()
         if self._answer is None:
             self._answer = self._open_at(self._position, self._end, self._backoff)
+            self._part = _end_of(self._answer)
         return self._answer
 
     def _finish(self) -> None:

@@ -345,6 +345,7 @@ class Handler(QuietHandler):
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked and not (self.fault and self.fault.kind == "no-range"):
             start, end, status = int(asked[1]), min(int(asked[2] or size) + 1, size), 206
+            end = min(end, start + self.fault.after) if self.fault and self.fault.kind == "short" else end
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
         if status == 206:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"

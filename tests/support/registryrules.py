@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 class Fault:
     """What goes wrong, for the next ``times`` requests that match ``method`` and the regexes ``path`` and ``range``.
 
-    ``kind``: status, reset, hang, truncate, length, corrupt, html, no-range, lie, junk, unsized, endless; of uploads
-    cut (keeps ``after`` bytes, then hangs up), forget (the session too) and mute (does it all, then hangs up).
+    ``kind``: status, reset, hang, truncate, length, corrupt, html, no-range, lie, junk, unsized, endless, short (of
+    a part at most ``after`` bytes); of uploads cut (keeps ``after`` bytes, then hangs up), forget (the session too) and
+    mute (does it all, then hangs up).
     """
 
     kind: str

@@ -163,6 +163,17 @@ def test_parts_of_a_blob(
     assert server.seen("GET")[0].headers.get("range") == asked
 
 
+def test_a_server_that_gives_less_than_it_was_asked_for_is_asked_for_the_rest(
+    registry: Registry, server: RegistryServer, client: Client
+) -> None:
+    digest = server.store.add_blob("a", DATA)
+    server.fail("short", after=len(DATA) // 3, times=99)
+    with registry.open_blob("a", digest, len(DATA), 5) as reader:
+        assert b"".join(iter(lambda: reader.read(10_000), b"")) == DATA[5:]
+    assert len(server.seen("GET")) == 3
+    assert client.time.slept == []
+
+
 def test_a_server_that_ignores_range_is_read_on_to_the_end(registry: Registry, server: RegistryServer) -> None:
     digest = server.store.add_blob("a", DATA)
     with registry.open_blob("a", digest, len(DATA), 0, 1000) as part:
