@@ -17,7 +17,16 @@ from loader.oci.credentials import Credential
 from loader.oci.faults import Unreachable
 from loader.oci.hints import request_hint
 from loader.oci.http import Transport
-from loader.oci.messages import MAX_ERROR_BODY, Request, Upload, error_codes, origin, registry_words, shown_url
+from loader.oci.messages import (
+    MAX_ERROR_BODY,
+    Request,
+    Upload,
+    error_codes,
+    origin,
+    printable,
+    registry_words,
+    shown_url,
+)
 from loader.oci.model import api_host
 from loader.oci.pace import Pace
 from loader.oci.rate import RateLimit
@@ -52,7 +61,8 @@ class Reply:
         words = registry_words(self.body) if self.method != "HEAD" else ""
         if self.status in _REDIRECTS and self.header("Location"):
             words = f"to {shown_url(self.header('Location'))} {words}"
-        return f"HTTP {self.status} {words}".strip()
+        later = printable(self.header("Retry-After")[:40])
+        return f"HTTP {self.status} {words}".strip() + (f" (Retry-After: {later})" if later else "")
 
     def failure(self, what: str, hint: str = "") -> RegistryError:
         """Return the error for this reply; ``what`` says in a few words what could not be done."""

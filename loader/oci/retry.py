@@ -58,7 +58,10 @@ class Backoff:
         self._failed = 0
 
     def wait(self, retry_after: str = "", why: str = "", *, patient: bool = False) -> bool:
-        """Count an attempt that failed for ``why`` and sleep before the next; ``False`` when there is to be none."""
+        """Count an attempt that failed for ``why`` and sleep before the next; ``False`` when there is to be none.
+
+        There is none where ``retry_after`` asks for more than all the pauses that are left could be.
+        """
         self._failed += 1
         policy = self._policy
         attempts = policy.patience if patient else policy.attempts
@@ -67,6 +70,8 @@ class Backoff:
         longest = min(policy.longest, policy.first * 2 ** (self._failed - 1))
         seconds = longest * (0.5 + policy.random() / 2)
         asked = policy.seconds_asked(retry_after) if retry_after else None
+        if asked is not None and asked > policy.longest_asked * (attempts - self._failed):
+            return False
         pause = seconds if asked is None else min(max(asked, seconds), policy.longest_asked)
         policy.trace(f"again in {pause:.1f} s (attempt {self._failed + 1} of {attempts}): {printable(why)}")
         return not policy.sleep(pause)

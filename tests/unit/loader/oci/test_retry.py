@@ -37,7 +37,8 @@ def test_progress_starts_over() -> None:
     [
         ("7", 7.0),
         ("0", 1.0),
-        ("100000", 120.0),
+        ("121", 120.0),
+        ("360", 120.0),
         ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 1.0),
         ("soon", 1.0),
@@ -49,3 +50,10 @@ def test_retry_after_is_honoured_within_bounds(header: str, slept: float) -> Non
     time = FakeTime(now=1000.0)
     policy(time).start().wait(header)
     assert time.slept == [slept]
+
+
+@pytest.mark.parametrize("header", ["361", "21600", "Thu, 01 Jan 1970 06:00:00 GMT"])
+def test_nobody_waits_for_a_pause_that_never_fits(header: str) -> None:
+    time = FakeTime(now=1000.0)
+    assert not policy(time).start().wait(header)
+    assert time.slept == []

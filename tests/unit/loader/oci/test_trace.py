@@ -39,7 +39,7 @@ def test_a_retry_says_why_and_how_long(registry: Registry, server: RegistryServe
     again = [line for line in client.traced if line.startswith("again")]
     assert again == [
         "again in 0.4 s (attempt 2 of 4): HTTP 503",
-        "again in 7.0 s (attempt 2 of 4): HTTP 429 slow down",
+        "again in 7.0 s (attempt 2 of 4): HTTP 429 slow down (Retry-After: 7)",
     ]
     assert client.traced[0].endswith(f"/v2/a/blobs/{DIGEST} 503 0 ms")
 
