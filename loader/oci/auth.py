@@ -18,6 +18,7 @@ from typing import Callable, Optional, Protocol
 from loader.bundle.errors import RegistryError
 from loader.oci.challenge import Challenge, parse_challenges
 from loader.oci.credentials import Credential
+from loader.oci.hints import LOGIN
 from loader.oci.messages import Request, origin, registry_words, shown_url
 
 MAX_TOKEN_ANSWER = 2**20
@@ -185,7 +186,7 @@ class Authorizer:
                 f"{self._host}: the token server {where} refused" if refused else f"the token server {where} failed",
                 status=answer.status,
                 why=f"HTTP {answer.status} {registry_words(data)}".strip(),
-                hint=f"check the login for {self._host} (login, --authfile)" if refused else "",
+                hint=f"check the login for {self._host} ({LOGIN})" if refused else "",
                 retryable=answer.status in {408, 429, 500, 502, 503, 504},
             )
         try:

@@ -80,7 +80,7 @@ class Credentials:
             raise ConfigError(
                 f"the auth file {explicit} is not there",
                 why="there is no file of that name",
-                hint="log in first, or correct --authfile",
+                hint="write it with airgap-loader login or skopeo login, or correct --authfile",
             )
         self._paths = (explicit,) if explicit is not None else _default_paths(environment)
         self._lock = threading.Lock()
@@ -159,7 +159,9 @@ class _AuthFile:
         except (ValueError, RecursionError) as error:
             # The decoder's message may quote the file, which holds secrets.
             raise ConfigError(
-                f"the auth file {path} is not JSON", why="it does not parse", hint="write it again with login"
+                f"the auth file {path} is not JSON",
+                why="it does not parse",
+                hint="move it away, and write it again with airgap-loader login or skopeo login",
             ) from error
         if not isinstance(plain, dict):
             raise ConfigError(f"the auth file {path} is not a JSON object", why="its outermost value is something else")

@@ -24,6 +24,7 @@ NO_SPARSE = "it wants every child of an index: build with all platforms, or with
 # project-zot/zot#724
 NO_DOCKER_TYPES = 'it may take OCI types only: in zot set "http": {"compat": ["docker2s2"]}'
 
+LOGIN = "airgap-loader login, skopeo login or --authfile"
 DAMAGED = (
     "its storage is damaged: have that blob's data removed there (distribution: below docker/registry/v2/blobs), then "
     "run this again, for a delta with the bundle that carries the blob as a further SOURCE"
@@ -36,13 +37,13 @@ def request_hint(method: str, status: int, codes: Collection[str]) -> str:
     writes = method in _WRITES
     denied = status == 403 or ("DENIED" in codes and status not in RETRYABLE_STATUSES)
     known = (
-        (status == 401, "log in to this registry, or check the login it was given (login, --authfile)"),
+        (status == 401, f"log in to this registry, or check the login it was given ({LOGIN})"),
         (status == 407, BY_PROXY),
         (
             denied and writes,
             "the account needs the right to do this; Harbor and Quay also want the project to exist",
         ),
-        (denied, "the account needs the right to read this, or another login (login, --authfile)"),
+        (denied, f"the account needs the right to read this, or another login ({LOGIN})"),
         (
             "NAME_INVALID" in codes,
             # OpenShift's registry: exactly <project>/<name>; Harbor: no name without a project.
