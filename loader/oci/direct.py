@@ -13,7 +13,7 @@ import socket
 import ssl
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Callable, Optional, Union
 
 from loader.oci.answer import Received
@@ -213,6 +213,15 @@ def _safe(target: str) -> str:
     return target if _PLAIN_TARGET.fullmatch(target) else urllib.parse.quote(target, safe=_TARGET_MARKS)
 
 
+@contextmanager
+def _sized() -> Iterator[None]:
+    """Map what http.client makes of a chunk of less than nothing."""
+    try:
+        yield
+    except ValueError as error:
+        raise http.client.HTTPException("a chunk of the body has no size that can be") from error
+
+
 class _Response:
     """See :class:`Received`."""
 
@@ -238,13 +247,15 @@ class _Response:
         response = self._response
         if response.length is not None:
             size = min(size, response.length)
-        data = response.read(size)
+        with _sized():
+            data = response.read(size)
         if len(data) < size and response.length:
             raise http.client.IncompleteRead(data, response.length)
         return data
 
     def readinto(self, view: memoryview) -> int:
-        return self._response.readinto(view)
+        with _sized():
+            return self._response.readinto(view)
 
     def release(self, most: int) -> None:
         response = self._response
@@ -253,7 +264,8 @@ class _Response:
         if not response.isclosed() and self._reusable:
             try:
                 # One more read than there are bytes: the end of a body in chunks is a line of its own.
-                read = response.read(most)
+                with _sized():
+                    read = response.read(most)
                 self._reusable = len(read) < most
             except (http.client.HTTPException, OSError):
                 self._reusable = False

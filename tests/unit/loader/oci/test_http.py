@@ -90,8 +90,14 @@ def test_a_connection_that_ended_or_says_too_much_is_not(transport: Transport, f
 
 @pytest.mark.parametrize(
     "cut",
-    [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", CHUNKED + b"9\r\nok", b"HTTP/1.1 20", b""],
-    ids=["length", "chunks", "status", "nothing"],
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
+        CHUNKED + b"9\r\nok",
+        CHUNKED + b"2\r\nok\r\n-5\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 20",
+        b"",
+    ],
+    ids=["length", "chunks", "chunk of less than nothing", "status", "nothing"],
 )
 def test_an_answer_that_is_cut_off_may_be_asked_for_again(transport: Transport, cut: bytes) -> None:
     with Wire([cut], [OK]) as wire:
