@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bundler.lock import Lock
     from loader.signing import Signer
 
+_LAST_SECOND = 253402300799
 KEY_HELP = "signing key: a path, file:PATH, env:VARIABLE or pkcs11:URI"
 KeyOption = Annotated[Optional[str], typer.Option("--key", metavar="KEY", help=KEY_HELP)]
 SignerOption = Annotated[
@@ -105,8 +106,11 @@ def given_signer(key: str, label: Optional[str], passphrase_file: Optional[Path]
 def source_date() -> int:
     """Seconds since the epoch: SOURCE_DATE_EPOCH where it is set, else now."""
     given = os.environ.get("SOURCE_DATE_EPOCH")
-    if given is None:
+    if not given:
         return now()
-    if not (given.isascii() and given.isdigit() and len(given) <= 12):
-        raise ConfigError("SOURCE_DATE_EPOCH is not a number of seconds", why=given[:60])
+    if not (given.isascii() and given.isdigit() and len(given) <= 12 and int(given) <= _LAST_SECOND):
+        raise ConfigError(
+            "SOURCE_DATE_EPOCH is not a number of seconds that a date has",
+            why=f"{given[:60]!a}; the last is {_LAST_SECOND}, in the year 9999",
+        )
     return int(given)
