@@ -25,11 +25,11 @@ from bundler.sequence import floor_of, newest, numbered
 from bundler.targets import require_one_each
 from loader import __version__
 from loader.bundle import manifest as manifests
-from loader.bundle.errors import ConfigError
+from loader.bundle.errors import ConfigError, FormatError
 from loader.bundle.graph import VERSION_FILE
 from loader.bundle.head import Head
 from loader.bundle.limits import MAX_MEMBER
-from loader.bundle.tarlayout import payload_size
+from loader.bundle.tarlayout import check_name, payload_size
 from loader.signatureplaces import SIGNATURE
 from loader.signing import CryptographyCheck, Signer
 
@@ -87,7 +87,7 @@ def compose(
     pinned = [_pinned(image) for image in resolved]
     signed = [found for image in resolved for found in _signed(image)]
     documents = render_documents(config, pinned, render_signatures(config, images, attachments, (signed, pinned)))
-    files = plan_files({item.document.path: item.content for item in documents}, packed)
+    files = _files(documents, packed)
     mirrors = bundle_mirrors(config, pinned)
     manifest = manifests.BundleManifest(
         format_version=1,
@@ -112,6 +112,21 @@ def compose(
     head, manifest = numbered(manifest, lock, before, (config.sequence, now), floor_of(config, base))
     head = _signed_head(head, signers, there)
     return Composition(head, manifest, documents, packed, replace(locked, last=newest(lock, manifest, head)))
+
+
+def _files(documents: Sequence[Rendered], packed: Sequence[PackedImage]) -> tuple[manifests.File, ...]:
+    files = plan_files({item.document.path: item.content for item in documents}, packed)
+    try:
+        for file in files:
+            check_name(file.path)
+        return files
+    except FormatError as error:
+        # Only the files that containerd reads are named by a host.
+        raise ConfigError(
+            error.message,
+            why=error.why,
+            hint="leave out the image whose host has such a long name, or shorten the host",
+        ) from error
 
 
 def _delta(

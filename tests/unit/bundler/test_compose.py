@@ -229,3 +229,10 @@ def test_two_signatures_of_one_image_from_two_places_are_refused_where_they_shar
     apart = composed({one: ONE, two: ONE}, beside=beside, paths="keep-host").manifest
     assert {item.digest for item in apart.attachments} == {found.digest for found in beside.values()}
     check_manifest(apart)
+
+
+def test_a_host_too_long_for_a_files_name_is_the_configs_fault() -> None:
+    host = ".".join(["a" * 40] * 4) + ".io"
+    with pytest.raises(ConfigError, match="too long") as caught:
+        composed({f"{host}:5000/x/one:1": ONE})
+    assert "host" in caught.value.hint
