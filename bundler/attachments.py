@@ -78,6 +78,10 @@ def _carried(image: ResolvedImage, subject: str, top: bool) -> dict[str, tuple[A
             why=str(error),
             hint=_WITHOUT,
         ) from error
+    except RegistryError as error:
+        if _WITHOUT not in error.hint:
+            error.hint = f"{error.hint}; or {_WITHOUT}" if error.hint else _WITHOUT
+        raise
     return {**found, **dict.fromkeys(asked, ())}
 
 

@@ -171,6 +171,7 @@ def test_referrers_that_cannot_be_listed_are_not_absent(cli: Cli, source: Regist
     source.fail("status", path=path, status=503, times=1000)
     ran = cli.bundler(*BUILD).expect(6)
     assert "503" in " ".join(ran.three_lines)
+    assert "attachments: false" in ran.three_lines[-1]
     assert not (cli.folder / "out/s-1.tar.zst").exists()
 
 
@@ -224,6 +225,7 @@ def test_a_signature_that_cannot_be_fetched_is_not_absent(cli: Cli, source: Regi
     source.fail("status", path=".sig", status=500, times=1000)
     ran = cli.bundler(*BUILD).expect(6)
     assert ".sig" in " ".join(ran.three_lines)
+    assert "attachments: false" in ran.three_lines[-1]
     assert not (cli.folder / "out/s-1.tar.zst").exists()
 
 
