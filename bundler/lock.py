@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from bundler.output import write_file
+from bundler.output import rewrite_file
 from loader.bundle.errors import ConfigError, StorageError
 from loader.oci.model import ImageRef
 
@@ -91,7 +91,7 @@ def write_lock(path: Path, lock: Lock) -> None:
             return
     except OSError as error:
         raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error
-    write_file(path, data)
+    rewrite_file(path, data)
 
 
 def _plain_attached(attached: Mapping[str, Sequence[Beside]]) -> Mapping[str, Sequence[Mapping[str, Optional[str]]]]:

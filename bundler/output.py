@@ -103,6 +103,22 @@ def sync(path: Path) -> None:
         raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error
 
 
+def rewrite_file(path: Path, data: bytes) -> None:
+    """Write a file that people keep, as :func:`write_file`: where a link leads to, and with the mode that it has."""
+    place = Path(os.path.realpath(path))
+    try:
+        mode = stat.S_IMODE(place.stat().st_mode)
+    except OSError:  # a new file; what else is wrong is told when it is written
+        write_file(place, data)
+        return
+    write_file(place, data, mode)
+    try:
+        # The umask has taken from it.
+        place.chmod(mode)
+    except OSError as error:
+        raise StorageError(f"cannot write {place}", why=error.strerror or str(error)) from error
+
+
 def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a small file whole or not at all. Raises ``StorageError``."""
     write_whole(path, data, mode=mode, folders=None)

@@ -120,10 +120,10 @@ def _merged_document(merged: "Optional[Merged]") -> dict[str, object]:
 def _add(found: "Found", path: Path) -> "Merged":
     from bundler.config import CAPS, read_file
     from bundler.configmerge import with_images
-    from bundler.output import write_file
+    from bundler.output import rewrite_file
 
     images = [(name, places[0].why) for name, places in found.images(certain=True).items()]
     merged = with_images(read_file(path, CAPS.size), images, str(path))
     if merged.added:
-        write_file(path, merged.data)
+        rewrite_file(path, merged.data)
     return merged

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.output import partial_file, write_file
+from bundler.output import partial_file, rewrite_file, write_file
 from loader.bundle.errors import StorageError
 from tests.support.refusals import refused
 
@@ -43,6 +43,22 @@ def test_a_file_system_without_locks_is_no_other_build(tmp_path: Path, monkeypat
         os.write(partial.fd, b"content")
         partial.keep(tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == b"content"
+
+
+def test_a_file_that_people_keep_stays_where_it_is_and_whose_it_is(tmp_path: Path) -> None:
+    kept, link = tmp_path / "shared" / "kept", tmp_path / "link"
+    kept.parent.mkdir()
+    kept.write_bytes(b"old")
+    kept.chmod(0o664)
+    link.symlink_to("shared/kept")
+    rewrite_file(link, b"new")
+    assert link.is_symlink()
+    assert (kept.read_bytes(), stat.S_IMODE(kept.stat().st_mode)) == (b"new", 0o664)
+    assert names(kept.parent) == ["kept"]
+    rewrite_file(tmp_path / "fresh", b"new")
+    assert (tmp_path / "fresh").read_bytes() == b"new"
+    with refused(StorageError, str(kept.parent)):
+        rewrite_file(kept.parent, b"new")
 
 
 def test_an_older_file_stands_until_the_new_one_is_kept(tmp_path: Path) -> None:
