@@ -63,6 +63,14 @@ class Found:
         return dict(sorted(named.items()))
 
 
+def _is_passed_by(path: Path) -> bool:
+    """Whether a folder's entry is left alone that a person may mean: a link (a loop in a folder), or ``X.YAML``."""
+    taken = path.name.endswith((*_YAML, _CHART_ARCHIVE))
+    if path.is_symlink():
+        return taken or path.is_dir()
+    return not taken and path.name.lower().endswith((*_YAML, _CHART_ARCHIVE))
+
+
 # Renders a chart (folder or archive) to manifests; ``ConfigError`` where it does not render.
 RenderChart = Callable[[Path], bytes]
 
@@ -109,6 +117,10 @@ class Finder:
                 self._kustomization(folder / name)
                 self._note_unused(folder, names)
                 return
+        passed = [name for name in names if _is_passed_by(folder / name)]
+        if passed:
+            text = f"not looked at, being links or not named in lower case: {', '.join(passed[:3])}"
+            self.found.notes.append((str(folder), f"{text}{', …' if passed[3:] else ''}; name them to look at them"))
         for name in names:
             path = folder / name
             if path.is_symlink():

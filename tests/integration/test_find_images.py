@@ -62,6 +62,19 @@ def test_manifests_and_lists(cli: Cli) -> None:
     assert "quay.io/x/y:1  (Pod b, container c in m/a.yaml:9; listed in m/images.txt:4)" in out
 
 
+def test_what_a_folder_has_and_is_not_looked_at_is_told(cli: Cli) -> None:
+    write(cli, {"m/a.yaml": pod("a", "a/b:1"), "m/B.YAML": pod("b", "a/c:1"), "real.yaml": pod("c", "a/d:1")})
+    (cli.folder / "m" / "link.yaml").symlink_to("../real.yaml")
+    (cli.folder / "m" / "README").symlink_to("../real.yaml")
+    found = cli.bundler("find-images", "m").expect()
+    assert "image     docker.io/a/b:1 " in found.out
+    assert "a/c" not in found.out
+    (line,) = found.err.splitlines()
+    assert line.startswith("note      m: not looked at")
+    assert line.endswith("B.YAML, link.yaml; name them to look at them")
+    assert len(images(cli, "m/B.YAML", "m/link.yaml")) == 2
+
+
 def test_what_only_looks_like_one_stands_apart(cli: Cli) -> None:
     write(
         cli, {"a.yaml": "kind: X\nspec:\n  a: quay.io/x/y:1\n  b: quay.io/x/z:1\n", "b.yaml": pod("b", "quay.io/x/y:1")}
