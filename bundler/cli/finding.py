@@ -14,6 +14,7 @@ from bundler.cli.app import app
 from loader.bundle.errors import ConfigError
 from loader.cli.console import Console, run
 from loader.cli.options import OutputFlags
+from loader.presence import is_file
 
 if TYPE_CHECKING:
     from bundler.configmerge import Merged
@@ -50,7 +51,7 @@ def find_images_command(
                 why="no path was given, and no cluster",
                 hint="name files or folders, or give --from-cluster",
             )
-        absent = [path for path in values or [] if not path.is_file()]
+        absent = [path for path in values or [] if not is_file(path)]
         if absent:
             raise ConfigError(f"--values {absent[0]} is no file", why="nothing has that name, or it is something else")
         found = _look(paths or [], values or [])

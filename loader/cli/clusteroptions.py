@@ -16,6 +16,7 @@ import typer
 from loader.bundle.errors import ConfigError, StorageError
 from loader.cli.console import Console
 from loader.cli.site import Allowed
+from loader.presence import is_file
 
 if TYPE_CHECKING:
     from loader.cluster.kubectl import Call, Kubectl
@@ -35,7 +36,7 @@ class ClusterFlags:
 
     def require_there(self) -> None:
         """Refuse a kubeconfig that is not there before hours are spent on what comes first."""
-        if self.kubeconfig is not None and not self.kubeconfig.is_file():
+        if self.kubeconfig is not None and not is_file(self.kubeconfig):
             raise ConfigError(
                 f"--kubeconfig {self.kubeconfig} is no file",
                 why="nothing has that name, or it is something else",

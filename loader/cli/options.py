@@ -269,10 +269,11 @@ def open_registries(
     from loader.oci.environment import AccessOptions, Environment
     from loader.oci.rate import RateLimit, parse_rate
     from loader.oci.retry import RetryPolicy
+    from loader.presence import is_named
 
     # Now, and not once the registry is asked: a bundle is read in full before that.
     for option, path in (("--ca-file", flags.ca_file), ("--cert-dir", flags.cert_dir)):
-        if path is not None and not path.exists():
+        if path is not None and not is_named(path):
             raise ConfigError(f"{option} {path} is not there", why="nothing has that name")
     options = AccessOptions(
         authfile=flags.authfile,

@@ -142,7 +142,7 @@ def parse_registries_conf(data: bytes, what: str) -> tuple[RegistryEntry, ...]:
     if "registries" in plain:
         raise ConfigError(
             f"{what} has the old version 1 form",
-            why="containers/image reads it no more",
+            why="this program reads version 2 alone",
             hint="write [[registry]] tables (version 2)",
         )
     tables = plain.get("registry", [])
@@ -181,7 +181,7 @@ def _entry(table: Mapping[str, Any], where: str) -> RegistryEntry:
     location = _location(table, "location", where)
     prefix = _location(table, "prefix", where) or location
     if not prefix or (not location and not prefix.startswith("*.")):
-        raise ConfigError(f"{where} has no location", why="location or prefix says which registry it is about")
+        raise ConfigError(f"{where} has no location", why="only a prefix of *.DOMAIN does without")
     digest_only = _flag(table, "mirror-by-digest-only", where)
     mirrors = tuple(_mirror(one, digest_only, where) for one in _tables(table.get("mirror", []), where))
     return RegistryEntry(prefix, location, _flag(table, "insecure", where), _flag(table, "blocked", where), mirrors)
@@ -195,14 +195,16 @@ def _mirror(table: Mapping[str, Any], digest_only: bool, where: str) -> Mirror:
     if pull_from and (digest_only or pull_from not in _PULL_FROM):
         raise ConfigError(
             f"{where}: pull-from-mirror of {location} cannot be {str(pull_from)[:80]!a} there",
-            why="all, digest-only or tag-only, and for mirrors alone",
+            why="it is all, digest-only or tag-only, and goes without mirror-by-digest-only",
         )
     return Mirror(location, _flag(table, "insecure", where), pull_from or ("digest-only" if digest_only else "all"))
 
 
 def _tables(value: object, where: str) -> list[Mapping[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise ConfigError(f"{where} is not a list of tables", why="tables in TOML start with [[registry]]")
+        raise ConfigError(
+            f"{where} is not a list of tables", why="each starts with [[registry]], or [[registry.mirror]]"
+        )
     return value
 
 
