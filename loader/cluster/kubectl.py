@@ -172,6 +172,13 @@ class Kubectl:
         finished, _, error = self._call(["get", ",".join(resources), *_in(namespace), "-o", "json"], what)
         return json_objects(_checked(finished, error), what)
 
+    def namespaced_resources(self) -> tuple[str, ...]:
+        """Return every resource that is listed by namespace, qualified, as discovery has them now."""
+        what = "asking what is served"
+        argv = ["api-resources", "--namespaced=true", "--verbs=list", "-o", "name"]
+        finished, _, error = self._call(argv, what)
+        return tuple(_checked(finished, error).stdout.decode("utf-8", "replace").split())
+
     def greet(self) -> Greeting:
         """Ask for the API groups; the same call tells the server's clock (Date, whole seconds) and the client version.
 

@@ -11,9 +11,10 @@ from typing import Any, Optional
 
 from loader.bundle.errors import ClusterError
 from loader.cluster.apply import TRIES
+from loader.cluster.content import NEVER_DELETED, held
 from loader.cluster.diff import essence, object_diff
 from loader.cluster.kubectl import Kubectl
-from loader.cluster.objects import JsonObject, Key, field, objects_in, resource_version, text, with_version
+from loader.cluster.objects import JsonObject, Key, resource_version, text, with_version
 from loader.cluster.retry import Retry
 from loader.cluster.revert import merge_body, missing_from, taken_back
 from loader.cluster.survey import Resource, Survey
@@ -21,10 +22,6 @@ from loader.cluster.undo import Undo
 from loader.cluster.waits import Patience
 
 _PAUSE = 0.2
-# Storage hangs on them: they are named, and a person deletes them.
-_NEVER_DELETED = frozenset({"CephCluster", "PersistentVolumeClaim", "PersistentVolume"})
-# What a namespace must not hold any more; the API server fills in the rest of what a namespace always has.
-_CONTENT = ("pods", "persistentvolumeclaims", "deployments.apps", "daemonsets.apps", "statefulsets.apps", "services")
 # What the sides of a diff are.
 THEN = ("cluster", "before the load")
 _VERBS = {"restore": "patch", "delete": "delete", "create": "create"}
@@ -80,13 +77,23 @@ class Restored:
 def steps(
     undos: Sequence[Undo], present: Mapping[Key, JsonObject], found: Survey, stays: Mapping[Key, str], *, force: bool
 ) -> tuple[Step, ...]:
-    """Return what would happen to each object; one of a kind no longer served is gone. Pure."""
-    return tuple(
+    """Return what would happen to each object; one of a kind no longer served is gone. Pure.
+
+    A namespace stays with what is kept in it.
+    """
+    planned = tuple(
         Step(undo, "keep", reason=stays[undo.key])
         if undo.key in stays
         else step_for(undo, present.get(undo.key), force=force)
         for undo in undos
         if undo.key in stays or undo.before is None or found.resource(undo.key.api_version, undo.key.kind)
+    )
+    homes = {step.undo.key.namespace: step.undo.key for step in planned if step.kept}
+    return tuple(
+        Step(step.undo, "keep", reason=f"{homes[step.undo.key.name]} is kept")
+        if step.action == "delete" and step.undo.key.kind == "Namespace" and step.undo.key.name in homes
+        else step
+        for step in planned
     )
 
 
@@ -125,7 +132,7 @@ def step_for(undo: Undo, present: Optional[JsonObject], *, force: bool) -> Step:
 def _undone_create(undo: Undo, present: Optional[JsonObject]) -> Step:
     if present is None or text(present, "metadata", "deletionTimestamp"):
         return Step(undo, "none", reason="it is gone already")
-    if undo.key.kind in _NEVER_DELETED:
+    if undo.key.kind in NEVER_DELETED:
         return Step(undo, "keep", reason="data may hang on it: delete it by hand")
     here = essence(present)
     conflicts = missing_from(here, undo.after)
@@ -168,29 +175,11 @@ def _deleted(kubectl: Kubectl, step: Step, found: Survey) -> Restored:
     resource = found.resource(key.api_version, key.kind)
     if resource is None:
         return Restored(key, "unchanged (its kind is not served any more)", done=True)
-    held = _held(kubectl, key, step.undo.after)
-    if held:
-        return Restored(key, f"kept ({held})", done=False)
+    lost = held(kubectl, key, step.undo.after)
+    if lost:
+        return Restored(key, f"kept ({lost})", done=False)
     there = kubectl.delete(_path(key, resource), str(key), uid=step.undo.uid)
     return Restored(key, "deleted" if there else "unchanged (it is gone already)", done=True)
-
-
-def _held(kubectl: Kubectl, key: Key, made: JsonObject) -> str:
-    """Return what would be lost with ``key`` that the load did not make."""
-    if key.kind == "Namespace":
-        for resource in _CONTENT:
-            group = f"/apis/{resource.partition('.')[2]}/v1" if "." in resource else "/api/v1"
-            answer = kubectl.get_raw(f"{group}/namespaces/{key.name}/{resource.partition('.')[0]}?limit=1")
-            if objects_in(answer, "items"):
-                return f"there are {resource.partition('.')[0]} in it"
-    if key.kind == "CustomResourceDefinition":
-        group, plural = text(made, "spec", "group"), text(made, "spec", "names", "plural")
-        for version in objects_in(made, "spec", "versions"):
-            if field(version, "served") is True:
-                answer = kubectl.get_raw(f"/apis/{group}/{text(version, 'name')}/{plural}?limit=1")
-                if objects_in(answer, "items"):
-                    return f"there are {plural} on this cluster"
-    return ""
 
 
 def _path(key: Key, resource: Resource) -> str:

@@ -86,10 +86,25 @@ def test_a_namespace_goes_when_it_is_empty(api_server: ApiServer, oc: Kubectl) -
     }
     made(api_server, claim)
     kept = take_back(oc, place)
-    assert (kept.text, kept.done) == ("kept (there are persistentvolumeclaims in it)", False)
+    assert (kept.text, kept.done) == ("kept (PersistentVolumeClaim/data in it)", False)
     patch = '{"metadata":{"finalizers":null}}'
     api_server.kubectl("patch", "pvc", "data", "-n", f"{PLACE}-whole", "--type=merge", "-p", patch)
     api_server.kubectl("delete", "pvc", "data", "-n", f"{PLACE}-whole")
+    assert take_back(oc, place).text == "deleted"
+
+
+def test_a_namespace_stays_with_what_others_have_in_it(api_server: ApiServer, oc: Kubectl) -> None:
+    name = f"{PLACE}-shared"
+    place = made(api_server, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    made(api_server, config_map("kube-root-ca.crt", name))
+    made(api_server, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}})
+    secret = {**config_map("made-by-hand", name), "kind": "Secret"}
+    pool = {**config_map("theirs", name), "apiVersion": "ceph.rook.io/v1", "kind": "CephBlockPool", "spec": {}}
+    for theirs in (config_map("settings", name), secret, pool):
+        made(api_server, theirs)
+        what = f"{theirs['kind']}/{theirs['metadata']['name']}"
+        assert take_back(oc, place).text == f"kept ({what} in it)"
+        api_server.kubectl("delete", theirs["kind"], theirs["metadata"]["name"], "-n", name)
     assert take_back(oc, place).text == "deleted"
 
 

@@ -78,6 +78,17 @@ def test_what_stays_says_why_and_a_kind_that_is_gone_is_left_out() -> None:
     assert [(step.action, step.reason) for step in found] == [("keep", "Ceph stays")]
 
 
+def test_a_namespace_stays_with_what_is_kept_in_it() -> None:
+    spaces = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in ("rook-ceph", "rook-op")
+    ]
+    made = [undo(None, item, "documents/manifests/1.yaml") for item in (makers.ceph_cluster(), *spaces)]
+    here = {each.key: there(each.after) for each in made}
+    found = steps(made, here, makers.survey(), {}, force=False)
+    assert [step.action for step in found] == ["keep", "keep", "delete"]
+    assert found[1].reason == "CephCluster/rook-ceph in rook-ceph is kept"
+
+
 def changing(before: Item, after: Item, document: str) -> Step:
     return step_for(undo(before, after, document), there(after), force=False)
 
