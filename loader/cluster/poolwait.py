@@ -1,7 +1,8 @@
 """Have all nodes got our mirrors: the machine-config operator's pools.
 
 ``Updated=True`` alone is never believed: for ten to sixty seconds after a change the pools still show the end of
-the roll-out before. Our mirrors must first stand in the configuration a pool is to get; then it must have it.
+the roll-out before. The configuration a pool is to get must first say of our sources what all mirror objects of the
+cluster come to; then the pool must have it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from loader.bundle.errors import ClusterError
 from loader.cluster.kubectl import Kubectl
+from loader.cluster.merge import Merged
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.objects import JsonObject, Key, field, objects_in, text
-from loader.cluster.rendered import logins_in, mirrors_in, registries_conf
+from loader.cluster.registriestoml import Registries, parse
+from loader.cluster.rendered import logins_in, registries_conf
+from loader.cluster.rendering import agree, merged_now
 from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING, Found, Verdict
 from loader.cluster.watchers import Watchers
 
@@ -38,11 +42,12 @@ def table_of(kind: str, item: JsonObject | None) -> dict[str, tuple[str, ...]]:
 
 
 class PoolWait:
-    """Waits until every pool has ``wanted`` rendered and rolled out; ``unwanted`` must have left first.
+    """Waits until every pool has rendered and rolled out what the mirror objects say of ``wanted`` and ``former``.
 
-    What is ``unwanted`` may be asked for by another object as well: after three minutes it is believed to be.
-    ``tags``: the mirrors are for pulls by tag. ``logins`` are entries that the pull secret on the nodes must have, None
-    for one that must be gone.
+    ``wanted`` are the mirrors that one object has now, ``former`` those it had before. To a login that may not see the
+    objects of others ``wanted`` must be there and the rest of ``former`` gone: after three minutes another object is
+    believed to ask for it. ``tags``: the mirrors are for pulls by tag. ``logins`` are entries that the pull secret on
+    the nodes must have, None for one that must be gone.
     """
 
     name = "pools"
@@ -52,18 +57,18 @@ class PoolWait:
         self,
         document: str,
         wanted: Table,
-        unwanted: Table | None = None,
+        former: Table | None = None,
         *,
         tags: bool = False,
         logins: Mapping[str, object] | None = None,
     ) -> None:
         self.document = document
         self._wanted = wanted
-        self._unwanted = unwanted or {}
+        self._former = former or {}
         self._tags = tags
         self._logins = logins or {}
-        self._what = "login is" if self._logins else "mirrors are"
-        self._configs: dict[str, tuple[Table, bool]] = {}
+        self._merged: Merged | None = None
+        self._configs: dict[str, tuple[Registries, Mapping[str, object] | None]] = {}
         self._largest = 0
         self._watchers = Watchers()
 
@@ -81,46 +86,70 @@ class PoolWait:
             return Verdict(DONE, "no controller ever wrote a pool's status: nothing rolls the mirrors out")
         self._largest = max(_count(pool, "machineCount") for pool in pools)
         self._learn(kubectl, pools)
-        late = [name_of(pool) for pool in pools if not self._rendered(pool, waited)]
+        late = [pool for pool in pools if not self._rendered(pool, waited)]
         verdict = pools_verdict(pools)
         if verdict.state == FAILING:
             return Verdict(FAILING, "; ".join([verdict.text, *node_reasons(kubectl)]), verdict.hint)
         if late and waited >= RENDER_LIMIT:
-            return _never_rendered(kubectl, late, self._what)
+            return _never_rendered(kubectl, self._told(late))
         if late:
-            return Verdict(WAITING, f"the {self._what} not in the rendered configuration of {', '.join(late)} yet")
+            return Verdict(WAITING, f"{self._told(late)} yet" if self._lack(late) else self._told(late))
         return verdict
 
     def _learn(self, kubectl: Kubectl, pools: Sequence[JsonObject]) -> None:
         names = dict.fromkeys(_config_of(pool) for pool in pools)
         fresh = [Key(_API, "MachineConfig", None, name) for name in names if name and name not in self._configs]
         for config in kubectl.get_all(fresh):
-            found = mirrors_in(registries_conf(config), tags=self._tags)
-            self._configs[name_of(config)] = found, has_logins(logins_in(config), self._logins)
+            name = name_of(config)
+            conf = parse(registries_conf(config).encode(), f"registries.conf of MachineConfig/{name}")
+            self._configs[name] = conf, logins_in(config)
+        if fresh and (self._wanted or self._former):
+            # Anybody's object may have changed since, and only what is rendered after that shows it.
+            self._merged = merged_now(kubectl)
 
     def _rendered(self, pool: JsonObject, waited: float) -> bool:
-        name = _config_of(pool)
-        if name not in self._configs:
+        if _config_of(pool) not in self._configs:
             return False
-        mirrors, logged_in = self._configs[name]
-        gone = waited >= RENDER_LIMIT or has_none(mirrors, self._unwanted)
-        return logged_in and gone and has_all(mirrors, self._wanted)
+        conf, logins = self._configs[_config_of(pool)]
+        return has_logins(logins, self._logins) and self._as_objects_say(conf, waited)
+
+    def _as_objects_say(self, conf: Registries, waited: float) -> bool:
+        sources = {**self._wanted, **self._former}
+        if not sources:
+            return True
+        if self._merged is None:
+            gone = waited >= RENDER_LIMIT or not self._former_in(conf)
+            return gone and self._has_wanted(conf)
+        return self._merged.conf is not None and agree(conf, self._merged.conf, sources)
+
+    def _has_wanted(self, conf: Registries) -> bool:
+        # The source itself is no mirror of its own there.
+        return all({*mirrors} <= {*self._places(conf, source), source} for source, mirrors in self._wanted.items())
+
+    def _former_in(self, conf: Registries) -> bool:
+        return any(
+            ({*mirrors} - {*self._wanted.get(source, ())}) & {*self._places(conf, source)}
+            for source, mirrors in self._former.items()
+        )
+
+    def _places(self, conf: Registries, source: str) -> tuple[str, ...]:
+        entry = conf.by_scope.get(source)
+        return entry.locations(tags=self._tags) if entry else ()
+
+    def _lack(self, late: Sequence[JsonObject]) -> bool:
+        """Tell whether something is still to come, and not only to leave or to be put otherwise."""
+        found = [self._configs.get(_config_of(pool), (Registries(), None)) for pool in late]
+        coming = {name: entry for name, entry in self._logins.items() if entry is not None}
+        return not all(self._has_wanted(conf) and has_logins(logins, coming) for conf, logins in found)
+
+    def _told(self, late: Sequence[JsonObject]) -> str:
+        what, be = ("login", "is") if self._logins else ("mirrors", "are")
+        where = f"in the rendered configuration of {', '.join(name_of(pool) for pool in late)}"
+        return f"the {what} {be} not {where}" if self._lack(late) else f"the former {what} {be} still {where}"
 
 
 def _config_of(pool: JsonObject) -> str:
     return text(pool, "spec", "configuration", "name")
-
-
-def has_all(rendered: Table, wanted: Table) -> bool:
-    """Tell whether every pair of ``wanted`` is in ``rendered``; the source itself is no mirror of its own there."""
-    return all(
-        set(mirrors) - {source} <= set(rendered.get(source, ())) | {source} for source, mirrors in wanted.items()
-    )
-
-
-def has_none(rendered: Table, unwanted: Table) -> bool:
-    """Tell whether no pair of ``unwanted`` is in ``rendered``."""
-    return not any(set(mirrors) & set(rendered.get(source, ())) for source, mirrors in unwanted.items())
 
 
 def has_logins(rendered: Mapping[str, object] | None, wanted: Mapping[str, object]) -> bool:
@@ -182,7 +211,7 @@ def node_reasons(kubectl: Kubectl) -> list[str]:
     return said
 
 
-def _never_rendered(kubectl: Kubectl, late: Sequence[str], what: str) -> Verdict:
+def _never_rendered(kubectl: Kubectl, told: str) -> Verdict:
     """A bad entry in any mirror object of the cluster stops them all, and only the controller's log tells."""
     try:
         lines = kubectl.logs(_MCO, "deployment/machine-config-controller").splitlines()
@@ -191,8 +220,7 @@ def _never_rendered(kubectl: Kubectl, late: Sequence[str], what: str) -> Verdict
         said = f"its log cannot be read: {error.message}"
     return Verdict(
         FAILED,
-        f"after {RENDER_LIMIT:.0f} s the {what} not in the rendered configuration of {', '.join(late)}; "
-        f"{said or 'the log of machine-config-controller names no error'}",
+        f"after {RENDER_LIMIT:.0f} s {told}; {said or 'the log of machine-config-controller names no error'}",
         f"oc -n {_MCO} logs deploy/machine-config-controller; one bad mirror object of the cluster stops all of them",
     )
 

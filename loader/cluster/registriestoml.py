@@ -48,6 +48,13 @@ class Registry:
         """Return what names are matched with: the prefix where there is one, else the location."""
         return self.prefix or self.location
 
+    def locations(self, *, tags: bool = False) -> tuple[str, ...]:
+        """Return where the mirrors for digests (``tags``: for tags) are, in order."""
+        if tags and self.digest_only:
+            return ()
+        other = DIGEST_ONLY if tags else TAG_ONLY
+        return tuple(mirror.location for mirror in self.mirrors if mirror.pull != other)
+
 
 @dataclass(frozen=True)
 class Registries:

@@ -5,20 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import sys
 import urllib.parse
 import zlib
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Optional
 
 from loader.bundle.errors import ClusterError
 from loader.cluster.objects import JsonObject, field, objects_in, text
-from loader.cluster.registriestoml import DIGEST_ONLY, TAG_ONLY
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 REGISTRIES_CONF = "/etc/containers/registries.conf"
 KUBELET_AUTH = "/var/lib/kubelet/config.json"
@@ -65,30 +58,6 @@ def file_in(machine_config: JsonObject, path: str) -> Optional[str]:
             why=f"{path} in it: {error}",
             hint=f"oc get machineconfig {name} -o yaml shows it",
         ) from error
-
-
-def mirrors_in(conf: str, *, tags: bool = False) -> dict[str, tuple[str, ...]]:
-    """Return source -> mirror locations for digests (``tags``: for tags), in order; wildcards by their prefix.
-
-    Raises ``ClusterError`` where the text is not TOML.
-    """
-    try:
-        plain = tomllib.loads(conf)
-    except (ValueError, RecursionError) as error:
-        raise ClusterError("the registries.conf of a pool is not TOML", why=str(error)) from error
-    return {_source(entry): _locations(entry, tags) for entry in objects_in(plain, "registry") if _source(entry)}
-
-
-def _source(entry: Mapping[str, Any]) -> str:
-    return text(entry, "prefix") or text(entry, "location")
-
-
-def _locations(entry: Mapping[str, Any], tags: bool) -> tuple[str, ...]:
-    if tags and entry.get("mirror-by-digest-only") is True:
-        return ()
-    other = DIGEST_ONLY if tags else TAG_ONLY
-    mirrors = objects_in(entry, "mirror")
-    return tuple(text(mirror, "location") for mirror in mirrors if text(mirror, "pull-from-mirror") != other)
 
 
 def _data_url(url: str) -> bytes:

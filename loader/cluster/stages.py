@@ -95,7 +95,8 @@ def _of_nodes(wish: Wish, change: Change) -> Wait:
         return AuthorityWait(path, wish.body["data"])
     if wish.method == "login":
         return PoolWait(path, {}, logins=wish.body)
-    return PoolWait(path, table_of(wish.key.kind, change.after), tags=wish.key.kind == ITMS)
+    now, former = (table_of(wish.key.kind, state) for state in (change.after, change.before))
+    return PoolWait(path, now, former, tags=wish.key.kind == ITMS)
 
 
 def _roles(data: object) -> dict[str, str]:

@@ -12,7 +12,7 @@ from loader.cluster.imageconfig import AUTHORITY
 from loader.cluster.mirrorsets import ITMS, MIRROR_LISTS
 from loader.cluster.nodeside import PULL_SECRET, auths_in
 from loader.cluster.objects import field, text
-from loader.cluster.poolwait import PoolWait, Table, table_of
+from loader.cluster.poolwait import PoolWait, table_of
 from loader.cluster.restore import Step
 from loader.cluster.rollout import RolloutWait, images_of
 from loader.cluster.undo import Undo
@@ -77,9 +77,8 @@ def _wait(step: Step) -> Optional[Wait]:
 
 def _of_nodes(undo: Undo, document: str) -> Optional[Wait]:
     if undo.key.kind in MIRROR_LISTS:
-        before = table_of(undo.key.kind, undo.before)
-        gone = _gone(before, table_of(undo.key.kind, undo.after))
-        return PoolWait(document, before, gone, tags=undo.key.kind == ITMS)
+        again, former = (table_of(undo.key.kind, state) for state in (undo.before, undo.after))
+        return PoolWait(document, again, former, tags=undo.key.kind == ITMS)
     if undo.key == PULL_SECRET:
         return PoolWait(document, {}, logins=_put_back(auths_in(undo.before), auths_in(undo.after)))
     if document == AUTHORITY and undo.key.kind == "ConfigMap":
@@ -92,9 +91,3 @@ def _put_back(before: Optional[Mapping[str, object]], after: Optional[Mapping[st
     """Return what ``before`` has where ``after`` has something else; None for what was not there."""
     old, new = before or {}, after or {}
     return {name: old.get(name) for name in {*old, *new} if old.get(name) != new.get(name)}
-
-
-def _gone(before: Table, after: Table) -> dict[str, tuple[str, ...]]:
-    """Return the pairs of ``after`` that ``before`` does not have."""
-    left = {source: tuple(m for m in mirrors if m not in before.get(source, ())) for source, mirrors in after.items()}
-    return {source: mirrors for source, mirrors in left.items() if mirrors}

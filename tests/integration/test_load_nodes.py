@@ -53,6 +53,35 @@ def test_a_rollback_tells_that_nodes_drain(site: Site) -> None:
     assert "drain" not in kept
 
 
+def on_workers(site: Site) -> str:
+    """The configuration that the workers have."""
+    pool = site.object("machineconfigpool/worker")
+    return json.dumps(site.object(f"machineconfig/{pool['status']['configuration']['name']}"))
+
+
+def test_what_leaves_the_nodes_is_waited_for(site: Site, controllers: Controllers) -> None:
+    entries = [{"source": "quay.io/old", "mirrors": [f"{site.registry.host}/old"]}]
+    site.run("load").expect()
+    more = [*site.object(IDMS)["spec"]["imageDigestMirrors"], *entries]
+    body = json.dumps({"spec": {"imageDigestMirrors": more}})
+    site.cluster.kubectl("patch", IDMS, "--type=merge", "-p", body)
+    controllers.settle()
+    assert "quay.io/old" in on_workers(site)
+    controllers.late = 2.0
+    site.run("load", "--prune-mirrors").expect()
+    assert "quay.io/old" not in on_workers(site)
+
+
+def test_mirrors_that_another_object_has_too_are_not_waited_for(site: Site) -> None:
+    site.run("load").expect()
+    found = site.object(IDMS)
+    twin = {**found, "metadata": {"name": "twin"}}
+    site.cluster.kubectl("create", "-f", "-", input=json.dumps(twin))
+    ran = site.rollback("--timeout", "20s").expect()
+    assert "pools: master, worker updated" in ran.out
+    assert "docker.io/ceph" in on_workers(site)
+
+
 def test_pruning_is_said_to_drain_and_needs_its_option(site: Site) -> None:
     site.run("load").expect()
     entries = site.object(IDMS)["spec"]["imageDigestMirrors"]

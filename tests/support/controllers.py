@@ -170,14 +170,17 @@ class Controllers:
 
     def _conf(self) -> str:
         rows: dict[str, list[tuple[str, str]]] = {}
+        never = set()
         for path, name in MIRRORS.items():
             pull = "tag-only" if name == "imageTagMirrors" else "digest-only"
             for item in self.api.items(path):
                 for entry in item["spec"].get(name, []):
                     rows.setdefault(entry["source"], []).extend((mirror, pull) for mirror in entry["mirrors"])
+                    never |= {entry["source"]} if entry.get("mirrorSourcePolicy") == "NeverContactSource" else set()
         lines = ['unqualified-search-registries = ["registry.access.redhat.com", "docker.io"]']
         for source, mirrors in sorted(rows.items()):
             lines += ["[[registry]]", '  prefix = ""', f'  location = "{source}"']
+            lines += ["  blocked = true"] if source in never else []
             for mirror, pull in dict.fromkeys(mirrors):
                 lines += ["  [[registry.mirror]]", f'    location = "{mirror}"', f'    pull-from-mirror = "{pull}"']
         return "\n".join(lines) + "\n"

@@ -4,20 +4,31 @@ import base64
 import gzip
 import json
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from loader.bundle.errors import ClusterError
 from loader.cluster.kubectl import Kubectl
+from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.poolwait import RENDER_LIMIT, PoolWait, pool_verdict, pools_verdict
 from loader.cluster.process import Finished
-from loader.cluster.rendered import logins_in, mirrors_in, registries_conf
+from loader.cluster.registriestoml import parse
+from loader.cluster.rendered import logins_in, registries_conf
 from loader.cluster.waits import DONE, FAILED, FAILING, PAUSED, WAITING
 from tests.unit.loader.cluster.states import CONF, machine_config, pool
 
 WANTED = {"docker.io/ceph": ("r:5000/ceph",)}
+
+
+def mirrors_in(conf: str, *, tags: bool = False) -> dict[str, tuple[str, ...]]:
+    return {entry.scope: entry.locations(tags=tags) for entry in parse(conf.encode(), "a test's file").entries}
+
+
+def mirror_set(table: Mapping[str, tuple[str, ...]], policy: str = "", kind: str = "ImageDigestMirrorSet") -> Any:
+    entries = [{"source": s, "mirrors": list(m), "mirrorSourcePolicy": policy} for s, m in table.items()]
+    return {"metadata": {"name": "x"}, "spec": {MIRROR_LISTS[kind]: entries}}
 
 
 class Server:
@@ -27,6 +38,7 @@ class Server:
         self.objects = objects
         self.paths: list[str] = []
         self.log = ""
+        self.refused: set[str] = set()
 
     def kubectl(self) -> Kubectl:
         return Kubectl("oc", self)
@@ -41,16 +53,27 @@ class Server:
             return Finished(0, json.dumps({"kind": "List", "items": here}).encode(), b"")
         path = argv[-1]
         self.paths.append(path)
+        if path.rpartition("/")[2] in self.refused:
+            return Finished(1, b"", b"Error from server (Forbidden): it is forbidden")
         found = self.objects.get(path.rpartition("/")[2])
         if found is None:
             return Finished(1, b"", b"Error from server (NotFound): not found")
         return Finished(0, json.dumps(found).encode(), b"")
 
 
-def server(*pools: dict[str, Any], conf: str = CONF, **more: Any) -> Server:
+def server(
+    *pools: dict[str, Any], conf: str = CONF, sets: tuple[Any, ...] = (mirror_set(WANTED),), **more: Any
+) -> Server:
     names = [f"rendered-{name}-2" for name in ("master", "worker")]
     configs = {name: {**machine_config(conf), "metadata": {"name": name}} for name in names}
-    return Server(**{"machineconfigpools": {"items": list(pools)}, **configs, **more})
+    return Server(
+        **{
+            "machineconfigpools": {"items": list(pools)},
+            "imagedigestmirrorsets": {"items": list(sets)},
+            **configs,
+            **more,
+        }
+    )
 
 
 def test_nothing_to_wait_for_without_pools() -> None:
@@ -84,11 +107,58 @@ def test_a_configuration_that_never_comes_is_an_error_with_the_controllers_words
     assert 'invalid format for source "X"' in verdict.text
 
 
-def test_mirrors_that_were_taken_away_must_leave_or_be_someone_elses() -> None:
-    wait = PoolWait("d", {}, WANTED)
-    assert wait.look(server(pool()).kubectl(), {}, 10).state == WAITING
-    assert wait.look(server(pool()).kubectl(), {}, RENDER_LIMIT).state == DONE
-    assert PoolWait("d", {}, WANTED).look(server(pool(), conf="").kubectl(), {}, 10).state == DONE
+BLOCKED = CONF.replace('ceph"\n', 'ceph"\n  blocked = true\n', 1)
+TWO = {"docker.io/ceph": ("r:5000/ceph", "s:5000/ceph")}
+TURNED = {"docker.io/ceph": ("s:5000/ceph", "r:5000/ceph")}
+SECOND = """
+  [[registry.mirror]]
+    location = "s:5000/ceph"
+    pull-from-mirror = "digest-only"
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "former", "sets", "old", "new"),
+    [
+        ({}, WANTED, (), CONF, ""),
+        (WANTED, WANTED, (mirror_set(WANTED, "NeverContactSource"),), CONF, BLOCKED),
+        (WANTED, WANTED, (mirror_set(WANTED),), BLOCKED, CONF),
+        (WANTED, TWO, (mirror_set(WANTED),), CONF + SECOND, CONF),
+        (TWO, TURNED, (mirror_set(TWO),), CONF.replace("r:", "s:") + SECOND.replace("s:", "r:"), CONF + SECOND),
+    ],
+    ids=["a source leaves", "a source is blocked", "a source is open again", "a mirror leaves", "another order"],
+)
+def test_the_former_mirrors_must_leave_the_configuration(
+    wanted: Any, former: Any, sets: tuple[Any, ...], old: str, new: str
+) -> None:
+    said = PoolWait("d", wanted, former).look(server(pool(), conf=old, sets=sets).kubectl(), {}, 10)
+    assert (said.state, said.text) == (
+        WAITING,
+        "the former mirrors are still in the rendered configuration of worker",
+    )
+    assert PoolWait("d", wanted, former).look(server(pool(), conf=new, sets=sets).kubectl(), {}, 0).state == DONE
+    late = PoolWait("d", wanted, former).look(server(pool(), conf=old, sets=sets).kubectl(), {}, RENDER_LIMIT)
+    assert late.state == FAILED
+    assert "s the former mirrors are still in" in late.text
+
+
+def test_what_another_object_asks_for_as_well_stays() -> None:
+    cluster = server(pool(), sets=(mirror_set(WANTED),))
+    assert PoolWait("d", {}, WANTED).look(cluster.kubectl(), {}, 0).state == DONE
+
+
+def test_where_nothing_would_be_rendered_nothing_is_done() -> None:
+    cluster = server(pool(), sets=(mirror_set(WANTED), mirror_set({"docker.io/ceph": ("r:5000/../x",)})))
+    assert PoolWait("d", WANTED).look(cluster.kubectl(), {}, 10).state == WAITING
+
+
+def test_who_may_not_see_the_objects_of_others_waits_for_the_mirrors_alone() -> None:
+    def looked(conf: str, waited: float) -> str:
+        cluster = server(pool(), conf=conf)
+        cluster.refused = {"imagecontentsourcepolicies"}
+        return PoolWait("d", {}, WANTED).look(cluster.kubectl(), {}, waited).state
+
+    assert [looked(CONF, 10), looked(CONF, RENDER_LIMIT), looked("", 10)] == [WAITING, DONE, DONE]
 
 
 def test_a_degraded_pool_names_the_node_and_its_reason() -> None:
@@ -184,7 +254,7 @@ def test_a_file_that_cannot_be_read_is_named(contents: dict[str, str]) -> None:
 
 
 def test_text_that_is_no_toml_is_an_error() -> None:
-    with pytest.raises(ClusterError, match="not TOML"):
+    with pytest.raises(ClusterError, match=r"no registries\.conf"):
         mirrors_in("[[registry]")
 
 
@@ -213,7 +283,9 @@ location = "r/old"
 def test_mirrors_for_tags_and_for_digests_are_told_apart() -> None:
     assert mirrors_in(BOTH) == {"q.io/a": ("r/digests", "r/all"), "q.io/old": ("r/old",)}
     assert mirrors_in(BOTH, tags=True) == {"q.io/a": ("r/tags", "r/all"), "q.io/old": ()}
-    assert PoolWait("d", WANTED, tags=True).look(server(pool()).kubectl(), {}, 10).state == WAITING
+    tags = {"items": [mirror_set(WANTED, kind="ImageTagMirrorSet")]}
+    cluster = server(pool(), imagetagmirrorsets=tags)
+    assert PoolWait("d", WANTED, tags=True).look(cluster.kubectl(), {}, 10).state == WAITING
 
 
 @pytest.mark.parametrize(
