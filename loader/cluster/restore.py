@@ -15,6 +15,7 @@ from loader.cluster.content import NEVER_DELETED, held
 from loader.cluster.diff import essence, object_diff
 from loader.cluster.kubectl import Kubectl
 from loader.cluster.objects import JsonObject, Key, resource_version, text, with_version
+from loader.cluster.pullsecret import closed, opened
 from loader.cluster.retry import Retry
 from loader.cluster.revert import merge_body, missing_from, taken_back
 from loader.cluster.survey import Resource, Survey
@@ -116,14 +117,16 @@ def step_for(undo: Undo, present: Optional[JsonObject], *, force: bool) -> Step:
             return Step(undo, "create", diff, undo.before, reason="it is gone")
         return Step(undo, "none", conflicts=("it is gone",), reason="it is gone")
     here = essence(present)
-    merged = taken_back(here, undo.before, undo.after)
-    if merged.item == here:
+    three = [opened(undo.key, item) for item in (here, undo.before, undo.after)]
+    merged = taken_back(*three)
+    if merged.item == three[0]:
         return Step(undo, "none", reason="it is as before")
+    wanted = closed(undo.key, merged.item, undo.before)
     return Step(
         undo,
         "restore",
-        object_diff(undo.key, here, merged.item, THEN),
-        merge_body(here, merged.item),
+        object_diff(undo.key, here, wanted, THEN),
+        merge_body(here, wanted),
         merged.conflicts,
         version=resource_version(present),
     )

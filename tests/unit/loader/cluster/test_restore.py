@@ -111,6 +111,36 @@ def secret(**logins: str) -> Item:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {".dockerconfigjson": packed}}
 
 
+def logins_after(step: Step) -> Any:
+    assert step.body is not None
+    return json.loads(base64.b64decode(step.body["data"][".dockerconfigjson"]))["auths"]
+
+
+def test_of_the_pull_secret_our_entry_alone_goes_back() -> None:
+    what = undo(secret(cloud="old", quay="a"), secret(cloud="old", quay="a", site="ours"), "--cluster-auth")
+    for force in (False, True):
+        step = step_for(what, there(secret(cloud="new", quay="a", site="ours", third="x")), force=force)
+        assert (step.action, step.conflicts) == ("restore", ())
+        assert logins_after(step) == {"cloud": "new", "quay": "a", "third": "x"}
+    changed = step_for(what, there(secret(cloud="new", site="theirs")), force=True)
+    assert changed.conflicts == ("data..dockerconfigjson.auths.site",)
+    assert logins_after(changed) == {"cloud": "new"}
+    assert step_for(what, there(secret(cloud="new")), force=False).action == "none"
+
+
+def test_a_pull_secret_that_nobody_else_changed_gets_its_old_bytes_back() -> None:
+    before = secret(quay="a")
+    before["data"][".dockerconfigjson"] = base64.b64encode(b'{ "auths": {"quay": "a"} }').decode()
+    after = secret(quay="a", site="ours")
+    step = step_for(undo(before, after, "--cluster-auth"), there(after), force=False)
+    assert step.body is not None
+    assert step.body["data"] == before["data"]
+    for broken in ("!", base64.b64encode(b"[]").decode(), base64.b64encode(b"{").decode()):
+        after["data"][".dockerconfigjson"] = broken
+        step = step_for(undo(before, secret(quay="a", site="x"), "--cluster-auth"), there(after), force=True)
+        assert (len(step.conflicts), step.body and step.body["data"]) == (1, before["data"])
+
+
 def authorities(**entries: str) -> Item:
     metadata = {"name": "cas", "namespace": "openshift-config"}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": entries}
