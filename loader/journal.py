@@ -19,7 +19,8 @@ _Name = tuple[Optional[str], str, Optional[str], str]
 class ObjectJournal:
     """The ``objects`` of a report; ``write`` puts the report on disk.
 
-    What was there before an object's first change stays, whatever later runs do.
+    What was there before an object's first change stays, whatever later runs do; but one that someone made anew has a
+    past of its own.
     """
 
     def __init__(self, rows: list[Row], vault: Vault, write: Callable[[], None]) -> None:
@@ -31,6 +32,7 @@ class ObjectJournal:
     def begin(self, changes: Sequence[Change], *, again: bool = False) -> None:
         """Write down what is there and what is about to be sent; ``StorageError`` where that fails."""
         for change in changes:
+            self._forget_former(change)
             row = self._row(change)
             if row is None:
                 row = _new_row(change)
@@ -46,6 +48,7 @@ class ObjectJournal:
     def done(self, outcomes: Sequence[Outcome]) -> None:
         """Write down what is stored now."""
         for outcome in outcomes:
+            self._forget_former(outcome.change)
             row = self._row(outcome.change)
             if row is None:
                 row = _new_row(outcome.change)
@@ -70,6 +73,12 @@ class ObjectJournal:
         name = _name_of(change)
         rows = (row for row in self._rows if row["document"] == change.document and _row_name(row) == name)
         return next((row for row in rows if row["action"] in {"create", "patch"}), None)
+
+    def _forget_former(self, change: Change) -> None:
+        """Drop the rows of an object that is gone, where another of its name is there now."""
+        uid, name = text(change.before, "metadata", "uid"), _name_of(change)
+        kept = [row for row in self._rows if not uid or row["uid"] in {None, uid} or _row_name(row) != name]
+        self._rows[:] = kept
 
     def _forget(self, change: Change) -> None:
         """Drop the row of an earlier run in which nothing was written either."""

@@ -56,12 +56,20 @@ class SignerRow:
 
 @dataclass(frozen=True)
 class ClusterRow:
-    """The cluster that was changed, and who asked."""
+    """The cluster that was changed, and who asked.
+
+    ``uid`` is that of its namespace kube-system, None where it was not to be read and in reports of earlier loaders.
+    """
 
     context: str
     server: str
+    uid: Optional[str]
     user: str
     version: str
+
+    def is_other(self, server: str, uid: Optional[str]) -> bool:
+        """Tell whether what is at ``server`` is another cluster: a URL may lead to one that was made anew."""
+        return self.server != server or (None not in {self.uid, uid} and self.uid != uid)
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,8 @@ def decode(data: bytes, what: str) -> tuple[Record, tuple[Change, ...]]:
     """Return a report and its objects; ``FormatError`` names ``what`` for anything else."""
     plain = strictjson.loads(data, what, max_depth=_MAX_DEPTH)
     states = [_taken(row, f"{what}.objects[{i}]") for i, row in enumerate(_rows(plain))]
+    if isinstance(plain, dict) and isinstance(plain.get("cluster"), dict):
+        plain["cluster"].setdefault("uid", None)
     canonical = (json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True) + "\n").encode("ascii")
     record = strictjson.decode(Record, canonical, what)
     if record.format_version != 1:

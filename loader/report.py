@@ -147,11 +147,13 @@ class Report:
         if not self._vault.sealed(identity(record.bundle.id, server), data):
             return self._set_aside(path, "this state folder did not see it written")
         here = self._record["cluster"]
-        if record.bundle.id != self._record["bundle"]["id"] or (server and here and here["server"] != server):
+        other = record.cluster and here and record.cluster.is_other(here["server"], here["uid"])
+        if record.bundle.id != self._record["bundle"]["id"] or other:
             return self._set_aside(path, "it is of another bundle or cluster")
         plain = to_plain(record)
         self._record.update({name: plain[name] for name in ("archive", "blobs", "images", "runs", "waits")})
-        self._record["cluster"] = here or plain["cluster"]
+        known = plain["cluster"] or {}
+        self._record["cluster"] = {**here, "uid": here["uid"] or known.get("uid")} if here else plain["cluster"]
         self._take_objects(tuple(change for change in changes if not change.row.restored))
         return ""
 
@@ -281,11 +283,12 @@ class Report:
             write_report(path, data)
 
 
-def _cluster_row(cluster: Optional[Survey]) -> Optional[dict[str, str]]:
+def _cluster_row(cluster: Optional[Survey]) -> Optional[dict[str, Optional[str]]]:
     if cluster is None:
         return None
     version = f"OpenShift {cluster.openshift}" if cluster.openshift else f"Kubernetes {cluster.kubernetes}"
-    return {"context": cluster.context, "server": cluster.server, "user": cluster.user, "version": version}
+    about = {"context": cluster.context, "server": cluster.server, "user": cluster.user, "version": version}
+    return {**about, "uid": cluster.uid}
 
 
 def _unwritable(path: Path, error: OSError) -> StorageError:

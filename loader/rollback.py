@@ -152,10 +152,11 @@ def _read(path: Path, ports: RollbackPorts) -> _State:
     ordered = undos([_written(change, ports.vault) for change in changes if _is_open(change) or change in past])
     found = survey(ports.kubectl, versions_of(undo.key.of_kind for undo in ordered))
     ports.say("preflight", f"cluster {found.server} (context {found.context}, user {found.user})")
-    if found.server != record.cluster.server:
+    if record.cluster.is_other(found.server, found.uid):
+        anew = f"; the one there has another uid ({found.uid})" if found.server == record.cluster.server else ""
         raise ClusterError(
             f"{path} is of another cluster",
-            why=f"it is of {record.cluster.server}, the kubeconfig's context {found.context} is {found.server}",
+            why=f"it is of {record.cluster.server}, the kubeconfig's context {found.context} is {found.server}{anew}",
             hint="--kubeconfig and --context choose the cluster",
         )
     keys = frozenset(_key(change) for change in past)

@@ -79,6 +79,8 @@ STRINGS: dict[tuple[type, str], dict[str, Any]] = {
 # What a type has beside its fields: objects as the API server gives them, of any shape.
 _STATE = {"type": ["object", "null"]}
 FREE: dict[type, dict[str, Any]] = {r.ObjectRow: {"after": _STATE, "before": _STATE}}
+# What documents of earlier loaders do not have.
+LATER: dict[type, frozenset[str]] = {r.ClusterRow: frozenset({"uid"})}
 # What a number must be, by type and field.
 NUMBERS: dict[tuple[type, str], dict[str, Any]] = {
     (m.BundleManifest, "format_version"): {"const": 1},
@@ -230,7 +232,8 @@ def _object(cls: type) -> dict[str, Any]:
             schema = {}
         properties[json_name(field.name)] = NUMBERS.get((cls, field.name)) or {**schema, **extra}
     properties.update(FREE.get(cls, {}))
-    return _closed(properties)
+    schema = _closed(properties)
+    return {**schema, "required": [name for name in schema["required"] if name not in LATER.get(cls, ())]}
 
 
 def _value(hint: Any) -> dict[str, Any]:

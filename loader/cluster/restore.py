@@ -122,12 +122,13 @@ def step_for(undo: Undo, present: Optional[JsonObject], *, force: bool) -> Step:
     if merged.item == three[0]:
         return Step(undo, "none", reason="it is as before")
     wanted = closed(undo.key, merged.item, undo.before)
+    anew = ("someone made it anew",) if undo.uid not in {None, text(present, "metadata", "uid")} else ()
     return Step(
         undo,
         "restore",
         object_diff(undo.key, here, wanted, THEN),
         merge_body(here, wanted),
-        merged.conflicts,
+        (*anew, *merged.conflicts),
         version=resource_version(present),
     )
 

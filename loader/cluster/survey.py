@@ -59,7 +59,8 @@ class Survey:
 
     ``clock`` is the API server's time and ``client`` the name and version of the program that asks, as far as an
     answer told. What is in the cluster is read later: ``openshift`` (None elsewhere), ``rook_versions``, the distinct
-    ``rook-version`` labels of the daemons in the documents' namespaces, and ``rook_daemons``, their number.
+    ``rook-version`` labels of the daemons in the documents' namespaces, and ``rook_daemons``, their number. ``uid`` is
+    what no other cluster has, that of the namespace kube-system; None where this login may not read it.
     """
 
     server: str
@@ -72,6 +73,7 @@ class Survey:
     rook_daemons: int = 0
     clock: Optional[datetime.datetime] = None
     client: str = ""
+    uid: Optional[str] = None
 
     def serves(self, api: str) -> bool:
         """Tell whether ``group/version/plural`` is served."""
@@ -102,6 +104,7 @@ def survey(kubectl: Kubectl, group_versions: Iterable[str]) -> Survey:
     with ThreadPoolExecutor(_READERS) as pool:
         version = pool.submit(kubectl.get_raw, "/version")
         user = pool.submit(_user, kubectl, groups)
+        oldest = pool.submit(kubectl.get_raw, "/api/v1/namespaces/kube-system", if_allowed=True)
         found = [pool.submit(_resources, kubectl, name) for name in wanted]
         return Survey(
             server=server,
@@ -111,6 +114,7 @@ def survey(kubectl: Kubectl, group_versions: Iterable[str]) -> Survey:
             resources=(*ALWAYS, *(resource for future in found for resource in future.result())),
             clock=greeting.clock,
             client=greeting.client,
+            uid=_word(oldest.result(), "metadata", "uid") or None,
         )
 
 

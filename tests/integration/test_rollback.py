@@ -11,6 +11,7 @@ import pytest
 from tests.support.cli import Cli
 from tests.support.controllers import Controllers
 from tests.support.site import IDMS, REPORT, Site
+from tests.unit.loader.cluster import makers
 
 
 def kill_at(site: Site, line: str, sent: int = signal.SIGKILL) -> str:
@@ -107,6 +108,17 @@ def test_someone_elses_change_is_named_and_kept(site: Site) -> None:
     assert [site.states()[name] for name in ours] == [states[name] for name in ours]
     site.rollback("--force").expect()
     assert site.object("configmap/rook-ceph-operator-config")["data"] == {"ROOK_LOG_LEVEL": "DEBUG"}
+
+
+def test_an_operator_that_was_made_anew_goes_back_to_what_it_was_then(site: Site) -> None:
+    site.run("load").expect()
+    site.cluster.kubectl("delete", "deployment/rook-ceph-operator", "-n", "rook-ceph")
+    site.cluster.kubectl("create", "-f", "-", input=json.dumps(makers.deployment(image="rook/ceph:v1.5.9")))
+    assert "someone made it anew" in " ".join(site.rollback().expect(7).three_lines)
+    site.run("load").expect()
+    site.rollback().expect()
+    containers = site.object("deployment/rook-ceph-operator")["spec"]["template"]["spec"]["containers"]
+    assert containers[0]["image"] == "rook/ceph:v1.5.9"
 
 
 def test_ceph_is_never_downgraded(site: Site, controllers: Controllers) -> None:

@@ -77,6 +77,22 @@ def test_what_was_there_first_stays_whatever_later_runs_do(book: Book) -> None:
     assert row["action"] == "patch"
 
 
+def test_an_object_that_someone_made_anew_has_a_past_of_its_own(book: Book) -> None:
+    cluster = installed()
+    book.load(cluster, makers.operator_patch())
+    for item in cluster.objects.values():
+        item["metadata"]["uid"] = "0a0b"
+    ((key, there),) = [(key, item) for key, item in cluster.objects.items() if key.kind == "Deployment"]
+    cluster.objects[key] = {**there, "spec": makers.deployment(image="rook/ceph:v1.5.9")["spec"]}
+    book.load(cluster, makers.operator_patch())
+    assert image(book.row("Deployment")["before"]) == "rook/ceph:v1.5.9"
+    # One that was made anew with our image is nothing that we changed.
+    cluster.objects[key] = {**cluster.objects[key], "metadata": {**there["metadata"], "uid": "0c0d"}}
+    cluster.objects[key]["spec"] = makers.deployment(image=makers.OPERATOR_IMAGE)["spec"]
+    book.load(cluster, makers.operator_patch())
+    assert book.row("Deployment")["action"] == "unchanged"
+
+
 def test_a_write_that_was_not_answered_is_confirmed_by_the_next_run(book: Book) -> None:
     cluster = installed()
 

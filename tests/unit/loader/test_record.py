@@ -21,7 +21,13 @@ GOOD: dict[str, Any] = {
     "archive": {"name": "rook-ceph-2020.10.tar.zst", "sha256": HEX, "size": 9},
     "blobs": {"bytesSent": 1, "mounted": 0, "present": 2, "sent": 3},
     "bundle": {"created": NOW, "id": HEX, "name": "rook-ceph", "sequence": 3, "version": "2020.10"},
-    "cluster": {"context": "admin", "server": "https://api:6443", "user": "admin", "version": "OpenShift 4.14.8"},
+    "cluster": {
+        "context": "admin",
+        "server": "https://api:6443",
+        "uid": "5f0c",
+        "user": "admin",
+        "version": "OpenShift 4.14.8",
+    },
     "error": {"code": 7, "hint": "h", "message": "m", "why": "w"},
     "finished": None,
     "formatVersion": 1,
@@ -73,6 +79,7 @@ BAD: dict[str, Change] = {
     "an object's field too many": lambda d: d["objects"][0].update(force=True),
     "objects not a list": lambda d: d.update(objects={}),
     "an object as text": lambda d: d.update(objects=["x"]),
+    "a number as the cluster's uid": lambda d: d["cluster"].update(uid=5),
     "id too short": lambda d: d["bundle"].update(id="a"),
     "digest of another kind": lambda d: d["images"][0].update(digest=f"md5:{HEX}"),
     "a time in words": lambda d: d["runs"][0].update(started="yesterday"),
@@ -100,6 +107,16 @@ def test_a_good_report_passes_both() -> None:
     _, changes = decode(json.dumps(GOOD).encode(), "report")
     assert changes[0].after == GOOD["objects"][0]["after"]
     assert changes[0].before is None
+
+
+def test_a_report_of_an_earlier_loader_passes_both_and_does_not_know_the_clusters_uid() -> None:
+    document = copy.deepcopy(GOOD)
+    del document["cluster"]["uid"]
+    assert schema_accepts(document)
+    record, _ = decode(json.dumps(document).encode(), "report")
+    assert record.cluster is not None
+    assert record.cluster.uid is None
+    assert not record.cluster.is_other("https://api:6443", "5f0c")
 
 
 @pytest.mark.parametrize("name", BAD)

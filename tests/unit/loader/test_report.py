@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from loader.report import Report
 from loader.vault import Vault
 from tests.support.bundles import NOW, make_signer, open_head, tiny_recipe
 from tests.support.refusals import refused
+from tests.unit.loader.cluster import makers
 
 LATER = "2026-01-01T00:05:00Z"
 WHO = {"host": "bastion", "loader": "airgap-loader 1", "loaderSha256": "0" * 64, "user": "jo"}
@@ -152,6 +154,18 @@ def test_a_report_of_another_bundle_of_that_name_is_kept(bundle: VerifiedBundle,
     other = open_head(tiny_recipe().change(sequence=8).archive())
     assert "another bundle" in report(tmp_path).begin(other, "registry.example", LATER)
     assert json.loads((tmp_path / "reports" / "demo-1.load.1.json").read_bytes())["bundle"]["id"] == bundle.id
+
+
+def test_a_report_goes_on_only_on_the_cluster_it_is_of(bundle: VerifiedBundle, tmp_path: Path) -> None:
+    def begun(uid: str | None) -> str:
+        there = dataclasses.replace(makers.survey(), uid=uid)
+        return report(tmp_path).begin(bundle, "registry.example", NOW, there)
+
+    # Who may not read the uid cannot tell, and takes nothing away from what is known.
+    assert [begun(uid) for uid in (None, "5f0c", None, "5f0c")] == [""] * 4
+    assert read(tmp_path)["cluster"]["uid"] == "5f0c"
+    assert "another bundle or cluster" in begun("0a0b")
+    assert (read(tmp_path)["cluster"]["uid"], len(read(tmp_path)["runs"])) == ("0a0b", 1)
 
 
 def test_a_folder_that_cannot_be_written_is_seen_before_anything_else(bundle: VerifiedBundle, tmp_path: Path) -> None:

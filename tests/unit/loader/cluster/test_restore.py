@@ -38,6 +38,8 @@ def there(item: Item, **metadata: Any) -> Item:
         (undo(BEFORE, AFTER), there(AFTER), "restore", ()),
         (undo(BEFORE, AFTER), there(BEFORE), "none", ()),
         (undo(BEFORE, AFTER), there(makers.deployment(image="theirs:v1")), "restore", ("image",)),
+        (undo(BEFORE, AFTER, uid="another"), there(AFTER), "restore", ("anew",)),
+        (undo(BEFORE, AFTER, uid="another"), there(BEFORE), "none", ()),
         (undo(BEFORE, AFTER), None, "none", ("gone",)),
         (undo(None, MADE), there(MADE), "delete", ()),
         (undo(None, MADE), there(makers.config_map(ROOK_CSI_CEPH_IMAGE="x", more="y")), "delete", ()),
