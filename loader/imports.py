@@ -31,7 +31,7 @@ from loader.trust import NAME
 
 FOLDER = "loads"
 RECORD = "import.json"
-_MAX_RECORD = 2**20
+MAX_RECORD = 2**20
 _STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z-.+")
 
 
@@ -193,7 +193,7 @@ def read_imports(state: Path, name: Optional[str] = None, *, check: SignatureChe
 def _read(folder: Path, check: SignatureCheck) -> Import:
     record: Optional[ImportRecord] = None
     try:
-        record = strictjson.decode(ImportRecord, read_small_file(folder / RECORD, _MAX_RECORD), RECORD)
+        record = strictjson.decode(ImportRecord, read_small_file(folder / RECORD, MAX_RECORD), RECORD)
         sums = read_small_file(folder / SUMS, MAX_HEAD_FILE)
         data = read_small_file(folder / MANIFEST, MAX_HEAD_FILE)
         if sha256_hex(sums) != record.bundle or manifest_line(sha256_hex(data)) not in sums:

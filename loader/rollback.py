@@ -21,6 +21,7 @@ from loader.cluster.undoeffect import nodes_after, rook_after
 from loader.cluster.undowaits import needs_restart, waits_after
 from loader.cluster.waits import Clock, Patience, await_done
 from loader.nodes import question, words_for
+from loader.otherloads import OtherLoads
 from loader.presence import is_file, is_named
 from loader.record import HEX, MAX_REPORT, Change, Record, decode, identity
 from loader.report import Report
@@ -49,6 +50,7 @@ class RollbackPorts:
 
     kubectl: Kubectl
     vault: Vault
+    loads: OtherLoads
     report: Report
     clock: Clock
     say: Callable[[str, str], None]
@@ -86,7 +88,9 @@ def rollback(path: Path, options: RollbackOptions, ports: RollbackPorts) -> None
     state = _read(path, ports)
     present = _present(state, ports)
     stays = _stays(state, present, options, ports)
-    state.steps = waited_again(steps(state.undos, present, state.found, stays, force=options.force), state.past)
+    others = {} if options.force else ports.loads.having(state.record)
+    planned = steps(state.undos, present, state.found, stays, others, force=options.force)
+    state.steps = waited_again(planned, state.past)
     state.nodes, state.findings = nodes_after(ports.kubectl, state.found, state.steps, present)
     tags = {image.digest: image.tag or "" for image in state.record.images}
     state.rook = rook_after(ports.kubectl, state.steps, present, tags)
@@ -298,6 +302,7 @@ def _carry_out(state: _State, stays: Mapping[Key, str], options: RollbackOptions
     finally:
         if state.trusted:
             ports.report.finish(ports.now())
+            ports.loads.undone(state.record, ports.report.record)
 
 
 def _heard(state: _State, ports: RollbackPorts) -> Callable[[Any], None]:

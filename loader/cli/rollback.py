@@ -45,6 +45,7 @@ def rollback_command(
 
     def verb() -> None:
         from loader.cluster.waits import Clock
+        from loader.otherloads import OtherLoads
         from loader.report import Report
         from loader.rollback import RollbackOptions, RollbackPorts, rollback
         from loader.vault import Vault
@@ -58,6 +59,7 @@ def rollback_command(
             ports = RollbackPorts(
                 kubectl=cluster.kubectl(console, scratch),
                 vault=vault,
+                loads=OtherLoads(state.folder()),
                 report=Report(report.parent, who(), vault),
                 clock=Clock(),
                 say=console.result,

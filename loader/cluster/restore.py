@@ -76,16 +76,23 @@ class Restored:
 
 
 def steps(
-    undos: Sequence[Undo], present: Mapping[Key, JsonObject], found: Survey, stays: Mapping[Key, str], *, force: bool
+    undos: Sequence[Undo],
+    present: Mapping[Key, JsonObject],
+    found: Survey,
+    stays: Mapping[Key, str],
+    others: Mapping[Key, str],
+    *,
+    force: bool,
 ) -> tuple[Step, ...]:
     """Return what would happen to each object; one of a kind no longer served is gone. Pure.
 
-    A namespace stays with what is kept in it.
+    ``stays`` says why an object is not put back, ``others`` which other load has it too: it is not deleted. A
+    namespace stays with what is kept in it.
     """
     planned = tuple(
         Step(undo, "keep", reason=stays[undo.key])
         if undo.key in stays
-        else step_for(undo, present.get(undo.key), force=force)
+        else _unless_shared(step_for(undo, present.get(undo.key), force=force), others)
         for undo in undos
         if undo.key in stays or undo.before is None or found.resource(undo.key.api_version, undo.key.kind)
     )
@@ -96,6 +103,13 @@ def steps(
         else step
         for step in planned
     )
+
+
+def _unless_shared(step: Step, others: Mapping[Key, str]) -> Step:
+    load = others.get(step.undo.key)
+    if step.action != "delete" or load is None:
+        return step
+    return Step(step.undo, "keep", reason=f"{load} has it too: roll that back first")
 
 
 def waited_again(planned: Sequence[Step], past: Collection[Key]) -> tuple[Step, ...]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import article
 from tests.support.cli import Cli
 from tests.support.controllers import Controllers
+from tests.support.registry import RegistryServer
 from tests.support.site import IDMS, REPORT, Site
 from tests.unit.loader.cluster import makers
 
@@ -151,6 +153,26 @@ def test_a_rollback_that_ran_out_of_time_goes_on_waiting(site: Site, controllers
     site.rollback().expect()
     assert site.states() == before
     assert [run["state"] for run in site.report["runs"]] == ["complete", "pending", "pending", "rolled-back"]
+
+
+def test_mirrors_that_another_load_found_right_stay_with_it(site: Site) -> None:
+    site.run("load", "--only", "mirrors").expect()
+    first, reports = site.archive, site.cli.folder / "reports"
+    with RegistryServer() as source:
+        article.put_images(source.store)
+        folder = site.cli.folder / "other"
+        folder.mkdir()
+        for name in ("builder.key", "builder.pub"):
+            (folder / name).write_bytes((first.parent.parent / name).read_bytes())
+        site.archive = article.build(Cli(folder), source.host, article.config().replace("rook-ceph\n", "stwo\n", 1))
+    assert "ImageDigestMirrorSet/rook-ceph-images unchanged" in site.run("load", "--only", "mirrors").expect().out
+    kept = site.rollback().expect()
+    assert "ImageDigestMirrorSet/rook-ceph-images kept (stwo 2020.10 has it too: roll that back first)" in kept.out
+    assert site.cluster.kubectl("get", IDMS, "-o", "name")
+    options = ("--kubeconfig", site.cluster.kubeconfig, "--yes")
+    site.cli.loader("rollback", reports / "stwo-2020.10.load.json", *options).expect()
+    site.rollback().expect()
+    assert not site.cluster.kubectl("get", IDMS, "-o", "name")
 
 
 def test_mirrors_can_be_kept(site: Site) -> None:

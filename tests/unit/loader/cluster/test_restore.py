@@ -76,7 +76,7 @@ def test_what_is_gone_is_made_again_by_force_alone() -> None:
 def test_what_stays_says_why_and_a_kind_that_is_gone_is_left_out() -> None:
     survey = makers.survey(resources=())
     stays = undo(BEFORE, AFTER)
-    found = steps([stays, undo(makers.config_map(), MADE)], {}, survey, {stays.key: "Ceph stays"}, force=False)
+    found = steps([stays, undo(makers.config_map(), MADE)], {}, survey, {stays.key: "Ceph stays"}, {}, force=False)
     assert [(step.action, step.reason) for step in found] == [("keep", "Ceph stays")]
 
 
@@ -86,9 +86,18 @@ def test_a_namespace_stays_with_what_is_kept_in_it() -> None:
     ]
     made = [undo(None, item, "documents/manifests/1.yaml") for item in (makers.ceph_cluster(), *spaces)]
     here = {each.key: there(each.after) for each in made}
-    found = steps(made, here, makers.survey(), {}, force=False)
+    found = steps(made, here, makers.survey(), {}, {}, force=False)
     assert [step.action for step in found] == ["keep", "keep", "delete"]
     assert found[1].reason == "CephCluster/rook-ceph in rook-ceph is kept"
+
+
+def test_what_another_load_has_too_is_not_deleted() -> None:
+    made, changed = undo(None, MADE), undo(BEFORE, AFTER)
+    others = {made.key: "stwo 1", changed.key: "stwo 1"}
+    here = {each.key: there(each.after) for each in (made, changed)}
+    found = steps([made, changed], here, makers.survey(), {}, others, force=False)
+    assert [step.action for step in found] == ["keep", "restore"]
+    assert found[0].reason == "stwo 1 has it too: roll that back first"
 
 
 def changing(before: Item, after: Item, document: str) -> Step:
