@@ -16,7 +16,7 @@ from loader.cluster.rookauto import OPERATORS
 
 _TRACE = "/api/v1/namespaces/default/serviceaccounts/default"
 # A controller that runs writes its first status within a second or two. What this load has made gets longer, and so
-# does anything where the cluster does not tell.
+# does a CephCluster without an operator: it may be on its way.
 _GRACE, _SHORT = 10.0, 2.5
 
 
@@ -40,7 +40,7 @@ class Trace:
 class _Told(enum.Enum):
     SOMEBODY = 1
     NOBODY = 2
-    NOTHING = 3
+    NO_OPERATOR = 3
 
 
 class Watchers:
@@ -72,9 +72,9 @@ class Watchers:
             if self._trace.is_nobodys(kubectl):
                 return _Told.NOBODY
             if self._of_rook and not objects_in(kubectl.get_raw(OPERATORS), "items"):
-                return _Told.NOTHING
+                return _Told.NO_OPERATOR
         except ClusterError as error:
             if error.retryable:
                 raise
-            return _Told.NOTHING
+            # Where the cluster does not tell, a slow controller and none look alike: done must never be a guess.
         return _Told.SOMEBODY

@@ -54,14 +54,14 @@ def test_where_no_rook_operator_is_ten_seconds_are_enough() -> None:
     assert Watchers(of_rook=True).is_nobody(oc, [{}], 10.0)
 
 
-def test_where_it_is_not_to_be_seen_ten_seconds_are_enough() -> None:
-    cluster = FakeCluster()
-    cluster.broken = {"serviceaccounts": FORBIDDEN}
-    assert not Watchers().is_nobody(cluster.kubectl(), [{}], 9.9)
-    assert Watchers().is_nobody(cluster.kubectl(), [{}], 10.0)
-    cluster.broken = {"serviceaccounts": "The connection to the server api.site7:6443 was refused"}
+@pytest.mark.parametrize("refused", ["serviceaccounts", "deployments"])
+def test_where_it_is_not_to_be_seen_somebody_is_taken_to_act(refused: str) -> None:
+    cluster = Inhabited()
+    cluster.broken = {refused: FORBIDDEN}
+    assert not Watchers(of_rook=True).is_nobody(cluster.kubectl(), [{}], 3600.0)
+    cluster.broken = {refused: "The connection to the server api.site7:6443 was refused"}
     with pytest.raises(ClusterError):
-        Watchers().is_nobody(cluster.kubectl(), [{}], 10.0)
+        Watchers(of_rook=True).is_nobody(cluster.kubectl(), [{}], 10.0)
 
 
 def test_the_cluster_is_asked_once_and_only_where_nobody_ever_wrote() -> None:
@@ -74,12 +74,10 @@ def test_the_cluster_is_asked_once_and_only_where_nobody_ever_wrote() -> None:
     assert cluster.lines == [f"get --raw {TRACE}"]
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_one_wait_is_long_enough_for_all(told: bool) -> None:
-    cluster, trace = FakeCluster(), Trace()
-    cluster.broken = {} if told else {"serviceaccounts": FORBIDDEN}
-    oc = cluster.kubectl()
-    waits = [Watchers(trace, made=told), Watchers(trace, made=told, of_rook=True)]
+def test_one_wait_is_long_enough_for_all() -> None:
+    trace = Trace()
+    oc = FakeCluster().kubectl()
+    waits = [Watchers(trace, made=True), Watchers(trace, made=True, of_rook=True)]
     said = [waits[0].is_nobody(oc, [{}], waited) for waited in (0.0, 9.9, 10.0)]
     assert said == [False, False, True]
     assert waits[1].is_nobody(oc, [{}], 0.0)
