@@ -34,6 +34,7 @@ class Cause(enum.Enum):
     UNREACHABLE = "no API server"
     UNAUTHORIZED = "login not accepted"
     FORBIDDEN = "not permitted"
+    LEAVING = "its namespace is being deleted"
     EXISTS = "already exists"
     CONFLICT = "changed by someone else"
     NO_MATCH = "kind not served"
@@ -87,6 +88,12 @@ _RULES = (
         # Without any credentials the client prompts for a user name and meets the end of stdin.
         r"must be logged in|\bUnauthorized\b|provide credentials|getting credentials: exec|\Aerror: EOF\s*\Z",
         "the login is missing, has expired or is not accepted: run `oc login` (or renew the kubeconfig) and try again",
+    ),
+    _rule(
+        Cause.LEAVING,
+        # NamespaceLifecycle says Forbidden too, to whoever asks.
+        r"because it is being terminated",
+        "wait until that namespace is gone (oc get namespaces), then run the same command again",
     ),
     _rule(
         Cause.FORBIDDEN, r"\(Forbidden\)|is forbidden|cannot \w+ resource", "ask a cluster-admin for this permission"

@@ -34,6 +34,7 @@ from loader.cluster.rookrange import in_range, parse_version
 from loader.cluster.survey import Survey
 from loader.cluster.wishes import Pair, Wish, defined_kinds, folded, in_order, scoped, wishes_of
 
+_LEAVING = "wait until it is gone, or find what holds it in its finalizers; then run the same command again"
 _UNRECONCILED = "ceph.rook.io/do-not-reconcile"
 
 
@@ -207,6 +208,8 @@ class _Planner:
 
 def decide(wish: Wish, current: Optional[JsonObject]) -> tuple[Change, tuple[Finding, ...]]:
     """Return the change that makes ``wish`` true of ``current`` (None: not there), and what stands in its way."""
+    if text(current, "metadata", "deletionTimestamp"):
+        return _skipped(wish, "it is being deleted"), (Finding("blocker", f"{wish.key} is being deleted", _LEAVING),)
     if wish.method == "mirror":
         return _decide_mirror(wish, current)
     if wish.method == "login":

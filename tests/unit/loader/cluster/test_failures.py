@@ -36,6 +36,13 @@ WORDS = [
         ),
         "DENIED",
     ),
+    (
+        (
+            'Error from server (Forbidden): configmaps "x" is forbidden: unable to create new content in namespace '
+            "pins because it is being terminated"
+        ),
+        "LEAVING",
+    ),
     ('Error from server (NotFound): deployments.apps "rook-ceph-operator" not found', "NOT_FOUND"),
     ('Error from server (AlreadyExists): error when creating "STDIN": configmaps "x" already exists', "EXISTS"),
     (

@@ -156,6 +156,18 @@ def test_missing_workloads_are_blockers_all_named_at_once() -> None:
     assert "CephCluster/rook-ceph in rook-ceph" in caught.value.why
 
 
+def test_what_is_being_deleted_is_a_blocker_whatever_is_done_to_it() -> None:
+    gone = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    space: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "pins"}}
+    at = [{**item, "metadata": {**item["metadata"], **gone}} for item in (space, makers.ceph_cluster())]
+    found = plan(makers.manifests(space), makers.ceph_patch(), at=tuple(at))
+    assert {change.action for change in found.changes} == {"skip"}
+    assert blockers(found).split(" | ") == [
+        "CephCluster/rook-ceph in rook-ceph is being deleted",
+        "Namespace/pins is being deleted",
+    ]
+
+
 def test_missing_workload_may_be_skipped_where_the_document_says_so() -> None:
     target = ("apps/v1", "Deployment", "rook-ceph", "rook-ceph-tools")
     document = makers.document("documents/rook/tools.json", "rook", "strategic-patch", target, otherwise="skip")
