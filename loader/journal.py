@@ -10,6 +10,8 @@ from loader.cluster.diff import essence
 from loader.cluster.failures import printable
 from loader.cluster.objects import JsonObject, text
 from loader.cluster.plan import Change
+from loader.cluster.pullsecret import closed, opened
+from loader.cluster.revert import taken_back
 from loader.vault import Vault
 
 Row = dict[str, Any]
@@ -19,8 +21,8 @@ _Name = tuple[Optional[str], str, Optional[str], str]
 class ObjectJournal:
     """The ``objects`` of a report; ``write`` puts the report on disk.
 
-    What was there before an object's first change stays, whatever later runs do; but one that someone made anew has a
-    past of its own.
+    What was there before an object's first change stays, whatever later runs do; but what others changed between two
+    runs is theirs, and an object that someone made anew has a past of its own.
     """
 
     def __init__(self, rows: list[Row], vault: Vault, write: Callable[[], None]) -> None:
@@ -41,6 +43,8 @@ class ObjectJournal:
                 self._fresh.add(id(row))
             elif again and id(row) in self._fresh:
                 row["before"] = self._snapshot(change.before)
+            else:
+                row["before"] = self._without_ours(row, change)
             row["action"] = "create" if row["before"] is None else "patch"
             row.update(after=self._snapshot(change.after), confirmed=False)
         self._write()
@@ -92,6 +96,21 @@ class ObjectJournal:
         wrote = [row for row in self._rows if _row_name(row) == name and row["action"] in {"create", "patch"}]
         self._forget(change)
         return wrote[-1]["after"] if wrote else self._snapshot(change.before)
+
+    def _without_ours(self, row: Row, change: Change) -> Optional[dict[str, Any]]:
+        """Return what is there now with the changes of earlier runs taken back, for the first row of its object."""
+        name = _name_of(change)
+        wrote = [each for each in self._rows if _row_name(each) == name and each["action"] in {"create", "patch"}]
+        before, after = (self._state(item, change.kind) for item in (wrote[0]["before"], wrote[-1]["after"]))
+        if row is not wrote[0] or change.wish is None or change.before is None or before is None or after is None:
+            found: Optional[dict[str, Any]] = row["before"]
+            return found
+        key = change.wish.key
+        three = [opened(key, item) for item in (essence(change.before), before, after)]
+        return self._snapshot(closed(key, taken_back(*three).item, before))
+
+    def _state(self, item: Optional[dict[str, Any]], kind: str) -> Optional[dict[str, Any]]:
+        return self._vault.kept(item["sha256"]) if item is not None and kind == "Secret" else item
 
     def _snapshot(self, item: Optional[Mapping[str, Any]]) -> Optional[dict[str, Any]]:
         if item is None:

@@ -8,6 +8,9 @@ import pytest
 
 from loader.bundle.errors import ClusterError
 from loader.cluster.apply import apply_plan
+from loader.cluster.imageconfig import login_wish
+from loader.cluster.nodeside import PULL_SECRET, NodeSide, auths_in
+from loader.cluster.plan import Plan, decide
 from loader.cluster.prepare import prepare
 from loader.cluster.waits import Patience
 from loader.journal import ObjectJournal
@@ -15,6 +18,7 @@ from loader.vault import Vault
 from tests.unit.loader.cluster import makers
 from tests.unit.loader.cluster.fakecluster import FakeCluster
 from tests.unit.loader.cluster.states import NoClock
+from tests.unit.loader.cluster.test_restore import secret
 
 NEWER = "docker.io/rook/ceph@sha256:" + "2" * 64
 
@@ -75,6 +79,43 @@ def test_what_was_there_first_stays_whatever_later_runs_do(book: Book) -> None:
     row = book.row("Deployment")
     assert (image(row["before"]), image(row["after"])) == ("rook/ceph:v1.5.0", NEWER)
     assert row["action"] == "patch"
+
+
+def test_what_others_changed_between_two_runs_is_not_ours_to_take_back(book: Book) -> None:
+    cluster = installed()
+    book.load(cluster, makers.operator_patch())
+    ((key, there),) = [(key, item) for key, item in cluster.objects.items() if key.kind == "Deployment"]
+    cluster.objects[key] = {**there, "spec": {**there["spec"], "replicas": 0}}
+    book.load(cluster, makers.operator_patch(image=NEWER))
+    row = book.row("Deployment")
+    assert [image(row[state]) for state in ("before", "after")] == ["rook/ceph:v1.5.0", NEWER]
+    assert [row[state]["spec"]["replicas"] for state in ("before", "after")] == [0, 0]
+
+
+def test_two_documents_on_one_object_are_taken_back_together(book: Book) -> None:
+    cluster = installed()
+    for word in ("1", "2"):
+        first = makers.manifests(makers.config_map(a=word), phase="before-rook", path="documents/manifests/1.json")
+        second = makers.manifests(makers.config_map(b=word), path="documents/manifests/2.json")
+        book.load(cluster, first, second)
+        assert book.rows[0]["before"]["data"] == {"ROOK_LOG_LEVEL": "INFO"}
+        assert book.rows[1]["after"]["data"] == {"ROOK_LOG_LEVEL": "INFO", "a": word, "b": word}
+
+
+def test_a_login_that_others_renewed_between_two_runs_stays_theirs(book: Book) -> None:
+    def load(entry: str) -> None:
+        wish = login_wish(NodeSide(image_config={"spec": {}}), "site", {"auth": entry})
+        change, _ = decide(wish, cluster.objects[PULL_SECRET])
+        journal = book.opened()
+        apply_plan(cluster.kubectl(), Plan((change,), ()), journal=journal, patience=Patience(NoClock()))
+
+    cluster = FakeCluster(secret(cloud="old"))
+    load("bmV3")
+    cluster.put(secret(cloud="renewed", site={"auth": "bmV3"}))
+    load("bmV3ZXI=")
+    before, after = (book.vault.kept(book.row("Secret")[state]["sha256"]) for state in ("before", "after"))
+    assert auths_in(before) == {"cloud": "renewed"}
+    assert auths_in(after) == {"cloud": "renewed", "site": {"auth": "bmV3ZXI="}}
 
 
 def test_an_object_that_someone_made_anew_has_a_past_of_its_own(book: Book) -> None:

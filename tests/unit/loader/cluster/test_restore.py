@@ -116,7 +116,7 @@ def test_csi_images_and_operator_go_back_together() -> None:
     assert names == [["CephWait"], [], ["RolloutWait", "CsiWait"], ["PoolWait"]]
 
 
-def secret(**logins: str) -> Item:
+def secret(**logins: Any) -> Item:
     packed = base64.b64encode(json.dumps({"auths": logins}).encode()).decode()
     metadata = {"name": "pull-secret", "namespace": "openshift-config"}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {".dockerconfigjson": packed}}
