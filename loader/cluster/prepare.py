@@ -71,7 +71,7 @@ def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] 
     plan = with_pokes(plan, [item for item in listed if item.get("kind") == "Driver"])
     refused = missing_permissions(kubectl, plan.changes, found)
     findings = [*plan.findings, *client_findings(found.client), *refused, *_clocks(asked, found)]
-    findings += rook_findings(plan.changes, current, found)
+    findings += rook_findings(plan.changes, current, found, _tags(asked))
     plan = dataclasses.replace(plan, findings=tuple(dict.fromkeys(findings)))
     # A login that may not write may not ask for a preview either.
     plan = plan if refused else preview(kubectl, plan, current)
@@ -121,9 +121,13 @@ def with_rook(plan: Plan, workloads: Sequence[JsonObject], found: Survey, asked:
     """Return ``plan`` with what Rook will do, its CSI workloads being ``workloads``; pure."""
     writes = [(change.wish, change) for change in plan.changes if change.writes and change.wish is not None]
     turns = [Turn(wish.key, change.before, change.after) for wish, change in writes if change.after is not None]
-    tags = {image.digest: image.tag or "" for image in asked.pulls.images} if asked.pulls is not None else {}
-    effects = rook_effects(turns, workloads, tags, found.rook_daemons)
+    effects = rook_effects(turns, workloads, _tags(asked), found.rook_daemons)
     return dataclasses.replace(plan, rook=effects, rook_version=_operators_release(plan, asked))
+
+
+def _tags(asked: Asked) -> dict[str, str]:
+    """Return digest -> tag of the bundle's images."""
+    return {image.digest: image.tag or "" for image in asked.pulls.images} if asked.pulls is not None else {}
 
 
 def _operators_release(plan: Plan, asked: Asked) -> str:

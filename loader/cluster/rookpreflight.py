@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from loader.cluster.cephversion import ceph_numbers, dotted, is_older, newest_running
 from loader.cluster.failures import printable
 from loader.cluster.finding import Finding
 from loader.cluster.objects import JsonObject, Key, field, text
@@ -13,8 +14,12 @@ from loader.cluster.survey import Survey
 _STATUS = "oc -n {namespace} get cephcluster {name}, or `ceph status` in the toolbox, tells more"
 
 
-def rook_findings(changes: Sequence[Change], current: Mapping[Key, JsonObject], found: Survey) -> Iterator[Finding]:
-    """Yield what a person should know of Rook and Ceph before ``changes``, which are for phase ``rook`` only."""
+def rook_findings(
+    changes: Sequence[Change], current: Mapping[Key, JsonObject], found: Survey, tags: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Yield what a person should know of Rook and Ceph before ``changes``; ``tags`` are those of known digests."""
+    for change in changes:
+        yield from _downgrade(change, tags)
     written = [c for c in changes if c.writes and c.wish is not None and c.wish.document.phase == "rook"]
     if not written:
         return
@@ -26,6 +31,19 @@ def rook_findings(changes: Sequence[Change], current: Mapping[Key, JsonObject], 
         yield Finding("warning", text_, "an upgrade is under way or got stuck: the log of rook-ceph-operator tells")
     if any(change.wish is not None and change.wish.document.wait == "csi" for change in written):
         yield from _on_delete(current)
+
+
+def _downgrade(change: Change, tags: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield a blocker for a Ceph older than the daemons that run: Rook only logs it, and tries."""
+    if change.kind != "CephCluster" or not change.writes:
+        return
+    name, _, digest = text(change.after, "spec", "cephVersion", "image").partition("@")
+    new = ceph_numbers(tags.get(digest, "") or name.rpartition("/")[2].partition(":")[2])
+    running = newest_running(change.before)
+    if is_older(new, running):
+        text_ = f"{change} runs Ceph {dotted(running)}, the bundle has {dotted(new)}: Ceph cannot be downgraded"
+        hint = "build the bundle with a Ceph that is not older, or leave Rook out: --only mirrors,manifests"
+        yield Finding("blocker", text_, hint)
 
 
 def _health(cluster: JsonObject) -> Iterator[Finding]:

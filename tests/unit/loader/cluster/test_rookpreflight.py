@@ -11,13 +11,14 @@ from loader.cluster.rookpreflight import rook_findings
 from tests.unit.loader.cluster import makers
 
 FOUND = makers.survey()
+TAGS = {makers.CEPH_IMAGE.partition("@")[2]: "v15.2.4-20200630"}
 DAEMONS = Key("apps/v1", "DaemonSet", "rook-ceph", "csi-rbdplugin")
 
 
 def said(pairs: list[makers.Pair], *items: dict[str, Any], found: Any = FOUND) -> list[str]:
     current: dict[Key, JsonObject] = {key_of(item, "an object"): item for item in items}
     plan = make_plan(pairs, found, current)
-    return [f"{finding.level}: {finding.text}" for finding in rook_findings(plan.changes, current, found)]
+    return [f"{finding.level}: {finding.text}" for finding in rook_findings(plan.changes, current, found, TAGS)]
 
 
 def ceph(status: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -82,3 +83,30 @@ def test_daemons_that_nobody_rolls_are_told_before(strategy: str, count: int) ->
     assert len(found) == count
     assert all("DaemonSet/csi-rbdplugin in rook-ceph is OnDelete" in line for line in found)
     assert said([makers.operator_patch()], makers.stored(makers.deployment()), daemons) == []
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"ceph": {"versions": {"overall": {"ceph version 16.2.6 (c4b1) pacific (stable)": 4}}}},
+        {"ceph": {"versions": {"overall": {"ceph version 15.2.4 (7447) octopus (stable)": 1, "16.2.6": 1}}}},
+        {"version": {"version": "16.2.6-0"}},
+    ],
+)
+def test_an_older_ceph_is_refused(status: dict[str, Any]) -> None:
+    assert said([makers.ceph_patch()], ceph(status)) == [
+        "blocker: CephCluster/rook-ceph in rook-ceph runs Ceph 16.2.6, the bundle has 15.2.4: Ceph cannot be downgraded"
+    ]
+
+
+@pytest.mark.parametrize("running", ["15.2.4-0", "15.2.3-0", "14.2.22-0", "master"])
+def test_the_same_ceph_and_a_newer_one_are_not(running: str) -> None:
+    assert said([makers.ceph_patch()], ceph({"version": {"version": running}})) == []
+
+
+@pytest.mark.parametrize(("tag", "older"), [("v15", True), ("v16", False), ("v16.2.5", True), ("main", False)])
+def test_a_tag_is_believed_as_far_as_it_goes(tag: str, older: bool) -> None:
+    status = {"version": {"version": "16.2.6-0"}}
+    document, body = makers.ceph_patch()
+    body = {"spec": {"cephVersion": {"image": f"quay.io/ceph/ceph:{tag}"}}}
+    assert bool(said([(document, body)], ceph(status))) is older
