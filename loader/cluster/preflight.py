@@ -53,20 +53,33 @@ class Grants:
     login: bool = False
 
 
+@dataclass(frozen=True)
+class Names:
+    """Each file that nodes resolve names by, none where the API shows none, and what a wrong answer of one means."""
+
+    confs: tuple[Registries, ...]
+    level: str = "blocker"
+    hint: str = (
+        "a longer source of another mirror object wins (--mirror-scope repository makes ours as long), or the "
+        "registry is blocked: oc get idms,itms,icsp"
+    )
+
+
 class PullChecks:
     """Every reason why nodes may not get the bundle's images, check by check; None for one that cannot be made here.
 
-    ``conf`` is the registries.conf nodes will have, None where the API cannot tell. ``by_object``: the mirrors are
-    set by an object of this load, so names must resolve to the registry.
+    ``conf`` is the registries.conf nodes will have, None where the API cannot tell. By ``names`` the bundle's images
+    must resolve to the registry.
     """
 
     def __init__(
-        self, side: NodeSide, conf: Optional[Registries], pulls: Pulls, grants: Grants, *, by_object: bool
+        self, side: NodeSide, conf: Optional[Registries], pulls: Pulls, grants: Grants, *, names: Names
     ) -> None:
         resolver = Resolver(conf) if conf is not None else None
         configured = side.image_config is not None
         self.architectures = tuple(_architectures(side, pulls.images))
-        self.resolved = tuple(_resolution(resolver, pulls)) if resolver is not None and by_object else None
+        resolved = [finding for one in names.confs for finding in _resolution(Resolver(one), pulls, names)]
+        self.resolved = tuple(dict.fromkeys(resolved)) if names.confs else None
         self.trust = tuple(_trust(side, resolver, pulls, grants)) if resolver is not None and configured else None
         self.allowed = tuple(_allowed(side, pulls)) if configured else None
         self.login = tuple(_login(side, pulls, grants)) if configured else None
@@ -102,7 +115,7 @@ def rosa_findings(side: NodeSide, sources: Iterable[str]) -> Iterator[Finding]:
         yield Finding("blocker", text, hint)
 
 
-def _resolution(resolver: Resolver, pulls: Pulls) -> Iterator[Finding]:
+def _resolution(resolver: Resolver, pulls: Pulls, names: Names) -> Iterator[Finding]:
     missing, shadowed = [], []
     for image in pulls.images:
         ref = ImageRef.parse(f"{image.source}@{image.digest}")
@@ -110,7 +123,7 @@ def _resolution(resolver: Resolver, pulls: Pulls) -> Iterator[Finding]:
             places = resolver.endpoints(ref)
         except ConfigError as error:
             yield Finding(
-                "blocker",
+                names.level,
                 f"nodes cannot pull {ref.name}: {error}",
                 "remove the mirror of the bare host, or name its port",
             )
@@ -122,11 +135,7 @@ def _resolution(resolver: Resolver, pulls: Pulls) -> Iterator[Finding]:
             shadowed.append(f"{ref.name} ({places[0]})")
     if missing:
         text = f"nodes would not ask {pulls.target} for {_some(missing)}"
-        hint = (
-            "a longer source of another mirror object wins (--mirror-scope repository makes ours as long), or the "
-            "registry is blocked: oc get idms,itms,icsp"
-        )
-        yield Finding("blocker", text, hint)
+        yield Finding(names.level, text, names.hint)
     if shadowed:
         text = f"nodes would ask another registry before {pulls.target} for {_some(shadowed)}"
         hint = "an older mirror of the same source comes first; it must not answer with other content"

@@ -21,8 +21,9 @@ from loader.cluster.permissions import Access, every_access, missing_permissions
 from loader.cluster.plan import Change, Plan, make_plan, with_preview
 from loader.cluster.portrait import cluster_words, node_words
 from loader.cluster.prediction import predict, unread_findings
-from loader.cluster.preflight import Grants, PullChecks, Pulls, client_findings, clock_findings, endpoints_of
+from loader.cluster.preflight import Grants, Names, PullChecks, Pulls, client_findings, clock_findings, endpoints_of
 from loader.cluster.reading import Reader
+from loader.cluster.registriestoml import Registries
 from loader.cluster.rollout import images_of
 from loader.cluster.rookauto import OPERATOR, named
 from loader.cluster.rookdrivers import DRIVERS, DRIVERS_PLACE, driver_kinds, driver_versions, with_pokes
@@ -153,8 +154,8 @@ def with_nodes(plan: Plan, side: NodeSide, asked: Asked) -> Plan:
     findings, portrait, endpoints = [*unread_findings(side), *prediction.findings], plan.portrait, plan.endpoints
     if asked.pulls is not None:
         grants = Grants(authority=bool(asked.authority), login=asked.login is not None)
-        by_object = any(c.kind in MIRROR_LISTS and c.action != "skip" for c in plan.changes)
-        checks = PullChecks(side, prediction.conf, asked.pulls, grants, by_object=by_object)
+        names = _names(plan, side, prediction.conf, asked.way.mode)
+        checks = PullChecks(side, prediction.conf, asked.pulls, grants, names=names)
         findings += checks.findings
         portrait = (*portrait, *node_words(side, checks, asked.pulls))
         # What someone has put on the nodes by hand no API shows.
@@ -162,6 +163,18 @@ def with_nodes(plan: Plan, side: NodeSide, asked: Asked) -> Plan:
         endpoints = endpoints_of(shown, asked.pulls) if shown is not None else {}
     merged = tuple(dict.fromkeys([*plan.findings, *findings]))
     return dataclasses.replace(plan, findings=merged, nodes=prediction.pools, portrait=portrait, endpoints=endpoints)
+
+
+def _names(plan: Plan, side: NodeSide, conf: Optional[Registries], mode: str) -> Names:
+    """Return what names resolve by: ``conf`` where this load sets mirrors, else what each pool has already."""
+    if any(change.kind in MIRROR_LISTS and change.action != "skip" for change in plan.changes):
+        return Names((conf,) if conf is not None else ())
+    if mode == "manual":
+        return Names(())  # in a file of the nodes that no API shows
+    has = dict.fromkeys(pool.conf for pool in side.pools if pool.conf is not None)
+    needed = mode == "cluster" and any(change.writes and change.phase == "rook" for change in plan.changes)
+    hint = "load the mirrors first: --only mirrors; where nodes have them by a file of their own: --mirrors manual"
+    return Names(tuple(has), "blocker" if needed else "warning", hint)
 
 
 def preview(kubectl: Kubectl, plan: Plan, current: Mapping[Key, JsonObject]) -> Plan:

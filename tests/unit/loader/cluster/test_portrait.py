@@ -8,7 +8,7 @@ import pytest
 from loader.cluster.nodeside import NodeSide, Pool
 from loader.cluster.platforms import K3S, OPENSHIFT, Platform
 from loader.cluster.portrait import cluster_words, node_words
-from loader.cluster.preflight import Grants, PullChecks
+from loader.cluster.preflight import Grants, Names, PullChecks
 from tests.unit.loader.cluster import makers
 from tests.unit.loader.cluster.nodemakers import pulls
 from tests.unit.loader.cluster.test_preflight import CEPH, CONF, R, opened
@@ -49,11 +49,11 @@ def test_a_cluster_in_a_line(changes: dict[str, Any], side: dict[str, Any], word
 def test_nodes_are_told_with_the_checks_that_found_nothing() -> None:
     side = dataclasses.replace(opened(), architectures={"amd64": 5, "arm64": 1})
     wanted = pulls(CEPH)
-    checks = PullChecks(side, CONF, wanted, Grants(), by_object=True)
+    checks = PullChecks(side, CONF, wanted, Grants(), names=Names((CONF,)))
     assert node_words(side, checks, wanted) == (
         f"nodes 5 amd64, 1 arm64 · every image resolves to {R} first · trust {R} · no login needed",
     )
     closed = pulls(CEPH, anonymous=False, private_ca=True)
-    checks = PullChecks(side, CONF, closed, Grants(), by_object=False)
+    checks = PullChecks(side, CONF, closed, Grants(), names=Names(()))
     assert node_words(side, checks, closed) == ("nodes 5 amd64, 1 arm64",)
-    assert node_words(NodeSide(), PullChecks(NodeSide(), None, wanted, Grants(), by_object=True), wanted) == ()
+    assert node_words(NodeSide(), PullChecks(NodeSide(), None, wanted, Grants(), names=Names(())), wanted) == ()

@@ -9,11 +9,12 @@ import pytest
 from loader.bundle.manifest import Target
 from loader.cluster.mirrorsets import MirrorWay
 from loader.cluster.nodeeffect import PoolEffect
-from loader.cluster.nodeside import NodeSide, read_nodes
+from loader.cluster.nodeside import NodeSide, Pool, read_nodes
+from loader.cluster.objects import key_of
 from loader.cluster.plan import make_plan
 from loader.cluster.platforms import Platform, platform_of, rosa_refuses
 from loader.cluster.prediction import effect_words
-from loader.cluster.preflight import Grants, PullChecks, Pulls, client_findings, clock_findings, endpoints_of
+from loader.cluster.preflight import Grants, Names, PullChecks, Pulls, client_findings, clock_findings, endpoints_of
 from loader.cluster.prepare import Asked, prepare, with_nodes
 from loader.cluster.registriestoml import Registries
 from loader.cluster.survey import Resource, survey
@@ -28,7 +29,7 @@ CONF = conf_of(idms(("docker.io/ceph", f"{R}/ceph")))
 
 
 def found(side: NodeSide, wanted: Pulls, grants: Grants | None = None, conf: Registries = CONF) -> list[str]:
-    checks = PullChecks(side, conf, wanted, grants or Grants(), by_object=True)
+    checks = PullChecks(side, conf, wanted, grants or Grants(), names=Names((conf,)))
     return [f"{finding.level}: {finding.text}" for finding in checks.findings]
 
 
@@ -130,6 +131,30 @@ def test_where_nodes_were_set_by_hand_nothing_is_told_of_their_names(mode: str, 
     assert len(plan.endpoints) == told
 
 
+WORKER = Pool("worker", 3, conf_of(idms(("docker.io/other", f"{R}/other"))))
+
+
+@pytest.mark.parametrize(
+    ("mode", "pool", "levels"),
+    [
+        ("cluster", WORKER, ["blocker"]),
+        ("none", WORKER, ["warning"]),
+        ("manual", WORKER, []),
+        ("cluster", dataclasses.replace(WORKER, conf=CONF), []),
+        ("cluster", dataclasses.replace(WORKER, conf=None), []),
+    ],
+)
+def test_rook_without_mirrors_of_its_own_needs_those_of_the_nodes(mode: str, pool: Pool, levels: list[str]) -> None:
+    there = makers.stored(makers.ceph_cluster())
+    way, side = MirrorWay(mode), dataclasses.replace(opened(), pools=(pool,))
+    plan = make_plan([makers.ceph_patch()], makers.survey(), {key_of(there, "an object"): there}, way=way)
+    plan = with_nodes(plan, side, Asked(way=way, pulls=pulls(CEPH)))
+    found = [finding for finding in plan.findings if "would not ask" in finding.text]
+    assert [finding.level for finding in found] == levels
+    assert all("--only mirrors" in finding.hint for finding in found)
+    assert any("resolves to" in line for line in plan.portrait) is (pool.conf is CONF)
+
+
 def test_endpoints_are_told_in_the_order_nodes_ask() -> None:
     here = pulls(CEPH, image("quay.io/x/y"))
     assert list(endpoints_of(CONF, here).values()) == [(f"{R}/ceph/ceph", "docker.io/ceph/ceph"), ("quay.io/x/y",)]
@@ -138,7 +163,7 @@ def test_endpoints_are_told_in_the_order_nodes_ask() -> None:
 
 
 def test_a_check_that_cannot_be_made_is_none() -> None:
-    checks = PullChecks(NodeSide(), None, pulls(CEPH), Grants(), by_object=True)
+    checks = PullChecks(NodeSide(), None, pulls(CEPH), Grants(), names=Names(()))
     assert (checks.resolved, checks.trust, checks.allowed, checks.login) == (None, None, None, None)
     assert checks.findings == ()
 
@@ -192,7 +217,7 @@ def test_images_that_lack_the_same_nodes_are_one_finding() -> None:
     side = NodeSide(architectures={"amd64": 2, "s390x": 1})
     images = [image(f"quay.io/a/b{number}", "linux/amd64") for number in range(5)]
     images += [image("quay.io/a/all", "linux/amd64", "linux/s390x"), image("quay.io/a/z", "linux/s390x")]
-    checks = PullChecks(side, None, pulls(*images), Grants(), by_object=False)
+    checks = PullChecks(side, None, pulls(*images), Grants(), names=Names(()))
     some = "quay.io/a/b0:v1, quay.io/a/b1:v1, quay.io/a/b2:v1 and 2 more"
     assert [finding.text for finding in checks.architectures] == [
         f"{some} are there for amd64, and of the nodes are 1 s390x",
