@@ -54,7 +54,7 @@ class NodeSide:
     """Everything read of one cluster; ``unread`` says what could not be, and why.
 
     ``logins`` are the names the pull secret has entries for, None where it cannot be read; ``authorities`` the keys
-    of the ConfigMap ``ca_name`` with the registries' CAs.
+    of the ConfigMap ``ca_name`` with the registries' CAs. ``mirrors_hidden``: there may be more ``mirror_objects``.
     """
 
     rules: Rules = field(default_factory=Rules)
@@ -67,13 +67,15 @@ class NodeSide:
     authorities: frozenset[str] = frozenset()
     logins: Optional[frozenset[str]] = None
     unread: tuple[str, ...] = ()
+    mirrors_hidden: bool = False
     topology: str = ""
     openshift: Optional[str] = None
 
 
 # Whoever may not see MicroShift's own ConfigMap is hardly on MicroShift, whose users are its admins.
 UNMISSED = frozenset({_MICROSHIFT})
-KINDS = (*((api, kind) for api in MIRROR_APIS for kind in MIRROR_LISTS), (_MCO, POOL))
+_MIRRORS = tuple((api, kind) for api in MIRROR_APIS for kind in MIRROR_LISTS)
+KINDS = (*_MIRRORS, (_MCO, POOL))
 
 
 def read_nodes(kubectl: Kubectl, found: Survey) -> NodeSide:
@@ -113,6 +115,7 @@ def node_side(reader: Reader, found: Survey, listed: Iterable[JsonObject]) -> No
         authorities=frozenset(value_at(authorities.get(ca_key(ca_name)), "data") or ()),
         logins=_logins(named.get(PULL_SECRET)),
         unread=tuple(printable(item) for item in reader.unread),
+        mirrors_hidden=any(reader.hides(api, kind) for api, kind in _MIRRORS),
         topology=topology,
         openshift=version,
     )

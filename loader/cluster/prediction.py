@@ -20,7 +20,7 @@ _LOGS = "oc -n openshift-machine-config-operator logs deploy/machine-config-cont
 
 @dataclass(frozen=True)
 class Prediction:
-    """The file all pools get (None: nothing is rolled out), the effect per pool, and what stands in the way."""
+    """The file all pools get (None: nothing is rolled out, or unknown), the effect per pool, what stands in the way."""
 
     conf: Optional[Registries]
     pools: tuple[PoolEffect, ...]
@@ -38,10 +38,12 @@ def predict(
     """Return what nodes do when the objects ``after`` are what the cluster holds (of other kinds are left out).
 
     ``after`` replace those of the same kind and name, ``removed`` are gone. ``new_login``: the pull secret changes as
-    well, which reboots nodes up to OpenShift 4.6.
+    well, which reboots nodes up to OpenShift 4.6. Where mirror objects are hidden, nothing is told but of the pools.
     """
     present = {_name(item): item for item in side.mirror_objects}
     changed = {_name(item): item for item in after if text(item, "kind") in MIRROR_LISTS}
+    if side.mirrors_hidden:
+        return Prediction(None, (), tuple(_unrest(side)))
     gone = {(key.kind, key.name) for key in removed}
     merged = _merged(side, {name: item for name, item in {**present, **changed}.items() if name not in gone})
     if merged.conf is None:

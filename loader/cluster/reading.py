@@ -29,6 +29,7 @@ class Reader:
         self._unmissed = frozenset(unmissed)
         self._needed = frozenset(needed)
         self.unread: list[str] = []
+        self._refused: set[str | Key] = set()
 
     def lists(self, wanted: Iterable[tuple[str, str]], namespaces: Sequence[str] = ()) -> tuple[JsonObject, ...]:
         """Return the nodes and all objects of the (api version, kind) pairs that are served.
@@ -43,6 +44,11 @@ class Reader:
         for namespace in namespaces[1:]:
             items += self._listed(inside, namespace)
         return tuple(items)
+
+    def hides(self, api_version: str, kind: str) -> bool:
+        """Tell whether the objects of a kind are there to be listed, and were not."""
+        resource = self._found.resource(api_version, kind)
+        return resource is not None and _plural(api_version, resource.plural) in self._refused
 
     def named(self, keys: Iterable[Key]) -> dict[Key, JsonObject]:
         """Return those of the objects that are there and whose kind is served."""
@@ -62,6 +68,7 @@ class Reader:
             if len(wanted) == 1 and wanted[0] in self._needed:
                 raise
             if len(wanted) == 1:
+                self._refused.add(wanted[0])
                 self.unread += [] if wanted[0] in self._unmissed else [str(error)]
                 return ()
         return tuple(item for one in wanted for item in self._all_or_each([one], read))

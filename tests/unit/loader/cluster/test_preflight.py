@@ -281,7 +281,27 @@ def test_what_may_not_be_read_is_said_and_the_rest_is_read() -> None:
     assert [item["metadata"]["name"] for item in side.mirror_objects] == ["theirs"]
     assert [pool.name for pool in side.pools] == ["worker"]
     assert len(side.unread) == 1
+    assert not side.mirrors_hidden
     assert "nodes is forbidden" in side.unread[0]
     _, plan = prepare(kubectl, [makers.idms()])
     assert [f.level for f in plan.findings if "nodes is forbidden" in f.text] == ["warning"]
     assert [f.text for f in plan.findings if "worker" in f.text] == ["registries.conf of pool worker is not to be seen"]
+
+
+def test_where_mirror_objects_may_not_be_listed_nothing_is_claimed_of_names_and_nodes() -> None:
+    machine_config = "machineconfiguration.openshift.io/v1"
+    pool = Resource(machine_config, "MachineConfigPool", "machineconfigpools", False)
+    theirs = makers.idms("theirs", ("docker.io/ceph/ceph",))[1]
+    item = {"apiVersion": machine_config, "kind": pool.kind, "metadata": {"name": "worker"}}
+    cluster = FakeCluster(theirs, item, resources=(*makers.RESOURCES, makers.IDMS, pool))
+    # The first is also the end of the line that asks for all kinds at once.
+    listings = ("nodes -o json", "imagedigestmirrorsets.config.openshift.io -o json")
+    cluster.broken = dict.fromkeys(listings, "Error from server (Forbidden): no")
+    asked = Asked(pulls=pulls(CEPH))
+    _, plan = prepare(cluster.kubectl(), [makers.idms()], asked)
+    assert (plan.nodes, plan.endpoints, [line for line in plan.portrait if "resolves" in line]) == ((), {}, [])
+    assert [finding.level for finding in plan.findings if "Forbidden" in finding.text] == ["warning"] * 2
+    cluster.broken = {}
+    _, plan = prepare(cluster.kubectl(), [makers.idms()], asked)
+    assert [pool.effect for pool in plan.nodes] == ["reload"]
+    assert len(plan.endpoints) == 1
