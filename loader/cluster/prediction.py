@@ -13,6 +13,7 @@ from loader.cluster.nodeeffect import PoolEffect, effect_of
 from loader.cluster.nodeside import NodeSide, Pool
 from loader.cluster.objects import JsonObject, Key, text
 from loader.cluster.registriestoml import Registries, same
+from loader.cluster.shadowing import shadow_findings
 from loader.cluster.versions import REBOOTS_BELOW
 
 _LOGS = "oc -n openshift-machine-config-operator logs deploy/machine-config-controller"
@@ -57,6 +58,8 @@ def predict(
     else:
         # What is not at rest is worth a word, but it stops nothing that this load wants of it.
         findings = [replace(finding, level="warning") for finding in _unrest(side)]
+    if before.conf is not None:
+        findings += shadow_findings(before.conf, merged.conf)
     return Prediction(merged.conf, effects, tuple(findings))
 
 
