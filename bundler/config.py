@@ -35,7 +35,7 @@ from bundler.yamlpos import Caps, parse
 from loader.bundle.errors import ConfigError
 from loader.bundle.rules import NAME, VERSION
 from loader.bundle.strictjson import MAX_INTEGER
-from loader.mirrors import is_location, is_object_name
+from loader.mirrors import NO_DOMAIN, NO_DOMAIN_HINT, is_location, is_mirror, is_object_name
 from loader.oci.model import ImageRef, RegistryTarget
 from loader.oci.platforms import is_platform
 
@@ -221,6 +221,8 @@ def _registry(value: Value) -> Optional[RegistryTarget]:
     target = value.parsed(RegistryTarget.parse)
     if target is not None and not is_location(str(target)):
         value.fault("is an address that OpenShift's mirror objects cannot name; use a host name")
+    elif target is not None and not is_mirror(str(target)):
+        value.fault(f"cannot be a mirror: {NO_DOMAIN}; {NO_DOMAIN_HINT}")
     return target
 
 

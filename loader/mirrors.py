@@ -15,10 +15,13 @@ from typing import Optional
 
 from loader.bundle.errors import ConfigError, FormatError
 from loader.bundle.manifest import POLICIES, Mirror
+from loader.oci.model import is_domain
 
 ICSP = "operator.openshift.io/v1alpha1"
 IDMS = ITMS = "config.openshift.io/v1"
 NEVER_CONTACT = "NeverContactSource"
+NO_DOMAIN = "its host has neither dot nor port: every pull by such a mirror fails (repository name must be canonical)"
+NO_DOMAIN_HINT = "write its full name or its port: registry.example.com, registry:5000"
 MANAGED_BY = "airgap-loader"
 
 # The mirror pattern of openshift/api backtracks exponentially in Python's re: (?:[._]|__|[-]*) may match
@@ -70,6 +73,11 @@ def is_location(text: str) -> bool:
     """Tell whether ``text`` is ``host[:port][/path…]`` as a mirror may be written (openshift/api ImageMirror)."""
     found = _LOCATION.fullmatch(text) if len(text) <= MAX_LOCATION else None
     return found is not None and (found[2] is None or 0 < int(found[2]) <= 65535)
+
+
+def is_mirror(text: str) -> bool:
+    """Tell whether nodes can pull from ``text``: containers/image refuses what it makes of ``site/ceph``, no host."""
+    return is_location(text) and is_domain(text.partition("/")[0])
 
 
 def is_source(text: str) -> bool:
@@ -125,8 +133,8 @@ def _shown(source: str) -> str:
 def _row_faults(row: Mirror) -> Iterator[str]:
     if not is_source(row.source):
         yield "is not a source of the form host[:port][/path] in lower case"
-    if not is_location(row.mirror):
-        yield f"has the mirror {row.mirror!a}, which is not host[:port][/path] in lower case"
+    if not is_mirror(row.mirror):
+        yield f"has the mirror {row.mirror!a}, which is not host[:port][/path] in lower case, with a dot or port"
     if row.policy not in POLICIES:
         yield f"has the unknown policy {row.policy!a}"
     if row.source == row.mirror:
@@ -152,6 +160,8 @@ def retarget(table: Sequence[Mirror], old_registry: str, new_registry: str) -> t
     Raises ``ConfigError`` when the new registry cannot hold the table, ``FormatError`` when the table does
     not lie under the old one.
     """
+    if is_location(new_registry) and not is_mirror(new_registry):
+        raise ConfigError(f"registry {new_registry} cannot be a mirror", why=NO_DOMAIN, hint=NO_DOMAIN_HINT)
     if not is_location(new_registry):
         raise ConfigError(
             f"registry {new_registry!a} cannot be a mirror",

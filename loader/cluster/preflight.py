@@ -125,7 +125,8 @@ def _resolution(resolver: Resolver, pulls: Pulls, names: Names) -> Iterator[Find
             yield Finding(
                 names.level,
                 f"nodes cannot pull {ref.name}: {error}",
-                "remove the mirror of the bare host, or name its port",
+                "correct the mirror object (oc get idms,itms,icsp): its mirrors need a dot or a port, and a source "
+                "that is a bare host also matches it with any port",
             )
             continue
         wanted = pulls.place(image)

@@ -120,9 +120,14 @@ def api_host(host: str) -> str:
     return "registry-1.docker.io" if host == DOCKER_HUB else host
 
 
+def is_domain(first: str) -> bool:
+    """Tell whether references take ``first``, up to the first slash, for a host and not for a part of docker.io."""
+    return bool(set(first) & {".", ":"}) or first == "localhost" or first.lower() != first
+
+
 def _split_host(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    if not slash or not (set(first) & {".", ":"} or first == "localhost" or first.lower() != first):
+    if not slash or not is_domain(first):
         first, rest = DOCKER_HUB, name
     if first in {"index.docker.io", "registry-1.docker.io"}:
         first = DOCKER_HUB

@@ -18,6 +18,7 @@ from loader.bundle.names import is_host, is_repository
 from loader.oci.environment import Environment
 from loader.oci.model import ImageRef
 from loader.presence import is_file, is_named
+from loader.oci.model import ImageRef, is_domain
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -244,8 +245,12 @@ def _rewrite(name: str, entry: RegistryEntry, location: str, insecure: bool) -> 
     covered = _matched(entry.prefix, name) or 0
     full = location + name[covered:] if location else name
     host, _, repository = full.partition("/")
-    if not is_host(host) or not is_repository(repository):
-        raise ConfigError(f"registries.conf turns {name} into {full[:200]!a}", why="which is not an image name")
+    if not is_host(host) or not is_domain(host) or not is_repository(repository):
+        raise ConfigError(
+            f"registries.conf turns {name} into {full[:200]!a}",
+            why="which is no full image name",
+            hint="a mirror's host has a dot or a port; a source that is a bare host also matches it with any port",
+        )
     return PullEndpoint(host, repository, insecure)
 
 

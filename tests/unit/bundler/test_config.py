@@ -257,6 +257,7 @@ def test_a_wrong_line_is_a_fault_with_its_place(line: str, place: str, problem: 
         ("reg:5000", "https://reg:5000", "registry (line 3)", "no scheme belongs there"),
         ("reg:5000", "reg:99999", "registry (line 3)", "is not a registry"),
         ("reg:5000", "reg:5000/", "registry (line 3)", "is not a registry"),
+        ("reg:5000", "reg", "registry (line 3)", "neither dot nor port"),
         ("reg:5000", "'[::1]:5000'", "registry (line 3)", "OpenShift's mirror objects cannot name"),
         ("reg:5000", "reg/" + "a" * 250, "images[0] (line 5)", "at most 255 characters"),
         (f"images:\n- docker.io/ceph/ceph@{A}\n", "images: []\n", "images (line 4)", "lists no image"),
@@ -335,7 +336,7 @@ def test_keep_host_parts_what_drop_host_lets_clash() -> None:
 
 def test_all_faults_are_listed_at_once_in_line_order() -> None:
     found = faults(
-        "nmae: x\nversion: 1.0\nregistry: reg\nimages:\n- A\n- a/b\n- a/b\npaths: !!str x\nplatforms: [a]\nrook: 1\n"
+        "nmae: x\nversion: 1.0\nregistry: reg:1\nimages:\n- A\n- a/b\n- a/b\npaths: !!str x\nplatforms: [a]\nrook: 1\n"
     )
     assert [place for place, _ in found] == [
         "nmae (line 1)",

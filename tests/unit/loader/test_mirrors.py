@@ -286,7 +286,7 @@ def test_object_names_are_checked(name: str) -> None:
         mirrors.render_mirrors([row("q.io/a", "a")], name=name)
 
 
-@pytest.mark.parametrize("new", ["other:5000", "other/deep/prefix", "127.0.0.1:5001"])
+@pytest.mark.parametrize("new", ["other:5000", "other.site/deep/prefix", "127.0.0.1:5001"])
 def test_retarget_changes_the_registry_alone(new: str) -> None:
     moved = mirrors.retarget(ARTICLE, R, new)
     assert [item.mirror for item in moved] == [f"{new}/{path}" for path in ("ceph", "rook", "sig-storage", "cephcsi")]
@@ -303,10 +303,20 @@ def test_retarget_replaces_the_registry_and_not_a_longer_name() -> None:
         mirrors.retarget([Mirror("q.io/a", "reg.local:5000/a", ALLOW)], "reg.local:50", "new:1")
 
 
-@pytest.mark.parametrize("new", ["https://new", "new/", "New/UP", "", "new:5000/a:b", "[::1]:5000"])
+@pytest.mark.parametrize("new", ["https://new", "new/", "New/UP", "", "new:5000/a:b", "[::1]:5000", "site", "site/a"])
 def test_retarget_refuses_what_is_no_registry(new: str) -> None:
     with pytest.raises(ConfigError, match="cannot be a mirror"):
         mirrors.retarget(ARTICLE, R, new)
+
+
+def test_a_registry_that_no_name_can_begin_with_is_told_why() -> None:
+    with pytest.raises(ConfigError) as caught:
+        mirrors.retarget(ARTICLE, R, "site")
+    assert (caught.value.why, caught.value.hint) == (mirrors.NO_DOMAIN, mirrors.NO_DOMAIN_HINT)
+    rows = [
+        Mirror("docker.io/ceph", mirror, ALLOW) for mirror in ("site/ceph", "localhost/ceph", "a.b/ceph", "c:1/ceph")
+    ]
+    assert [source for source, problem in mirrors.table_faults(rows) if "site/ceph" in problem] == ["docker.io/ceph"]
 
 
 def test_retarget_refuses_a_registry_that_is_the_source() -> None:

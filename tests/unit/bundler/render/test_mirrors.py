@@ -100,7 +100,7 @@ def test_library_stays() -> None:
 
 
 def test_never_contact_is_the_policy_of_every_row() -> None:
-    (row,) = mirror_table([image(CEPH)], registry="r", paths="drop-host", scope="namespace", never_contact=True)
+    (row,) = mirror_table([image(CEPH)], registry="r.site", paths="drop-host", scope="namespace", never_contact=True)
     assert row.policy == NEVER
 
 
@@ -162,7 +162,7 @@ def test_never_contact_with_the_mirror_inside_a_source() -> None:
 
 def test_a_path_that_is_not_the_configs_is_our_bug() -> None:
     with pytest.raises(RuntimeError, match="which is not keep-host"):
-        mirror_table([image(CEPH)], registry="r", paths="keep-host", scope="namespace", never_contact=False)
+        mirror_table([image(CEPH)], registry="r.site", paths="keep-host", scope="namespace", never_contact=False)
 
 
 def test_no_images_no_table() -> None:

@@ -55,6 +55,14 @@ def test_trap_a_bare_host_breaks_the_names_of_the_same_host_with_a_port() -> Non
         pulled(conf, f"example.com:5000/x{DIGEST}")
 
 
+def test_trap_a_mirror_without_dot_and_port_breaks_the_names_it_is_for() -> None:
+    conf = conf_of(idms(("docker.io/ceph", "site/ceph")))
+    with pytest.raises(ConfigError, match=r"turns docker\.io/ceph/ceph into"):
+        pulled(conf, f"docker.io/ceph/ceph{DIGEST}")
+    conf = conf_of(idms(("docker.io/ceph", "localhost/ceph")))
+    assert pulled(conf, f"docker.io/ceph/ceph{DIGEST}") == ["localhost/ceph/ceph", "docker.io/ceph/ceph"]
+
+
 def test_trap_a_longer_tag_source_takes_the_digest_mirrors_away() -> None:
     conf = conf_of(idms(("quay.io", f"{R}/quay")), itms(("quay.io/cephcsi", f"{R}/quay/cephcsi")))
     assert pulled(conf, f"quay.io/cephcsi/x{DIGEST}") == ["quay.io/cephcsi/x"]

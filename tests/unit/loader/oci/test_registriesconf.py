@@ -29,21 +29,21 @@ location = "docker.io/ceph"
 location = "m1:5000/ceph"
 insecure = true
 [[registry.mirror]]
-location = "m2/x"
+location = "m2.io/x"
 """
 
 
 @pytest.mark.parametrize(
     ("extra", "ref", "expected"),
     [
-        ("", "ceph/ceph:v1", ["m1:5000/ceph/ceph!", "m2/x/ceph", "docker.io/ceph/ceph"]),
-        ("insecure = true", "ceph/ceph:v1", ["m1:5000/ceph/ceph!", "m2/x/ceph", "docker.io/ceph/ceph!"]),
-        ("blocked = true", "ceph/ceph:v1", ["m1:5000/ceph/ceph!", "m2/x/ceph"]),
+        ("", "ceph/ceph:v1", ["m1:5000/ceph/ceph!", "m2.io/x/ceph", "docker.io/ceph/ceph"]),
+        ("insecure = true", "ceph/ceph:v1", ["m1:5000/ceph/ceph!", "m2.io/x/ceph", "docker.io/ceph/ceph!"]),
+        ("blocked = true", "ceph/ceph:v1", ["m1:5000/ceph/ceph!", "m2.io/x/ceph"]),
         ("mirror-by-digest-only = true", "ceph/ceph:v1", ["docker.io/ceph/ceph"]),
         (
             "mirror-by-digest-only = true",
             "ceph/ceph" + DIGEST,
-            ["m1:5000/ceph/ceph!", "m2/x/ceph", "docker.io/ceph/ceph"],
+            ["m1:5000/ceph/ceph!", "m2.io/x/ceph", "docker.io/ceph/ceph"],
         ),
         ("", "rook/ceph:v1", ["docker.io/rook/ceph"]),
         ("", "quay.io/ceph/ceph:v1", ["quay.io/ceph/ceph"]),
@@ -57,9 +57,9 @@ def test_mirrors_come_first_and_the_source_last(extra: str, ref: str, expected: 
     ("pull_from", "tagged", "by_digest"), [("all", True, True), ("digest-only", False, True), ("tag-only", True, False)]
 )
 def test_a_mirror_may_be_for_one_kind_of_reference(pull_from: str, tagged: bool, by_digest: bool) -> None:
-    text = f'[[registry]]\nlocation="q.io"\n[[registry.mirror]]\nlocation="m"\npull-from-mirror="{pull_from}"'
-    assert ("m/a" in places(text, "q.io/a:v1")) is tagged
-    assert ("m/a" in places(text, "q.io/a" + DIGEST)) is by_digest
+    text = f'[[registry]]\nlocation="q.io"\n[[registry.mirror]]\nlocation="m.io"\npull-from-mirror="{pull_from}"'
+    assert ("m.io/a" in places(text, "q.io/a:v1")) is tagged
+    assert ("m.io/a" in places(text, "q.io/a" + DIGEST)) is by_digest
 
 
 @pytest.mark.parametrize(
@@ -146,15 +146,15 @@ def test_the_users_file_replaces_the_systems_and_drop_ins_win(tmp_path: Path) ->
         return load_registries_conf(environment).pull_endpoints(ImageRef.parse("q.io/a"))[0].host
 
     assert used() == "q.io"
-    write(system / "registries.conf", "system")
-    assert used() == "system"
-    write(system / "registries.conf.d/10-b.conf", "second")
-    write(system / "registries.conf.d/05-a.conf", "first")
-    assert used() == "second"
-    write(user / "registries.conf", "user")
-    assert used() == "user"
-    write(user / "registries.conf.d/a.conf", "user-drop-in")
-    assert used() == "user-drop-in"
+    write(system / "registries.conf", "system.io")
+    assert used() == "system.io"
+    write(system / "registries.conf.d/10-b.conf", "second.io")
+    write(system / "registries.conf.d/05-a.conf", "first.io")
+    assert used() == "second.io"
+    write(user / "registries.conf", "user.io")
+    assert used() == "user.io"
+    write(user / "registries.conf.d/a.conf", "user.drop.in")
+    assert used() == "user.drop.in"
 
 
 def test_of_one_prefix_the_first_entry_of_a_file_counts(tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_no_file_at_all_may_be_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_variable_names_the_main_file(tmp_path: Path) -> None:
-    write(tmp_path / "own.conf", "own")
+    write(tmp_path / "own.conf", "own.io")
     environment = Environment(home=tmp_path, uid=0, etc=tmp_path / "etc", registries_conf=tmp_path / "own.conf")
-    assert load_registries_conf(environment).pull_endpoints(ImageRef.parse("q.io/a"))[0].host == "own"
+    assert load_registries_conf(environment).pull_endpoints(ImageRef.parse("q.io/a"))[0].host == "own.io"
     (tmp_path / "own.conf").unlink()
     with pytest.raises(ConfigError, match=r"own\.conf"):
         load_registries_conf(environment)
