@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -71,11 +71,9 @@ def choose_kind(
 
 
 def converted(icsp: JsonObject, idms: JsonObject) -> dict[str, Any]:
-    """Return ``idms`` with the entries that only ``icsp`` has: the same mirrors, written another way."""
-    entries = _entries(IDMS, idms)
-    sources = {_source(entry) for entry in entries}
-    added = [dict(entry) for entry in _entries(ICSP, icsp) if _source(entry) not in sources]
-    return {**idms, "spec": {**idms["spec"], MIRROR_LISTS[IDMS]: [*entries, *added]}}
+    """Return ``idms`` with the mirrors that only ``icsp`` has: the same, written another way."""
+    entries = _added(_entries(IDMS, idms), _entries(ICSP, icsp))
+    return {**idms, "spec": {**idms["spec"], MIRROR_LISTS[IDMS]: entries}}
 
 
 def emptied(icsp: JsonObject) -> dict[str, Any]:
@@ -102,18 +100,25 @@ def labelled(item: JsonObject) -> dict[str, Any]:
 
 
 def joined(kind: str, current: JsonObject, desired: JsonObject, *, exact: bool = False) -> list[Any]:
-    """Return the spec list of ``desired`` plus the entries only ``current`` has, sorted by source.
+    """Return the spec list of ``desired`` plus what only ``current`` has, sorted by source.
 
-    Ours win for a source both have. Nothing is dropped: a source that leaves registries.conf drains every node
-    (machine-config-operator, isSafeContainerRegistryConfChanges), so removing is a decision of its own: ``exact``.
+    Of a source both have, our mirrors come first. Nothing is dropped: what earlier bundles brought may be in their
+    mirrors alone, and what leaves registries.conf drains every node (machine-config-operator,
+    isSafeContainerRegistryConfChanges). So removing is a decision of its own: ``exact``.
     """
-    ours = _entries(kind, desired)
-    sources = {_source(entry) for entry in ours}
-    kept = [] if exact else [entry for entry in _entries(kind, current) if _source(entry) not in sources]
-    held = _entries(kind, current)
-    result = [*ours, *kept]
+    ours, held = _entries(kind, desired), _entries(kind, current)
+    result = ours if exact else _added(ours, held)
     # The API server keeps the order; an order of its own would be a change without meaning.
     return held if _as_set(held) == _as_set(result) else sorted(result, key=_source)
+
+
+def _added(ours: Sequence[Mapping[str, Any]], held: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return ``ours``, each with the mirrors behind its own that its source has in ``held``, and the other sources."""
+    result: dict[str, Any] = {_source(entry): dict(entry) for entry in ours}
+    for entry in held:
+        mine = result.setdefault(_source(entry), dict(entry))
+        mine["mirrors"] = [*dict.fromkeys([*(mine.get("mirrors") or ()), *(entry.get("mirrors") or ())])]
+    return list(result.values())
 
 
 def _entries(kind: str, item: JsonObject) -> list[Any]:

@@ -113,15 +113,27 @@ def test_mirror_object_of_someone_else_is_a_blocker() -> None:
     assert found.writes == ()
 
 
-def test_entries_only_the_cluster_has_are_kept_and_ours_win() -> None:
+def test_entries_and_mirrors_only_the_cluster_has_are_kept_behind_ours() -> None:
     old = ours(makers.idms(sources=("docker.io/ceph", "quay.io/old"))[1])
-    old["spec"]["imageDigestMirrors"][0]["mirrors"] = ["elsewhere:5000/ceph"]
+    old["spec"]["imageDigestMirrors"][0]["mirrors"] = ["elsewhere:5000/ceph", "reg.airgap.local:5000/ceph"]
     body = change_of(plan(makers.idms(), at=(old,)), "ImageDigestMirrorSet").body
     assert body is not None
     entries = {entry["source"]: entry["mirrors"] for entry in body["spec"]["imageDigestMirrors"]}
     assert list(entries) == sorted([*makers.SOURCES, "quay.io/old"])
-    assert entries["docker.io/ceph"] == ["reg.airgap.local:5000/ceph"]
+    assert entries["docker.io/ceph"] == ["reg.airgap.local:5000/ceph", "elsewhere:5000/ceph"]
     assert entries["quay.io/old"] == ["reg.airgap.local:5000/old"]
+
+
+def test_a_second_load_to_another_registry_keeps_the_first_and_then_changes_nothing() -> None:
+    old = ours(makers.idms(sources=("docker.io/ceph",))[1])
+    old["spec"]["imageDigestMirrors"][0]["mirrors"] = ["elsewhere:5000/ceph"]
+    wanted = makers.idms(sources=("docker.io/ceph",))
+    first = change_of(plan(wanted, at=(old,)), "ImageDigestMirrorSet")
+    assert first.after is not None
+    assert change_of(plan(wanted, at=(dict(first.after),)), "ImageDigestMirrorSet").action == "unchanged"
+    pruned = change_of(plan(wanted, at=(old,), way=MirrorWay(prune=True)), "ImageDigestMirrorSet")
+    assert pruned.body is not None
+    assert pruned.body["spec"]["imageDigestMirrors"][0]["mirrors"] == ["reg.airgap.local:5000/ceph"]
 
 
 def test_more_entries_in_another_order_are_no_change() -> None:
