@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loader.bundle.errors import Pending
-from loader.chartvalues import FOLDER, values_by_chart
+from loader.chartvalues import FOLDER, OPERATOR_CHART, WITHOUT_DRIVERS, needs_drivers, values_by_chart
 from loader.cluster.finding import Finding
 from loader.cluster.owners import Release
 
@@ -37,6 +37,7 @@ def lines_by_hand(contents: Mapping[str, bytes]) -> tuple[str, ...]:
     files = values_by_chart(contents)
     usual = [Release(chart, "rook-ceph", chart, "", "") for chart in files]
     lines = [f"#   {line}" for release in usual for line in _line(release, files, Path())]
+    lines += [f"#   {words}" for words in _drivers(files)]
     return ("# where Helm installed Rook, in place of the patches of Rook above:", *lines) if lines else ()
 
 
@@ -51,6 +52,16 @@ def _line(release: Release, files: Mapping[str, tuple[str, str]], folder: Path) 
     yield shlex.join(words)
 
 
+def _drivers(files: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Return what to say of the chart that no values are carried for, nothing where it is not needed."""
+    return [WITHOUT_DRIVERS] if OPERATOR_CHART in files and needs_drivers(files[OPERATOR_CHART][1]) else []
+
+
+def _steps(lines: Iterable[str], documents: Sequence[SiteDocument], separator: str) -> str:
+    files = values_by_chart({item.document.path: item.content for item in documents})
+    return "; ".join([separator.join(lines), *_drivers(files), _AGAIN])
+
+
 def values_of(documents: Iterable[SiteDocument]) -> tuple[SiteDocument, ...]:
     """Return the documents that are values of charts."""
     return tuple(item for item in documents if item.document.path.startswith(FOLDER))
@@ -59,7 +70,8 @@ def values_of(documents: Iterable[SiteDocument]) -> tuple[SiteDocument, ...]:
 def helm_finding(releases: Sequence[Release], documents: Sequence[SiteDocument]) -> Finding:
     """Return the warning that Rook is Helm's and what to do after the images are there."""
     lines = helm_lines(releases, documents)
-    hint = f"load brings images and mirrors; after that: {'; '.join(lines)}; {_AGAIN}" if lines else _without_values()
+    steps = f"load brings images and mirrors; after that: {_steps(lines, documents, '; ')}"
+    hint = steps if lines else _without_values()
     return Finding("warning", f"{_what(releases)}: it is not patched", hint)
 
 
@@ -69,7 +81,7 @@ def helm_pending(releases: Sequence[Release], documents: Sequence[SiteDocument],
     return Pending(
         f"{_what(releases)}: Rook has its old images until that release is upgraded",
         why="a patch would be undone by the next helm upgrade; images, mirrors and manifests are there",
-        hint=f"{' && '.join(lines)}; {_AGAIN}" if lines else _without_values(),
+        hint=_steps(lines, documents, " && ") if lines else _without_values(),
     )
 
 

@@ -14,14 +14,14 @@ from typing import Union
 from bundler.render.model import PinnedImage, Rendered
 from bundler.render.rook import CSI_OPERATOR, RookConfig, assign, numbers
 from loader.bundle.manifest import Document, When
-from loader.chartvalues import FOLDER, first_line
+from loader.chartvalues import FOLDER, OPERATOR_CHART, WITHOUT_DRIVERS, first_line, needs_drivers
 from loader.cluster.rookrange import Version
 
-OPERATOR_CHART, CLUSTER_CHART = "rook-ceph", "rook-ceph-cluster"
+CLUSTER_CHART = "rook-ceph-cluster"
 # csi.<x>.image until then.
 _SPLIT: Version = (1, 14, 0)
 _CLUSTER_CHART: Version = (1, 7, 0)
-# cephClusterSpec.cephVersion.image until then.
+# cephClusterSpec.cephVersion.image alone until then.
 _CEPH_IMAGE: Version = (1, 19, 0)
 # The toolbox is of Rook's own image until then; a chart without a value for it names its own by tag.
 _CEPH_TOOLBOX: Version = (1, 10, 0)
@@ -66,10 +66,11 @@ def _cluster(roles: Mapping[str, PinnedImage], version: Version) -> Values:
     ceph = roles["ceph"]
     toolbox = roles.get("toolbox", ceph if version >= _CEPH_TOOLBOX else roles["operator"])
     values: Values = {"toolbox": {"image": toolbox.reference}}
+    # Later charts print it behind what they make of cephImage, and the last one wins: a release that was installed
+    # with it would keep its old Ceph. null does not take it away: the charts have no value of their own there.
+    values["cephClusterSpec"] = {"cephVersion": {"image": ceph.reference}}
     if version >= _CEPH_IMAGE:
         values["cephImage"] = _split(ceph)
-    else:
-        values["cephClusterSpec"] = {"cephVersion": {"image": ceph.reference}}
     return values
 
 
@@ -91,6 +92,7 @@ def _document(rook: RookConfig, chart: str, values: Values) -> Rendered:
     header = (
         first_line(chart, rook.version),
         "# For a Rook that Helm installed, in place of the patches of documents/rook. Every image by its digest.",
+        *([f"# {WITHOUT_DRIVERS}"] if chart == OPERATOR_CHART and needs_drivers(rook.version) else []),
     )
     text = "\n".join([*header, *_lines(values, "")]) + "\n"
     return Rendered(f"helm/{chart}", document, text.encode("ascii"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from loader.bundle.manifest import Document, When
 from loader.charts import helm_finding, helm_lines, helm_pending, lines_by_hand, values_of
 from loader.chartvalues import first_line
@@ -59,3 +61,14 @@ def test_lines_by_hand_are_for_the_usual_names() -> None:
     assert command == "#   helm upgrade rook-ceph rook-ceph-v1.5.0.tgz --namespace rook-ceph"
     assert values == "--values documents/helm/rook-ceph.yaml"
     assert lines_by_hand({"documents/rook/x.json": VALUES.content, "documents/helm/y.yaml": b"x"}) == ()
+
+
+@pytest.mark.parametrize(("version", "count"), [("v1.19.10", 0), ("v1.20.0", 1)])
+def test_the_chart_that_rook_needs_beside_its_own_is_named(version: str, count: int) -> None:
+    values = document("documents/helm/rook-ceph.yaml", first_line("rook-ceph", version))
+    texts = [
+        helm_finding([RELEASE], [values]).hint,
+        helm_pending([RELEASE], [values], Path()).hint,
+        "\n".join(lines_by_hand({values.document.path: values.content})),
+    ]
+    assert [text.count("ceph-csi-drivers") for text in texts] == [count] * 3
