@@ -234,7 +234,8 @@ def client_findings(client: str) -> Iterator[Finding]:
     """Yield a blocker where ``client`` (``oc 4.5.0``) is too old to ask a server for a dry run; unknown ones pass."""
     name, _, version = client.partition(" ")
     found = _CLIENT.match(version)
-    oldest = _OLDEST.get(name, _OLDEST["kubectl"])
+    # What is called oc and has a version 1 is a link to kubectl.
+    oldest = _OLDEST["oc" if name == "oc" and found and int(found[1]) > 1 else "kubectl"]
     if found and (int(found[1]), int(found[2])) < oldest:
         text = f"{name} {version} is too old: it cannot apply server-side or ask the server for a dry run"
         yield Finding("blocker", text, "install oc 4.5 or kubectl 1.18, or newer, and put it first on PATH")

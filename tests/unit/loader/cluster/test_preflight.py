@@ -116,6 +116,8 @@ def test_clocks(minutes: int, count: int) -> None:
         ("oc 4.4.0-202004", ["blocker"]),
         ("oc 4.5.0", []),
         ("oc 3.11.0", ["blocker"]),
+        ("oc 1.32.4", []),
+        ("oc 1.17.0", ["blocker"]),
         ("kubectl-old 1.16.1", ["blocker"]),
         ("", []),
     ],
