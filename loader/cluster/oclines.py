@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from loader.bundle.manifest import AUTO, Document, Target
 from loader.cluster.failures import printable
 from loader.cluster.mirrorsets import DIGEST_KINDS, ITMS
-from loader.cluster.objects import POKE, Key
+from loader.cluster.objects import MANAGER, POKE, Key
 from loader.cluster.rookauto import is_open, of_cluster
 from loader.cluster.rookrange import in_range
+from loader.cluster.stages import TOGETHER
 from loader.cluster.wishes import phase_number, target_key
 
 # By choice from v1.15 on, and always from v1.18.
@@ -34,7 +35,7 @@ def oc_lines(documents: Iterable[Document], *, program: str = "oc") -> tuple[str
     waits: list[str] = []
     phase = ""
     for document in ordered:
-        if document.phase != phase or document.wait == "ceph":
+        if document.phase != phase or _comes_after(document):
             lines += dict.fromkeys(waits)
             waits = []
         phase = document.phase
@@ -44,15 +45,39 @@ def oc_lines(documents: Iterable[Document], *, program: str = "oc") -> tuple[str
         if document.action == "file" and document.phase == "mirrors":
             by_tag = document.target is not None and document.target.kind == ITMS
             lines.append(f"# {_BY_TAG if by_tag else _BY_CHOICE}:")
-            lines.append(f"#   {program} apply --server-side -f {shlex.quote(document.path)}")
+            lines.append(f"#   {_apply(program, document)}")
         elif document.action == "file":
             lines.append(f"# to put on the nodes by hand where needed: {printable(document.path)}")
         elif document.action == "apply":
-            lines += _choice(document, preferred)
-            lines.append(f"{program} apply --server-side -f {shlex.quote(document.path)}")
+            lines += [*_choice(document, preferred), *_there_already(program, document), _apply(program, document)]
         else:
             lines += _patch_lines(program, document)
     return (*lines, *dict.fromkeys(waits))
+
+
+def _apply(program: str, document: Document) -> str:
+    # As a load does it: under another manager's name the next load would be in conflict with it.
+    return f"{program} apply --server-side --field-manager={MANAGER} -f {shlex.quote(document.path)}"
+
+
+def _there_already(program: str, document: Document) -> list[str]:
+    """Return what to do first where the mirror object is there: its list is one value, and is replaced as a whole."""
+    if document.phase != "mirrors" or document.target is None:
+        return []
+    key = target_key(document)
+    shown = f"{program} get {shlex.quote(f'{key.resource}/{key.name}')} -o yaml"
+    return [
+        f"# where `{shown}` shows entries already: put those into the file first, they go otherwise;",
+        f"# a conflict with {MANAGER} is about those entries then: add --force-conflicts",
+    ]
+
+
+def _comes_after(document: Document) -> bool:
+    """Tell whether what was begun before is waited for before this change of Rook."""
+    target = document.target
+    if document.phase != "rook" or document.action == "file" or target is None:
+        return False
+    return (target.kind, target.name) not in TOGETHER
 
 
 def _waits(program: str, document: Document) -> list[str]:
@@ -63,7 +88,7 @@ def _waits(program: str, document: Document) -> list[str]:
         return [f"# where there are MachineConfigPools, until every node has the mirrors: sleep 60; {wait}"]
     if document.wait == "rollout" and document.target is not None:
         target = document.target
-        place = f"{program} -n {shlex.quote(target.namespace or 'OPERATOR-NAMESPACE')}"
+        place = f"{program} -n {shlex.quote(target.namespace or _open_namespace(target))}"
         return [f"# until it runs: {place} rollout status deployment/{shlex.quote(target.name)}"]
     return []
 
@@ -106,10 +131,8 @@ def _poke(place: str, document: Document) -> list[str]:
 
 def _open_lines(program: str, document: Document, target: Target) -> list[str]:
     """Return the lines of a patch whose place a person has to look up."""
-    kind, where = (
-        ("cephclusters", "CLUSTER") if of_cluster(target) else ("deployments -l app=rook-ceph-operator", "OPERATOR")
-    )
-    place = f"{program} -n {target.namespace or f'{where}-NAMESPACE'}"
+    kind = "cephclusters" if of_cluster(target) else "deployments -l app=rook-ceph-operator"
+    place = f"{program} -n {target.namespace or _open_namespace(target)}"
     name = "NAME" if target.name == AUTO else target.name
     content = f'"$(cat {shlex.quote(document.path)})"'
     key = target_key(document)
@@ -120,6 +143,10 @@ def _open_lines(program: str, document: Document, target: Target) -> list[str]:
         f"{place} patch {shlex.quote(f'{resource}/{name}')} --type={_TYPES[document.action]} --patch={content}",
         *_poke(place, document),
     ]
+
+
+def _open_namespace(target: Target) -> str:
+    return "CLUSTER-NAMESPACE" if of_cluster(target) else "OPERATOR-NAMESPACE"
 
 
 def _created_first(place: str, key: Key) -> list[str]:

@@ -25,7 +25,7 @@ from loader.cluster.watchers import Trace
 from loader.cluster.wishes import Wish
 
 # What the operator's roll-out does not have to be waited for first.
-_TOGETHER = frozenset({("Deployment", "ceph-csi-controller-manager"), ("ConfigMap", "rook-ceph-operator-config")})
+TOGETHER = frozenset({("Deployment", "ceph-csi-controller-manager"), ("ConfigMap", "rook-ceph-operator-config")})
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _goes_with(group: tuple[Change, ...], before: Stage) -> bool:
     if group[0].phase == before.changes[-1].phase == "mirrors":
         return True  # within the few seconds that the machine-config operator waits: one roll-out, not one for each
     rolls = all(isinstance(wait, RolloutWait) for wait in before.waits)
-    return rolls and all((change.kind, change.name) in _TOGETHER for change in group)
+    return rolls and all((change.kind, change.name) in TOGETHER for change in group)
 
 
 class _Waits:

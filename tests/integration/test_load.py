@@ -122,7 +122,7 @@ def test_no_apply_writes_the_documents_for_this_registry(site: Site) -> None:
     folder = site.cli.folder / "reports/rook-ceph-2020.10.documents/documents"
     assert f"{site.registry.host}/ceph" in (folder / "mirrors/idms.yaml").read_text()
     assert article.REGISTRY not in (folder / "mirrors/icsp.yaml").read_text()
-    assert "oc apply --server-side -f documents/mirrors/idms.yaml" in ran.out
+    assert "oc apply --server-side --field-manager=airgap-loader -f documents/mirrors/idms.yaml" in ran.out
     assert not site.cluster.kubectl("get", IDMS, "-o", "name")
     manual = site.run("load", "--no-apply", "--mirrors", "manual").expect()
     assert "mirrors/idms.yaml" not in manual.out

@@ -172,7 +172,7 @@ def test_by_hand(made: Discs, tmp_path: Path) -> None:
     layout = re.search(r"dir:(\S+)", first)
     assert layout
     assert (tmp_path / "unpacked" / layout[1] / "manifest.json").is_file()
-    assert "oc apply --server-side -f documents/before-rook/common.json" in text
+    assert "oc apply --server-side --field-manager=airgap-loader -f documents/before-rook/common.json" in text
 
 
 def test_images_hold_what_folders_do_and_are_read_in_place(made: Discs, tmp_path: Path) -> None:

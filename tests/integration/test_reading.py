@@ -192,7 +192,7 @@ def test_extract_one_image_or_the_documents(built: Path, cli: Cli) -> None:
     args = ["--documents", "--registry", "other.example:5000/mirror"]
     ran = cli.loader("extract", built, "-o", "docs", "--trust", "builder.pub", *args).expect()
     lines = [line for line in ran.out.splitlines() if line.startswith("oc ")]
-    assert lines[0] == "oc apply --server-side -f documents/mirrors/idms.yaml"
+    assert lines[0] == "oc apply --server-side --field-manager=airgap-loader -f documents/mirrors/idms.yaml"
     assert lines[-1].startswith("oc -n rook-ceph patch cephcluster.ceph.rook.io/rook-ceph --type=merge")
     assert "other.example:5000/mirror/ceph" in (cli.folder / "docs/documents/mirrors/idms.yaml").read_text()
     assert not (cli.folder / "docs/images").exists()

@@ -11,6 +11,16 @@ from loader.cluster.oclines import oc_lines
 from loader.cluster.rookrange import in_range, parse_version
 from tests.unit.loader.cluster import makers
 
+APPLY = "oc apply --server-side --field-manager=airgap-loader -f"
+
+
+def there_already(resource: str, program: str = "oc") -> list[str]:
+    shown = f"{program} get {resource}/rook-ceph-images -o yaml"
+    return [
+        f"# where `{shown}` shows entries already: put those into the file first, they go otherwise;",
+        "# a conflict with airgap-loader is about those entries then: add --force-conflicts",
+    ]
+
 
 def test_article_by_hand() -> None:
     documents = [document for document, _ in makers.article()]
@@ -18,9 +28,11 @@ def test_article_by_hand() -> None:
     oc, config_map = "oc -n rook-ceph", "rook-ceph-operator-config"
     assert list(oc_lines([*documents[2:], *documents[:2]])) == [
         "# where `config.openshift.io/v1/imagedigestmirrorsets` is served:",
-        "oc apply --server-side -f documents/mirrors/idms.yaml",
+        *there_already("imagedigestmirrorset.config.openshift.io"),
+        f"{APPLY} documents/mirrors/idms.yaml",
         f"# where `{makers.ICSP_API}` is served, and not also ImageDigestMirrorSet:",
-        "oc apply --server-side -f documents/mirrors/icsp.yaml",
+        *there_already("imagecontentsourcepolicy.operator.openshift.io"),
+        f"{APPLY} documents/mirrors/icsp.yaml",
         only,
         f'{oc} patch deployment.apps/rook-ceph-operator --type=strategic --patch="$(cat documents/rook/operator.json)"',
         only,
@@ -38,9 +50,9 @@ def test_what_is_for_the_cluster_is_not_said_to_be_for_nodes() -> None:
     policy = makers.document("documents/policies/signed.yaml", "mirrors", "file")
     assert list(oc_lines([tags, policy])) == [
         "# only where workloads name images by tag; every node is drained for it:",
-        "#   oc apply --server-side -f documents/mirrors/itms.yaml",
+        f"#   {APPLY} documents/mirrors/itms.yaml",
         "# only where this cluster shall check signatures; its first lines say how:",
-        "#   oc apply --server-side -f documents/policies/signed.yaml",
+        f"#   {APPLY} documents/policies/signed.yaml",
     ]
 
 
@@ -57,16 +69,34 @@ def test_a_person_is_told_what_to_wait_for_before_the_next_phase() -> None:
         "oc wait machineconfigpools --all --for=condition=Updated --timeout=2h"
     )
     operator = "# until it runs: oc -n rook-ceph rollout status deployment/rook-ceph-operator"
-    assert lines.index("oc apply --server-side -f documents/mirrors/icsp.yaml") + 1 == lines.index(pools)
+    assert lines.index(f"{APPLY} documents/mirrors/icsp.yaml") + 1 == lines.index(pools)
     assert lines.count(pools) == 1
     patches = [number for number, line in enumerate(lines) if " patch " in line]
     assert patches[1] < lines.index(operator) < patches[2], "operator and CSI images go together"
 
 
+def test_new_csi_images_of_v1_20_wait_for_the_new_operator() -> None:
+    operator = dataclasses.replace(makers.operator_patch()[0], wait="rollout")
+    target = Target("v1", "ConfigMap", "rook-ceph", "rook-csi-operator-image-set-configmap")
+    csi = dataclasses.replace(makers.csi_patch()[0], wait="csi", target=target, when=When(None, ">=v1.19.0 <v1.21.0"))
+    lines = oc_lines([operator, csi])
+    rollout = lines.index("# until it runs: oc -n rook-ceph rollout status deployment/rook-ceph-operator")
+    (patch,) = (number for number, line in enumerate(lines) if "image-set-configmap --type" in line)
+    assert rollout < patch < len(lines) - 1, "and the poke comes behind the patch"
+
+
+def test_an_open_place_has_one_name_in_all_lines() -> None:
+    target = ("apps/v1", "Deployment", None, "rook-ceph-tools")
+    document = makers.document("documents/rook/toolbox.json", "rook", "strategic-patch", target=target)
+    lines = oc_lines([dataclasses.replace(document, wait="rollout")])
+    assert [line.count("oc -n CLUSTER-NAMESPACE") for line in lines] == [0, 1, 1]
+    assert "rollout status deployment/rook-ceph-tools" in lines[-1]
+
+
 def test_one_mirror_kind_needs_no_choice_and_kubectl_may_be_the_program() -> None:
-    assert oc_lines([makers.idms()[0]], program="kubectl") == (
-        "kubectl apply --server-side -f documents/mirrors/idms.yaml",
-    )
+    *comments, line = oc_lines([makers.idms()[0]], program="kubectl")
+    assert line == "kubectl apply --server-side --field-manager=airgap-loader -f documents/mirrors/idms.yaml"
+    assert comments == there_already("imagedigestmirrorset.config.openshift.io", "kubectl")
 
 
 def test_paths_are_quoted() -> None:
