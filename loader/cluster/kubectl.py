@@ -211,19 +211,30 @@ class Kubectl:
         return json_objects(_checked(finished, error), what)
 
     def apply(
-        self, items: Sequence[Mapping[str, Any]], versions: Sequence[Optional[str]], what: str, *, dry_run: bool = False
+        self,
+        items: Sequence[Mapping[str, Any]],
+        versions: Sequence[Optional[str]],
+        what: str,
+        *,
+        dry_run: bool = False,
+        path: str = "",
     ) -> tuple[dict[str, Any], ...]:
         """Apply objects server-side under our field manager and return them as stored.
 
         ``versions`` are the resourceVersions that were read before, None for what was not there. A field of any other
         manager is never forced. One that an earlier patch of ours owns is, guarded by the version: the API server
-        keeps the two ways of writing apart although the manager is the same.
+        keeps the two ways of writing apart although the manager is the same. ``path`` is the document they are of, for
+        whoever wants to take fields over by hand.
         """
         finished, cause, error = self._apply(items, what, _dry(dry_run))
-        if cause is Cause.CONFLICT and owners_in_conflict(_words(finished)) == {MANAGER}:
-            if len(items) > 1:
-                pairs = zip(items, versions)
-                return tuple(self.apply([item], [version], what, dry_run=dry_run)[0] for item, version in pairs)
+        owners = owners_in_conflict(_words(finished)) if cause is Cause.CONFLICT else frozenset()
+        if owners and len(items) > 1:
+            # The client does not say which object it is.
+            each = zip(items, versions)
+            return tuple(self.apply([i], [v], what, dry_run=dry_run, path=path)[0] for i, v in each)
+        if owners - {MANAGER} and error is not None:
+            error = _contested(error, key_of(items[0], what), Path(self._base[0]).name, path)
+        elif owners == {MANAGER}:
             guarded = with_version(items[0], versions[0])
             finished, cause, error = self._apply([guarded], what, ["--force-conflicts", *_dry(dry_run)])
         return json_objects(_checked(finished, error), f"applying {what}")
@@ -315,6 +326,19 @@ class Kubectl:
         )
         why = f"`{line}` {end}: {last_words(stderr)}"
         return finished, cause, ClusterError(f"{what} failed", why=why, hint=hint, retryable=cause in RETRYABLE)
+
+
+def _contested(error: ClusterError, key: Key, program: str, path: str) -> ClusterError:
+    """Return ``error`` with the object's name and the line that takes a document's fields over: a load never does."""
+    if not path:
+        return ClusterError(f"{key}: {error.message}", why=error.why, hint=error.hint)
+    line = shell_line(
+        [program, "apply", "--server-side", "--force-conflicts", f"--field-manager={MANAGER}", "-f", path]
+    )
+    hint = (
+        f"settle who owns it; to take all of the document over, in the folder that `extract --documents` wrote: {line}"
+    )
+    return ClusterError(f"{key}: {error.message}", why=error.why, hint=hint)
 
 
 def _checked(finished: Finished, error: Optional[ClusterError]) -> Finished:

@@ -189,7 +189,7 @@ def preview(kubectl: Kubectl, plan: Plan, current: Mapping[Key, JsonObject]) -> 
         if wishes:
             versions = [resource_version(current[wish.key]) for wish in wishes]
             bodies = [wish.body for wish in wishes]
-            answers = kubectl.apply(bodies, versions, f"{document} (dry run)", dry_run=True)
+            answers = kubectl.apply(bodies, versions, f"{document} (dry run)", dry_run=True, path=document)
             previewed.update({key_of(item, f"an answer to {document}"): item for item in answers})
     return dataclasses.replace(plan, changes=tuple(_refined(c, current, previewed) for c in plan.changes))
 

@@ -194,6 +194,17 @@ def test_field_of_anyone_else_is_never_forced(tmp_path: Path) -> None:
     assert len(fake.calls()) == 1
 
 
+def test_an_object_that_someone_else_owns_is_named_with_a_way_on(tmp_path: Path) -> None:
+    oc, fake = client(tmp_path, Reply(stderr=THEIRS, status=1))
+    item, path = json.loads(ITEM), "documents/manifests/01-crds.json"
+    with pytest.raises(ClusterError) as caught:
+        oc.apply([item, item], ["7", "8"], f"{path} (dry run)", dry_run=True, path=path)
+    name = f"{item['kind']}/{item['metadata']['name']}"
+    assert caught.value.message.startswith(name)
+    assert caught.value.hint.endswith(f"apply --server-side --force-conflicts --field-manager=airgap-loader -f {path}")
+    assert [len(json.loads(call.stdin)["items"]) for call in fake.calls()] == [2, 1]
+
+
 def test_slow_answer_is_cut_off(tmp_path: Path) -> None:
     oc, _ = client(tmp_path, Reply(stdout="{}", delay=30), request_timeout=0)
     with pytest.raises(ClusterError, match="did not finish in time"):
