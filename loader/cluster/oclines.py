@@ -10,12 +10,10 @@ from loader.cluster.failures import printable
 from loader.cluster.mirrorsets import DIGEST_KINDS, ITMS
 from loader.cluster.objects import MANAGER, POKE, Key
 from loader.cluster.rookauto import is_open, of_cluster
-from loader.cluster.rookrange import in_range
+from loader.cluster.rookrange import CSI_OPERATOR, in_range
 from loader.cluster.stages import TOGETHER
 from loader.cluster.wishes import phase_number, target_key
 
-# By choice from v1.15 on, and always from v1.18.
-_CSI_OPERATOR = range(15, 1000)
 # Objects that a load leaves to a person.
 _BY_TAG = "only where workloads name images by tag; every node is drained for it"
 _BY_CHOICE = "only where this cluster shall check signatures; its first lines say how"
@@ -120,7 +118,7 @@ def _patch_lines(program: str, document: Document) -> list[str]:
 def _poke(place: str, document: Document) -> list[str]:
     """Return the line that lets a csi-operator look at new images: it watches its Drivers, not their ConfigMap."""
     running = document.when.rook
-    if document.wait != "csi" or not running or not any(in_range((1, minor, 0), running) for minor in _CSI_OPERATOR):
+    if document.wait != "csi" or not running or not any(in_range((1, minor, 0), running) for minor in CSI_OPERATOR):
         return []
     value = f'"$(sha256sum {shlex.quote(document.path)} | cut -c1-16)"'
     return [

@@ -69,10 +69,11 @@ def prepare(kubectl: Kubectl, documents: Iterable[Pair], asked: Optional[Asked] 
     with _all_listed(kubectl, first, found):
         current.update(kubectl.read([wish.key for wish in first if wish.key not in current]))
     plan = make_plan(pairs, found, current, way=asked.way, side=side, first=first)
-    plan = with_pokes(plan, [item for item in listed if item.get("kind") == "Driver"])
+    drivers = [item for item in listed if item.get("kind") == "Driver"]
+    plan = with_pokes(plan, drivers)
     refused = missing_permissions(kubectl, plan.changes, found)
     findings = [*plan.findings, *client_findings(found.client), *refused, *_clocks(asked, found)]
-    findings += rook_findings(plan.changes, current, found, _tags(asked))
+    findings += rook_findings(plan.changes, current, found, _tags(asked), drivers)
     plan = dataclasses.replace(plan, findings=tuple(dict.fromkeys(findings)))
     # A login that may not write may not ask for a preview either.
     plan = plan if refused else preview(kubectl, plan, current)

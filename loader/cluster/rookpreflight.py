@@ -9,17 +9,30 @@ from loader.cluster.failures import printable
 from loader.cluster.finding import Finding
 from loader.cluster.objects import JsonObject, Key, field, text
 from loader.cluster.plan import Change
+from loader.cluster.rollout import images_of
+from loader.cluster.rookauto import OPERATOR
+from loader.cluster.rookrange import CSI_OPERATOR, in_range, parse_version
 from loader.cluster.survey import Survey
 
 _STATUS = "oc -n {namespace} get cephcluster {name}, or `ceph status` in the toolbox, tells more"
 
 
 def rook_findings(
-    changes: Sequence[Change], current: Mapping[Key, JsonObject], found: Survey, tags: Mapping[str, str]
+    changes: Sequence[Change],
+    current: Mapping[Key, JsonObject],
+    found: Survey,
+    tags: Mapping[str, str],
+    drivers: Sequence[JsonObject] = (),
 ) -> Iterator[Finding]:
-    """Yield what a person should know of Rook and Ceph before ``changes``; ``tags`` are those of known digests."""
+    """Yield what a person should know of Rook and Ceph before ``changes``.
+
+    ``tags`` are those of known digests, ``drivers`` the Drivers of the csi-operator.
+    """
     for change in changes:
         yield from _downgrade(change, tags)
+        yield from _too_old(change, drivers)
+    if not any(parse_version(version) for version in found.rook_versions):
+        yield from _unseen(changes)
     written = [c for c in changes if c.writes and c.wish is not None and c.wish.document.phase == "rook"]
     if not written:
         return
@@ -44,6 +57,36 @@ def _downgrade(change: Change, tags: Mapping[str, str]) -> Iterator[Finding]:
         text_ = f"{change} runs Ceph {dotted(running)}, the bundle has {dotted(new)}: Ceph cannot be downgraded"
         hint = "build the bundle with a Ceph that is not older, or leave Rook out: --only mirrors,manifests"
         yield Finding("blocker", text_, hint)
+
+
+def _too_old(change: Change, drivers: Sequence[JsonObject]) -> Iterator[Finding]:
+    """Yield a blocker for CSI images of a Rook that has no csi-operator where one has Drivers."""
+    wanted = _range_of(change)
+    here = [item for item in drivers if text(item, "metadata", "namespace") == change.namespace]
+    if not wanted or not here or change.kind != "ConfigMap" or not change.writes:
+        return
+    if not any(in_range((1, minor, 0), wanted) for minor in CSI_OPERATOR):
+        name = printable(text(here[0], "metadata", "name"))
+        text_ = f"{change.document} is for Rook {wanted}, and Driver/{name} in {change.namespace} is of a newer one"
+        yield Finding("blocker", text_, "use a bundle built for the running Rook version")
+
+
+def _unseen(changes: Sequence[Change]) -> Iterator[Finding]:
+    """Yield a warning where nothing tells which Rook is changed: no daemon, and an operator by digest."""
+    wanted = next((found for change in changes for found in [_range_of(change)] if found), "")
+    for change in changes:
+        if (change.kind, change.name) != ("Deployment", OPERATOR) or not change.writes or change.before is None:
+            continue
+        image = images_of(change.before).get(OPERATOR, "")
+        if wanted and not parse_version(image.partition("@")[0].rpartition("/")[2].partition(":")[2]):
+            text_ = f"which Rook runs is not to be seen: no daemon says it, and {change} has {printable(image)}"
+            hint = f"the bundle is for Rook {wanted}: `oc -n {change.namespace} logs deploy/{OPERATOR}` begins with it"
+            yield Finding("warning", text_, hint)
+
+
+def _range_of(change: Change) -> str:
+    document = change.wish.document if change.wish is not None else None
+    return (document.when.rook or "") if document is not None and document.phase == "rook" else ""
 
 
 def _health(cluster: JsonObject) -> Iterator[Finding]:

@@ -11,6 +11,8 @@ from loader.bundle.errors import FormatError
 
 Version = tuple[int, int, int]
 
+CSI_OPERATOR = range(15, 1000)
+"""Minor releases with a ceph-csi-operator: by choice from v1.15 on, and always from v1.18."""
 _VERSION = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(?:[-+.][0-9A-Za-z.+-]*)?")
 _BOUND = re.compile(r"(>=|<=|>|<|=)?(v?[0-9].*)")
 _COMPARE: Mapping[str, Callable[[Version, Version], bool]] = {

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from loader.bundle.manifest import When
 from loader.cluster.objects import JsonObject, Key, key_of
 from loader.cluster.plan import make_plan
 from loader.cluster.rookpreflight import rook_findings
@@ -15,10 +16,14 @@ TAGS = {makers.CEPH_IMAGE.partition("@")[2]: "v15.2.4-20200630"}
 DAEMONS = Key("apps/v1", "DaemonSet", "rook-ceph", "csi-rbdplugin")
 
 
-def said(pairs: list[makers.Pair], *items: dict[str, Any], found: Any = FOUND) -> list[str]:
+def said(
+    pairs: list[makers.Pair], *items: dict[str, Any], found: Any = FOUND, drivers: tuple[dict[str, Any], ...] = ()
+) -> list[str]:
     current: dict[Key, JsonObject] = {key_of(item, "an object"): item for item in items}
     plan = make_plan(pairs, found, current)
-    return [f"{finding.level}: {finding.text}" for finding in rook_findings(plan.changes, current, found, TAGS)]
+    return [
+        f"{finding.level}: {finding.text}" for finding in rook_findings(plan.changes, current, found, TAGS, drivers)
+    ]
 
 
 def ceph(status: dict[str, Any], **spec: Any) -> dict[str, Any]:
@@ -110,3 +115,44 @@ def test_a_tag_is_believed_as_far_as_it_goes(tag: str, older: bool) -> None:
     document, body = makers.ceph_patch()
     body = {"spec": {"cephVersion": {"image": f"quay.io/ceph/ceph:{tag}"}}}
     assert bool(said([(document, body)], ceph(status))) is older
+
+
+def for_rook(pair: makers.Pair, running: str | None) -> makers.Pair:
+    return dataclasses.replace(pair[0], when=When(None, running)), pair[1]
+
+
+@pytest.mark.parametrize(
+    ("image", "versions", "count"),
+    [
+        ("docker.io/rook/ceph@sha256:" + "1" * 64, (), 1),
+        ("rook/ceph:master", ("master",), 1),
+        ("docker.io/rook/ceph@sha256:" + "1" * 64, ("v1.4.9",), 0),
+        ("rook/ceph:v1.4.9", (), 0),
+        (f"rook/ceph:v1.4.9@sha256:{'1' * 64}", (), 0),
+        (makers.OPERATOR_IMAGE, (), 0),  # the bundle's own: nothing changes
+    ],
+)
+def test_a_rook_whose_version_nobody_tells_is_told(image: str, versions: tuple[str, ...], count: int) -> None:
+    found = dataclasses.replace(FOUND, rook_versions=versions)
+    there = makers.stored(makers.deployment(image=image))
+    lines = said([for_rook(makers.operator_patch(), ">=v1.4.0 <v1.6.0")], there, found=found)
+    assert [line.startswith("warning: which Rook runs is not to be seen") for line in lines] == [True] * count
+    assert said([for_rook(makers.operator_patch(), None)], there, found=found) == [], "for any Rook"
+
+
+@pytest.mark.parametrize(
+    ("running", "namespace", "refused"),
+    [
+        (">=v1.11.0 <v1.13.0", "rook-ceph", True),
+        (">=v1.11.0 <v1.13.0", "other", False),
+        (">=v1.14.0 <v1.16.0", "rook-ceph", False),
+        (">=v1.19.0 <v1.21.0", "rook-ceph", False),
+    ],
+)
+def test_csi_images_of_a_rook_without_csi_operator_are_refused_where_one_runs(
+    running: str, namespace: str, refused: bool
+) -> None:
+    driver = {"kind": "Driver", "metadata": {"name": "rbd", "namespace": namespace}}
+    found, there = dataclasses.replace(FOUND, rook_versions=()), makers.stored(makers.config_map())
+    lines = said([for_rook(makers.csi_patch(), running)], there, found=found, drivers=(driver,))
+    assert [line.startswith("blocker") and "Driver/rbd in rook-ceph" in line for line in lines] == [True] * refused
