@@ -89,4 +89,7 @@ def _covered(
         return "none", "no mirror covers it"
     if image.digest is not None:
         return "digest", ""
-    return "tag", "a tag: ICSP and IDMS do not serve it, only ITMS and registries.conf do; pin: true writes the digest"
+    way = (
+        "pin: true writes the digest" if found.certain else "write the digest there by hand, pin: true leaves it alone"
+    )
+    return "tag", f"a tag: ICSP and IDMS do not serve it, only ITMS and registries.conf do; {way}"
