@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +42,7 @@ from loader.oci.platforms import is_platform
 # A config of 1 MiB names about 10,000 images.
 CAPS = Caps(size=1 << 20, depth=16, nodes=50_000)
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL_WORDS = "1 to 63 of a-z, 0-9 and - inside"
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 _TIME_FORM = "a UTC time such as 2027-01-01T00:00:00Z"
@@ -240,7 +241,8 @@ def _rook(value: Value, images: Sequence[ConfigImage]) -> Optional[RookConfig]:
     section = value.section(("version", "from", *objects, "images"), required=("version",))
     version = _rook_version(section["version"]) if "version" in section else None
     running = _rook_range(section["from"], version) if "from" in section else None
-    operator, cluster, ceph = (_rook_object(section.get(key)) for key in objects)
+    operator, cluster = (_rook_object(section.get(key), _is_label, _LABEL_WORDS) for key in objects[:2])
+    ceph = _rook_object(section.get("cephCluster"), is_object_name, "a Kubernetes object name")
     roles = _rook_images(section["images"], images) if "images" in section else {}
     if version is None:
         return None
@@ -270,15 +272,18 @@ def _rook_range(value: Value, version: Optional[str]) -> Optional[str]:
     return running
 
 
-def _rook_object(value: Optional[Value]) -> str:
+def _rook_object(value: Optional[Value], is_name: Callable[[str], bool], words: str) -> str:
     """Return the name of a namespace or cluster, ``auto`` for what the loader finds there.
 
     What the config leaves out is ``rook-ceph``, as in Rook's examples.
     """
     if value is None:
         return "rook-ceph"
-    text = value.matching(lambda text: _LABEL.fullmatch(text) is not None, "1 to 63 of a-z, 0-9 and - inside")
-    return text or ""
+    return value.matching(is_name, words) or ""
+
+
+def _is_label(text: str) -> bool:
+    return _LABEL.fullmatch(text) is not None
 
 
 def _rook_images(value: Value, images: Sequence[ConfigImage]) -> Mapping[str, ImageRef]:

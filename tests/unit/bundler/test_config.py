@@ -94,7 +94,7 @@ rook:
   from: "  >=v1.4.0   <v1.6.0 "
   operatorNamespace: ops
   clusterNamespace: storage
-  cephCluster: main
+  cephCluster: my.ceph
   images: {{ceph: docker.io/ceph/ceph:v15}}
 manifests:
 - {{path: manifests/common.yaml, phase: before-rook}}
@@ -118,7 +118,7 @@ manifests:
     assert (found.rook.operator_namespace, found.rook.cluster_namespace, found.rook.ceph_cluster) == (
         "ops",
         "storage",
-        "main",
+        "my.ceph",
     )
     assert found.rook.images == {"ceph": ImageRef("docker.io", "ceph/ceph", "v15", None)}
     content = (
@@ -209,7 +209,8 @@ CASES = [
     ("rook: {version: v1.5.0, from: newest}", "rook.from (line 6)", "is not a range such as '>=v1.4.0 <v1.6.0'"),
     ("rook: {version: v1.5.0, from: ''}", "rook.from (line 6)", "is not a range"),
     ("rook: {version: v1.19.0, from: '>=v1.18.0'}", "rook.from (line 6)", "reaches v1.20"),
-    ("rook: {version: v1.5.0, cephCluster: Main}", "rook.cephCluster (line 6)", "is not 1 to 63"),
+    ("rook: {version: v1.5.0, cephCluster: Main}", "rook.cephCluster (line 6)", "is not a Kubernetes object name"),
+    ("rook: {version: v1.5.0, operatorNamespace: a.b}", "rook.operatorNamespace (line 6)", "is not 1 to 63"),
     ("rook: {version: v1.5.0, images: {cehp: x}}", "rook.images.cehp (line 6)", "did you mean `ceph`?"),
     ("rook: {version: v1.5.0, images: {ceph: x:1}}", "rook.images.ceph (line 6)", "is not in images"),
     ("rook: {version: v1.5.0, images: [x]}", "rook.images (line 6)", "must be a mapping, not a list"),
