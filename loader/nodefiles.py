@@ -173,7 +173,8 @@ def _rewrite(item: Group, host: str, endpoint: str) -> list[str]:
 _K3S_HEADER = """
 Where k3s and RKE2 pull images from, by tag and by digest.
 Where it goes: /etc/rancher/k3s/registries.yaml or /etc/rancher/rke2/registries.yaml on every node; then restart k3s,
-k3s-agent, rke2-server or rke2-agent, one node after the other. The source is still asked when the mirror fails,
+k3s-agent, rke2-server or rke2-agent, one node after the other. It replaces the file that is there: put the entries
+of that one (mirrors, configs) in first. The source is still asked when the mirror fails,
 unless the service runs with --disable-default-registry-endpoint.
 """
 _K3S_CONFIG = """\
