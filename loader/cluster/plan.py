@@ -29,6 +29,7 @@ from loader.cluster.objects import (
 from loader.cluster.owners import Release, RookOwners
 from loader.cluster.patches import overlaid, patched
 from loader.cluster.platforms import FOLDER
+from loader.cluster.rookauto import TOOLBOX
 from loader.cluster.rookeffect import RookEffect
 from loader.cluster.rookrange import in_range, parse_version
 from loader.cluster.survey import Survey
@@ -231,6 +232,8 @@ def _decide_patch(wish: Wish, current: Optional[JsonObject]) -> tuple[Change, tu
     if wish.key.kind != "ConfigMap":
         text_ = f"{wish.key} is not on this cluster, and {wish.document.path} changes it"
         hint = "install Rook first, or build the bundle with its namespace and names"
+        if wish.key.name == TOOLBOX:
+            hint = "install the toolbox first (Rook's toolbox.yaml), or build the bundle without rook.images.toolbox"
         blockers = () if wish.document.otherwise == "skip" else (Finding("blocker", text_, hint),)
         return _skipped(wish, "the object is not there"), blockers
     # Helm installs of Rook v1.4 to v1.8.2 have no operator ConfigMap; the operator reads it once it is there.

@@ -20,7 +20,7 @@ from loader.cluster.wishes import Pair
 
 # RFC 1123, as the API server has it for namespaces; a CephCluster's name may have dots.
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-OPERATOR = "rook-ceph-operator"
+OPERATOR, TOOLBOX = "rook-ceph-operator", "rook-ceph-tools"
 OPERATORS = "/apis/apps/v1/deployments?labelSelector=app%3Drook-ceph-operator"
 CLUSTERS = "/apis/ceph.rook.io/v1/cephclusters"
 
@@ -60,7 +60,7 @@ def parse_place(said: str, option: str) -> Place:
 
 def of_cluster(target: Target) -> bool:
     """Tell whether ``target`` lives with the CephCluster, not with the operator."""
-    return target.kind == "CephCluster" or (target.kind, target.name) == ("Deployment", "rook-ceph-tools")
+    return target.kind == "CephCluster" or (target.kind, target.name) == ("Deployment", TOOLBOX)
 
 
 def _any_cluster(target: Target) -> bool:

@@ -178,6 +178,13 @@ def test_what_is_being_deleted_is_a_blocker_whatever_is_done_to_it() -> None:
         "CephCluster/rook-ceph in rook-ceph is being deleted",
         "Namespace/pins is being deleted",
     ]
+@pytest.mark.parametrize(
+    ("name", "hint"), [("rook-ceph-tools", "install the toolbox first"), ("rook-ceph-operator", "install Rook first")]
+)
+def test_what_is_missing_is_what_is_to_be_installed(name: str, hint: str) -> None:
+    document = makers.document("documents/rook/x.json", "rook", "strategic-patch", ("apps/v1", "Deployment", "r", name))
+    (finding,) = plan((document, {"spec": {"replicas": 1}})).findings
+    assert finding.hint.startswith(hint)
 
 
 def test_missing_workload_may_be_skipped_where_the_document_says_so() -> None:
