@@ -138,7 +138,7 @@ def _verified(filled: Filled, options: LoadOptions, ports: LoadPorts) -> State:
         ports.say("verify", "one drive: every byte is checked while it is sent, disc by disc; manifests and tags last")
     for warning in bundle.warnings:
         ports.say("warning", warning)
-    target = RegistryTarget.parse(options.registry or bundle.manifest.registry)
+    target = RegistryTarget.parse(bundle.manifest.registry if options.registry is None else options.registry)
     by_repository = options.nodes is not None and options.nodes.by_repository
     documents = site_documents(bundle, str(target), only=options.only, by_repository=by_repository)
     images = push_set(bundle, target, options.images, filled.more, listed=filled.listed)

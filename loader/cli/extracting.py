@@ -168,7 +168,7 @@ def _write(console: Console, filled: "Filled", wish: _Wish) -> list[Path]:
     with console.progress("verify", bundle.unpacked) as on_bytes:
         complete = verify_content(bundle, on_bytes=on_bytes)
     if wish.documents:
-        target = str(RegistryTarget.parse(wish.registry or bundle.manifest.registry))
+        target = str(RegistryTarget.parse(bundle.manifest.registry if wish.registry is None else wish.registry))
         with alone_in(wish.output):
             return write_documents(site_documents(bundle, target), wish.output)
     with console.progress("extract", sum(total_blobs(picked).values())) as on_bytes:

@@ -76,8 +76,10 @@ class RegistryTarget:
         """Parse ``host[:port][/prefix]``; ``ConfigError`` for a scheme, a tag or a bad name."""
         host, slash, prefix = text.partition("/")
         if "://" in text:
-            shown = text.rpartition("://")[2].rpartition("@")[2][:200]
-            raise ConfigError(f"{shown!a} is not a registry", why="no scheme belongs there", hint="use host:port")
+            scheme, _, place = text.partition("://")
+            shown = place.rpartition("@")[2][:200]
+            said = f"{scheme[:20]}://{shown}"
+            raise ConfigError(f"{said!a} is not a registry", why="no scheme belongs there", hint=f"write {shown!a}")
         if not is_host(host) or (slash and not is_repository(prefix)):
             # Before an @ there may be a password.
             _, at, shown = text.rpartition("@")
@@ -129,7 +131,8 @@ def _split_host(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     if not slash or not is_domain(first):
         first, rest = DOCKER_HUB, name
-    if first in {"index.docker.io", "registry-1.docker.io"}:
+    # As distribution/reference has it; what answers for Docker Hub, registry-1.docker.io, is a registry of that name.
+    if first == "index.docker.io":
         first = DOCKER_HUB
     if first == DOCKER_HUB and "/" not in rest:
         rest = f"library/{rest}"

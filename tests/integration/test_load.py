@@ -154,6 +154,7 @@ def test_only_mirrors(site: Site) -> None:
     site.run("load", "--only", "mirror").expect(2)
     ran = site.run("load", "--only", "").expect(2)  # a variable that was never set is no wish for everything
     assert "--only '' is not known" in ran.three_lines[0]
+    assert "'' is not a registry" in site.run("load", "--registry", "").expect(2).three_lines[0]
 
 
 def test_one_image_that_fails_keeps_the_cluster_as_it_is(site: Site) -> None:

@@ -189,6 +189,9 @@ def test_extract_one_image_or_the_documents(built: Path, cli: Cli) -> None:
     cli.loader("extract", built, "-o", "one", "--trust", "builder.pub", "--image", "*/csi-attacher:*").expect()
     assert [path.name for path in (cli.folder / "one/images").iterdir()] == ["0007-csi-attacher"]
     cli.loader("extract", built, "-o", "none", "--trust", "builder.pub", "--image", "nothing").expect(2)
+    for registry in ("", "site"):
+        args = ["--documents", "--registry", registry]
+        cli.loader("extract", built, "-o", "none", "--trust", "builder.pub", *args).expect(2)
     args = ["--documents", "--registry", "other.example:5000/mirror"]
     ran = cli.loader("extract", built, "-o", "docs", "--trust", "builder.pub", *args).expect()
     lines = [line for line in ran.out.splitlines() if line.startswith("oc ")]

@@ -21,6 +21,7 @@ DIGEST = "sha256:" + "a" * 64
         ("busybox:1.36", "docker.io", "library/busybox", "1.36", None),
         ("docker.io/busybox", "docker.io", "library/busybox", "latest", None),
         ("index.docker.io/busybox", "docker.io", "library/busybox", "latest", None),
+        ("registry-1.docker.io/ceph/ceph", "registry-1.docker.io", "ceph/ceph", "latest", None),
         ("rook/ceph:v1.5.0", "docker.io", "rook/ceph", "v1.5.0", None),
         ("docker.io/ceph/ceph:v15.2.4", "docker.io", "ceph/ceph", "v15.2.4", None),
         ("quay.io/cephcsi/cephcsi", "quay.io", "cephcsi/cephcsi", "latest", None),
@@ -117,6 +118,13 @@ def test_target_has_a_host_and_a_prefix(text: str, host: str, prefix: str, full:
 def test_what_is_no_target_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         RegistryTarget.parse(text)
+
+
+def test_a_scheme_is_told_as_it_was_typed() -> None:
+    with pytest.raises(ConfigError) as caught:
+        RegistryTarget.parse("https://reg.site:5000")
+    said = caught.value
+    assert (said.message, said.hint) == ("'https://reg.site:5000' is not a registry", "write 'reg.site:5000'")
 
 
 def test_a_prefix_cannot_make_a_name_too_long() -> None:
