@@ -16,9 +16,8 @@ from typing import Any, Optional
 from loader.bundle.errors import ConfigError
 from loader.bundle.names import is_host, is_repository
 from loader.oci.environment import Environment
-from loader.oci.model import ImageRef
-from loader.presence import is_file, is_named
 from loader.oci.model import ImageRef, is_domain
+from loader.presence import is_file, is_named
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -178,6 +178,8 @@ def test_what_is_being_deleted_is_a_blocker_whatever_is_done_to_it() -> None:
         "CephCluster/rook-ceph in rook-ceph is being deleted",
         "Namespace/pins is being deleted",
     ]
+
+
 @pytest.mark.parametrize(
     ("name", "hint"), [("rook-ceph-tools", "install the toolbox first"), ("rook-ceph-operator", "install Rook first")]
 )
