@@ -160,16 +160,16 @@ def test_the_users_file_replaces_the_systems_and_drop_ins_win(tmp_path: Path) ->
 def test_of_one_prefix_the_first_entry_of_a_file_counts(tmp_path: Path) -> None:
     entry = '[[registry]]\nprefix = "q.io"\nlocation = "{}"\n'
     environment = Environment(home=tmp_path, uid=0, etc=tmp_path / "etc", registries_conf=tmp_path / "own.conf")
-    (tmp_path / "own.conf").write_text(entry.format("first") + entry.format("second"))
-    assert load_registries_conf(environment).pull_endpoints(ImageRef.parse("q.io/a"))[0].host == "first"
+    (tmp_path / "own.conf").write_text(entry.format("first.io") + entry.format("second.io"))
+    assert load_registries_conf(environment).pull_endpoints(ImageRef.parse("q.io/a"))[0].host == "first.io"
 
 
 def test_a_file_under_the_home_is_found_whatever_the_config_home_is(tmp_path: Path) -> None:
     environment = Environment(home=tmp_path, uid=0, etc=tmp_path / "etc", xdg_config_home=tmp_path / "xdg")
     for folder in (tmp_path / ".config", tmp_path / "xdg"):
-        write(folder / "containers/registries.conf", folder.name.lstrip("."))
+        write(folder / "containers/registries.conf", f"in{folder.name}.io")
         endpoints = load_registries_conf(environment).pull_endpoints(ImageRef.parse("q.io/a"))
-        assert endpoints[0].host == folder.name.lstrip(".")
+        assert endpoints[0].host == f"in{folder.name}.io"
 
 
 def test_no_file_at_all_may_be_asked_for(tmp_path: Path) -> None:
