@@ -117,10 +117,17 @@ class PoolWait:
         sources = {**self._wanted, **self._former}
         if not sources:
             return True
-        if self._merged is None:
-            gone = waited >= RENDER_LIMIT or not self._former_in(conf)
-            return gone and self._has_wanted(conf)
-        return self._merged.conf is not None and agree(conf, self._merged.conf, sources)
+        known = self._merged.conf if self._merged is not None else None
+        if known is not None and agree(conf, known, sources):
+            return True
+        if self._merged is not None and (known is None or not self._brings()):
+            return False
+        # A mirror that was not there before shows by itself that this came after it, however it is written.
+        gone = waited >= RENDER_LIMIT or not self._former_in(conf)
+        return gone and self._has_wanted(conf)
+
+    def _brings(self) -> bool:
+        return any({*mirrors} - {*self._former.get(source, ())} for source, mirrors in self._wanted.items())
 
     def _has_wanted(self, conf: Registries) -> bool:
         # The source itself is no mirror of its own there.

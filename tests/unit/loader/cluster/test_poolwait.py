@@ -142,6 +142,12 @@ def test_the_former_mirrors_must_leave_the_configuration(
     assert "s the former mirrors are still in" in late.text
 
 
+def test_a_mirror_that_was_not_there_before_shows_by_itself_that_this_came_after_it() -> None:
+    """However a later version of the operator writes the rest."""
+    assert PoolWait("d", WANTED).look(server(pool(), conf=BLOCKED).kubectl(), {}, 0).state == DONE
+    assert PoolWait("d", WANTED, WANTED).look(server(pool(), conf=BLOCKED).kubectl(), {}, 0).state == WAITING
+
+
 def test_what_another_object_asks_for_as_well_stays() -> None:
     cluster = server(pool(), sets=(mirror_set(WANTED),))
     assert PoolWait("d", {}, WANTED).look(cluster.kubectl(), {}, 0).state == DONE
