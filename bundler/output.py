@@ -105,7 +105,7 @@ def sync(path: Path) -> None:
 
 def rewrite_file(path: Path, data: bytes) -> None:
     """Write a file that people keep, as :func:`write_file`: where a link leads to, and with the mode that it has."""
-    place = Path(os.path.realpath(path))
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
     try:
         mode = stat.S_IMODE(place.stat().st_mode)
     except OSError:  # a new file; what else is wrong is told when it is written
