@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from loader.bundle.errors import FormatError, TrustError
+from loader.cluster.cephversion import ceph_numbers, dotted
 from loader.cluster.csiwait import IMAGE_SET, ROLES
 from loader.cluster.mirrorsets import MIRROR_LISTS
 from loader.cluster.objects import MANAGED_BY, POKE, JsonObject, Key, field, key_of, labels_of, text
@@ -21,7 +22,6 @@ _ON_REQUEST: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("--cluster-auth", "Secret"): ("data", ".dockerconfigjson"),
 }
 _NODES_CONFIG = "openshift-config"
-_CEPH = re.compile(r"(?:ceph version )?v?([0-9]{1,4})\.([0-9]{1,4})\.([0-9]{1,4})(?![0-9])")
 _DEPLOYMENTS = frozenset({"rook-ceph-operator", "ceph-csi-controller-manager", "rook-ceph-tools"})
 _CONFIG_MAPS: Mapping[str, frozenset[str]] = {
     "rook-ceph-operator-config": frozenset(ROLES),
@@ -151,29 +151,18 @@ def ceph_stays(undo: Undo, present: Optional[JsonObject], daemons: Iterable[Json
     if present is None or undo.before is None:
         return ""
     image = text(present, "status", "version", "image")
-    running = [*_versions(field(present, "status", "ceph", "versions", "overall"))]
-    running += [*_versions({labels_of(item).get("ceph-version", ""): 1 for item in daemons})]
-    if not running:
-        running = [*_versions({text(present, "status", "version", "version"): 1})]
-    before = next(_versions({undo.ceph_version or "": 1}), None)
-    if before is None:
+    overall = field(present, "status", "ceph", "versions", "overall")
+    said = [str(name) for name in overall] if isinstance(overall, Mapping) else []
+    said += [labels_of(item).get("ceph-version", "") for item in daemons]
+    running = [*filter(None, map(ceph_numbers, said))] or [ceph_numbers(text(present, "status", "version", "version"))]
+    before = ceph_numbers(undo.ceph_version or "")
+    if not before:
         acted = image == text(undo.after, "spec", "cephVersion", "image")
         return "which Ceph ran before is not on record, and Rook has acted on the new image" if acted else ""
-    newest = max(running, default=before)
+    newest = max(running)
     if newest > before:
-        return f"daemons run Ceph {_dotted(newest)}, before it was {_dotted(before)}: Ceph cannot be downgraded"
+        return f"daemons run Ceph {dotted(newest)}, before it was {dotted(before)}: Ceph cannot be downgraded"
     return ""
-
-
-def _versions(found: object) -> Any:
-    for name in found if isinstance(found, Mapping) else ():
-        match = _CEPH.match(str(name))
-        if match:
-            yield tuple(int(number) for number in match.groups())
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(str(number) for number in version)
 
 
 def staying(all_undos: Sequence[Undo], ceph: Undo) -> frozenset[Key]:

@@ -109,7 +109,18 @@ def test_the_same_ceph_and_a_newer_one_are_not(running: str) -> None:
     assert said([makers.ceph_patch()], ceph({"version": {"version": running}})) == []
 
 
-@pytest.mark.parametrize(("tag", "older"), [("v15", True), ("v16", False), ("v16.2.5", True), ("main", False)])
+@pytest.mark.parametrize(
+    ("tag", "older"),
+    [
+        ("v15", True),
+        ("v16", False),
+        ("v16.2.5", True),
+        ("16.2.5", True),
+        ("main", False),
+        ("5-499", False),  # of rhceph-5-rhel8, which is Ceph 16
+        ("6.1", False),
+    ],
+)
 def test_a_tag_is_believed_as_far_as_it_goes(tag: str, older: bool) -> None:
     status = {"version": {"version": "16.2.6-0"}}
     document, body = makers.ceph_patch()
